@@ -1,0 +1,129 @@
+// Package hwmanager is the kit for hardware managers: the parts of the agent
+// that know one kind of hardware. Every question that the agent has about the
+// machine (which disks, which steps, how to erase this device) is put to the
+// managers in the order of their support level; the first that handles it
+// answers. Vendors add managers of their own; start reading at Manager.
+package hwmanager
+
+import (
+	"context"
+	"io"
+
+	"ferric/api/ipa"
+)
+
+// Support is how well a manager knows the hardware it runs on. Higher goes
+// first; None takes the manager out.
+type Support int
+
+// Levels of the agent contract; any larger number is allowed.
+const (
+	None            Support = 0
+	Generic         Support = 1
+	Mainline        Support = 2
+	ServiceProvider Support = 3
+)
+
+// Manager is what every hardware manager has to be. All further abilities are
+// optional interfaces of this package, found by type assertion.
+type Manager interface {
+	// Name keys the manager's version on the wire (hardware_manager_version).
+	Name() string
+	// ClassName keys the manager's steps on the wire.
+	ClassName() string
+	// Version changes whenever the steps change: a conductor that sees another
+	// version than before restarts automated cleaning.
+	Version() string
+	// Evaluate tells how well the manager fits. It must not modify anything.
+	Evaluate(ctx context.Context, h *Host) (Support, error)
+}
+
+// Node is what the conductor sent of the node: a copy of its API
+// representation, secrets masked. It is never nil inside a step.
+type Node map[string]any
+
+// StepCall is one request to run a step.
+type StepCall struct {
+	Node  Node
+	Ports []map[string]any
+	Args  map[string]any // step.args over further parameters of the command
+}
+
+// Step is the declaration that goes over the wire and the function behind it.
+type Step struct {
+	ipa.Step
+	// Run does the work. What it returns must encode as JSON. It returns
+	// ErrNotHandled to pass the step on to the next manager.
+	Run func(ctx context.Context, h *Host, call StepCall) (any, error)
+}
+
+// CleanStepper, DeployStepper and ServiceStepper offer steps for one phase.
+type (
+	CleanStepper interface {
+		CleanSteps(ctx context.Context, h *Host, node Node) ([]Step, error)
+	}
+	DeployStepper interface {
+		DeploySteps(ctx context.Context, h *Host, node Node) ([]Step, error)
+	}
+	ServiceStepper interface {
+		ServiceSteps(ctx context.Context, h *Host, node Node) ([]Step, error)
+	}
+)
+
+// Initializer prepares the hardware once, after Evaluate, before any question.
+type Initializer interface {
+	Initialize(ctx context.Context, h *Host) error
+}
+
+// Inventorist assembles the inventory of the whole machine.
+type Inventorist interface {
+	Inventory(ctx context.Context, h *Host) (*ipa.Inventory, error)
+}
+
+// DiskLister lists the block devices of the machine, partitions if wanted.
+type DiskLister interface {
+	BlockDevices(ctx context.Context, h *Host, partitions bool) ([]ipa.BlockDevice, error)
+}
+
+// RootPicker chooses the disk that the image goes to (root-device hints).
+// An empty answer is an error (ipa.DeviceNotFound), never "the first disk".
+type RootPicker interface {
+	InstallDevice(ctx context.Context, h *Host, node Node) (ipa.BlockDevice, error)
+}
+
+// ImageWriter puts the image that info describes onto the device and answers
+// with the text of the prepare_image command's result.
+type ImageWriter interface {
+	WriteImage(ctx context.Context, h *Host, device ipa.BlockDevice, info ipa.ImageInfo, configDrive string, node Node, progress func(ipa.Progress)) (*ImageResult, error)
+}
+
+// ImageResult is what is known of the disk after an image was written.
+type ImageResult struct {
+	Text     string // "image (ID) written to device DEV root_uuid=U"
+	Device   string
+	RootUUID string // MBR signature, "0x%08x", for whole-disk images
+}
+
+// BootloaderInstaller makes the written system bootable (image.install_bootloader).
+type BootloaderInstaller interface {
+	InstallBootloader(ctx context.Context, h *Host, device ipa.BlockDevice, req BootloaderRequest) error
+}
+
+// BootloaderRequest are the parameters of image.install_bootloader.
+type BootloaderRequest struct {
+	RootUUID       string
+	ESPUUID        string
+	PRePUUID       string
+	TargetBootMode string
+	IgnoreFailure  *bool
+}
+
+// Syncer flushes everything that is still on its way to the disks.
+type Syncer interface {
+	FullSync(ctx context.Context, h *Host) error
+}
+
+// LogSource adds members to the archive of log.collect_system_logs.
+type LogSource interface {
+	Logs(ctx context.Context, h *Host, add func(name string, r io.Reader) error) error
+}
