@@ -47,11 +47,14 @@ type StepCall struct {
 	Node  Node
 	Ports []map[string]any
 	Args  map[string]any // step.args over further parameters of the command
+	// Progress takes reports on a transfer in flight. It is never nil and
+	// returns at once.
+	Progress func(ipa.Progress)
 }
 
 // Step is the declaration that goes over the wire and the function behind it.
 type Step struct {
-	ipa.Step
+	Declaration ipa.Step
 	// Run does the work. What it returns must encode as JSON. It returns
 	// ErrNotHandled to pass the step on to the next manager.
 	Run func(ctx context.Context, h *Host, call StepCall) (any, error)
