@@ -1,0 +1,216 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"ferric/conductor/provision"
+)
+
+// Node is a row of nodes. Empty pointers are NULL, null on the wire.
+type Node struct {
+	ID                   int64            `db:"id"`
+	UUID                 string           `db:"uuid"`
+	Name                 *string          `db:"name"`
+	InstanceUUID         *string          `db:"instance_uuid"`
+	ChassisUUID          *string          `db:"chassis_uuid"`
+	Driver               string           `db:"driver"`
+	DriverInfo           Object           `db:"driver_info"`
+	DriverInternalInfo   Object           `db:"driver_internal_info"`
+	Properties           Object           `db:"properties"`
+	InstanceInfo         Object           `db:"instance_info"`
+	Extra                Object           `db:"extra"`
+	PowerState           *string          `db:"power_state"`
+	TargetPowerState     *string          `db:"target_power_state"`
+	ProvisionState       provision.State  `db:"provision_state"`
+	TargetProvisionState *provision.State `db:"target_provision_state"`
+	ProvisionUpdatedAt   *time.Time       `db:"provision_updated_at"`
+	LastError            *string          `db:"last_error"`
+	CleanStep            Object           `db:"clean_step"`
+	DeployStep           Object           `db:"deploy_step"`
+	RAIDConfig           Object           `db:"raid_config"`
+	TargetRAIDConfig     Object           `db:"target_raid_config"`
+	NetworkData          Object           `db:"network_data"`
+	ResourceClass        *string          `db:"resource_class"`
+	Reservation          *string          `db:"reservation"` // written by Reserve and Release only
+	ConductorGroup       string           `db:"conductor_group"`
+	Maintenance          bool             `db:"maintenance"`
+	MaintenanceReason    *string          `db:"maintenance_reason"`
+	Fault                *string          `db:"fault"`
+	ConsoleEnabled       bool             `db:"console_enabled"`
+	InspectionStartedAt  *time.Time       `db:"inspection_started_at"`
+	InspectionFinishedAt *time.Time       `db:"inspection_finished_at"`
+	AutomatedClean       *bool            `db:"automated_clean"`
+	Protected            bool             `db:"protected"`
+	ProtectedReason      *string          `db:"protected_reason"`
+	Owner                *string          `db:"owner"`
+	Lessee               *string          `db:"lessee"`
+	Shard                *string          `db:"shard"`
+	Description          *string          `db:"description"`
+	Retired              bool             `db:"retired"`
+	RetiredReason        *string          `db:"retired_reason"`
+	BootMode             *string          `db:"boot_mode"`
+	SecureBoot           *bool            `db:"secure_boot"`
+	BIOSInterface        *string          `db:"bios_interface"`
+	BootInterface        *string          `db:"boot_interface"`
+	ConsoleInterface     *string          `db:"console_interface"`
+	DeployInterface      *string          `db:"deploy_interface"`
+	InspectInterface     *string          `db:"inspect_interface"`
+	ManagementInterface  *string          `db:"management_interface"`
+	NetworkInterface     *string          `db:"network_interface"`
+	PowerInterface       *string          `db:"power_interface"`
+	RAIDInterface        *string          `db:"raid_interface"`
+	RescueInterface      *string          `db:"rescue_interface"`
+	StorageInterface     *string          `db:"storage_interface"`
+	VendorInterface      *string          `db:"vendor_interface"`
+	CreatedAt            time.Time        `db:"created_at"`
+	UpdatedAt            *time.Time       `db:"updated_at"`
+}
+
+// Label is how a message names the node: its name where it has one.
+func (n *Node) Label() string {
+	if n.Name != nil {
+		return *n.Name
+	}
+	return n.UUID
+}
+
+// nodeColumns are the columns that Save writes. id, uuid, created_at and the
+// lock are not among them.
+var nodeColumns = []string{
+	"name", "instance_uuid", "chassis_uuid", "driver", "driver_info", "driver_internal_info", "properties",
+	"instance_info", "extra", "power_state", "target_power_state", "provision_state", "target_provision_state",
+	"provision_updated_at", "last_error", "clean_step", "deploy_step", "raid_config", "target_raid_config",
+	"network_data", "resource_class", "conductor_group", "maintenance", "maintenance_reason", "fault",
+	"console_enabled", "inspection_started_at", "inspection_finished_at", "automated_clean", "protected",
+	"protected_reason", "owner", "lessee", "shard", "description", "retired", "retired_reason", "boot_mode",
+	"secure_boot", "bios_interface", "boot_interface", "console_interface", "deploy_interface",
+	"inspect_interface", "management_interface", "network_interface", "power_interface", "raid_interface",
+	"rescue_interface", "storage_interface", "vendor_interface", "updated_at",
+}
+
+// CreateNode inserts n and fills its ID and CreatedAt.
+func (s *Store) CreateNode(ctx context.Context, n *Node) error {
+	n.CreatedAt = now()
+	columns := append([]string{"uuid", "created_at"}, nodeColumns...)
+	query := "INSERT INTO nodes (" + strings.Join(columns, ", ") + ") VALUES (:" + strings.Join(columns, ", :") + ")"
+	res, err := s.db.NamedExecContext(ctx, query, n)
+	if err != nil {
+		return fmt.Errorf("create node %s: %w", n.Label(), constraint(err))
+	}
+	n.ID, err = res.LastInsertId()
+	return err
+}
+
+// SaveNode writes all columns of n but its lock. The caller holds the lock.
+func (s *Store) SaveNode(ctx context.Context, n *Node) error {
+	t := now()
+	n.UpdatedAt = &t
+	sets := make([]string, len(nodeColumns))
+	for i, c := range nodeColumns {
+		sets[i] = c + " = :" + c
+	}
+	res, err := s.db.NamedExecContext(ctx, "UPDATE nodes SET "+strings.Join(sets, ", ")+" WHERE id = :id", n)
+	if err != nil {
+		return fmt.Errorf("save node %s: %w", n.Label(), constraint(err))
+	}
+	if rows, err := res.RowsAffected(); err != nil || rows == 0 {
+		return fmt.Errorf("save node %s: %w", n.Label(), ErrNotFound)
+	}
+	return nil
+}
+
+// Node finds a node by UUID or name.
+func (s *Store) Node(ctx context.Context, ident string) (*Node, error) {
+	n := new(Node)
+	err := s.db.GetContext(ctx, n, "SELECT * FROM nodes WHERE uuid = ? OR name = ?", strings.ToLower(ident), ident)
+	if err != nil {
+		return nil, notFound(err, "node %s", ident)
+	}
+	return n, nil
+}
+
+// NodeByID finds a node by row id.
+func (s *Store) NodeByID(ctx context.Context, id int64) (*Node, error) {
+	n := new(Node)
+	if err := s.db.GetContext(ctx, n, "SELECT * FROM nodes WHERE id = ?", id); err != nil {
+		return nil, notFound(err, "node #%d", id)
+	}
+	return n, nil
+}
+
+// DeleteNode removes the node with all that hangs on it.
+func (s *Store) DeleteNode(ctx context.Context, id int64) error {
+	_, err := s.db.ExecContext(ctx, "DELETE FROM nodes WHERE id = ?", id)
+	return err
+}
+
+// NodeQuery selects nodes. A zero field does not filter; Where conditions are
+// SQL with one placeholder for each argument, made by the caller from literal
+// text only.
+type NodeQuery struct {
+	Where   []string
+	Args    []any
+	SortKey string // a column; "id" if empty. The caller checks it.
+	Desc    bool
+	Marker  *Node // the last node of the page before
+	Limit   int   // 0 is all
+}
+
+// Nodes lists nodes.
+func (s *Store) Nodes(ctx context.Context, q NodeQuery) ([]*Node, error) {
+	where, args := append([]string(nil), q.Where...), append([]any(nil), q.Args...)
+	key, direction, after := q.SortKey, "ASC", ">"
+	if key == "" {
+		key = "id"
+	}
+	if q.Desc {
+		direction, after = "DESC", "<"
+	}
+	if q.Marker != nil {
+		// The marker's own sort value is read in the query, so that no
+		// column needs a Go accessor. NULLs sort first in SQLite.
+		at := fmt.Sprintf("(SELECT COALESCE(%s, '') FROM nodes WHERE id = ?)", key)
+		where = append(where, fmt.Sprintf("(COALESCE(%[1]s, '') %[2]s %[3]s OR (COALESCE(%[1]s, '') = %[3]s AND id > ?))", key, after, at))
+		args = append(args, q.Marker.ID, q.Marker.ID, q.Marker.ID)
+	}
+	query := "SELECT * FROM nodes"
+	if len(where) > 0 {
+		query += " WHERE " + strings.Join(where, " AND ")
+	}
+	query += fmt.Sprintf(" ORDER BY COALESCE(%s, '') %s, id ASC", key, direction)
+	if key == "id" {
+		query = strings.Replace(query, "COALESCE(id, '') "+direction+", id ASC", "id "+direction, 1)
+	}
+	if q.Limit > 0 {
+		query += fmt.Sprintf(" LIMIT %d", q.Limit)
+	}
+	var nodes []*Node
+	if err := s.db.SelectContext(ctx, &nodes, query, args...); err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	return nodes, nil
+}
+
+// CountNodes counts the nodes in the given states.
+func (s *Store) CountNodes(ctx context.Context, states ...provision.State) (int, error) {
+	marks, args := in(states)
+	var n int
+	err := s.db.GetContext(ctx, &n, "SELECT COUNT(*) FROM nodes WHERE provision_state IN ("+marks+")", args...)
+	return n, err
+}
+
+// NodesIn lists the nodes in the given states.
+func (s *Store) NodesIn(ctx context.Context, states ...provision.State) ([]*Node, error) {
+	marks, args := in(states)
+	return s.Nodes(ctx, NodeQuery{Where: []string{"provision_state IN (" + marks + ")"}, Args: args})
+}
+
+func in(states []provision.State) (marks string, args []any) {
+	for _, s := range states {
+		args = append(args, s)
+	}
+	return strings.TrimSuffix(strings.Repeat("?, ", len(states)), ", "), args
+}

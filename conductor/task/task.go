@@ -1,0 +1,325 @@
+// Package task is the unit of work on one node: it takes the node's lock, runs
+// a function, saves what the function changed, and gives the lock back. A lock
+// cannot leak: it lives as long as the function, or as long as the background
+// work that the function handed it to.
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+)
+
+// ErrNoFreeWorker says that all workers are busy; the request is to be
+// repeated later.
+var ErrNoFreeWorker = errors.New("no free conductor workers available")
+
+// LockedError says who holds the lock of a node.
+type LockedError struct {
+	Node string // UUID
+	Host string
+}
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("Node %s is locked by host %s, please retry after the current operation is completed.", e.Node, e.Host)
+}
+
+// maxErrorText is the length that last_error and maintenance_reason are cut to
+// (state-machine contract, section 10).
+const maxErrorText = 4096
+
+// Config of a Manager. The names are those of the [conductor] section.
+type Config struct {
+	Host              string        // identity, value of nodes.reservation
+	WorkersPoolSize   int           // workers_pool_size
+	LockRetryAttempts int           // node_locked_retry_attempts
+	LockRetryInterval time.Duration // node_locked_retry_interval
+}
+
+// Manager makes tasks. It is safe for concurrent use.
+type Manager struct {
+	cfg     Config
+	store   *store.Store
+	log     *logrus.Entry
+	workers chan struct{}
+	wg      sync.WaitGroup
+	base    context.Context // life of background work
+
+	mu     sync.Mutex
+	queues map[int64]*queue
+
+	// Failed is called, with the lock held, when background work returned an
+	// error or panicked. It is set once, before the first task.
+	Failed func(ctx context.Context, t *Task, what string, err error)
+}
+
+// queue orders the tasks of this process that want the same node: first come,
+// first served, without asking the database.
+type queue struct {
+	turn  chan struct{}
+	users int
+}
+
+// NewManager makes a manager whose background work ends when base is done.
+func NewManager(base context.Context, cfg Config, s *store.Store, log *logrus.Entry) *Manager {
+	return &Manager{cfg: cfg, store: s, log: log, base: base, workers: make(chan struct{}, cfg.WorkersPoolSize), queues: map[int64]*queue{}}
+}
+
+// Wait blocks until all background work has ended.
+func (m *Manager) Wait() { m.wg.Wait() }
+
+// Task is a locked node and what belongs to it.
+type Task struct {
+	Node  *store.Node
+	Store *store.Store
+	Log   *logrus.Entry
+
+	manager *Manager
+	name    string
+	work    func(ctx context.Context, t *Task) error
+}
+
+// Do runs fn with the lock of node id held. It waits for a lock that is taken
+// as long as the retry options say and then fails with *LockedError.
+func (m *Manager) Do(ctx context.Context, id int64, purpose string, fn func(ctx context.Context, t *Task) error) error {
+	wait := time.Duration(m.cfg.LockRetryAttempts) * m.cfg.LockRetryInterval
+	return m.do(ctx, id, purpose, wait, fn)
+}
+
+// TryDo is Do without waiting.
+func (m *Manager) TryDo(ctx context.Context, id int64, purpose string, fn func(ctx context.Context, t *Task) error) error {
+	return m.do(ctx, id, purpose, 0, fn)
+}
+
+func (m *Manager) do(ctx context.Context, id int64, purpose string, wait time.Duration, fn func(ctx context.Context, t *Task) error) error {
+	t, leave, err := m.lock(ctx, id, purpose, wait)
+	if err != nil {
+		return err
+	}
+	handedOver := false
+	unlock := func() {
+		// The lock is given back also when the request's context is gone.
+		if err := m.store.Release(context.WithoutCancel(ctx), m.cfg.Host, id); err != nil {
+			t.Log.WithError(err).Error("cannot release the node's lock")
+		}
+		leave()
+	}
+	defer func() {
+		if !handedOver {
+			unlock()
+		}
+	}()
+	if err := fn(ctx, t); err != nil {
+		if t.work != nil {
+			<-m.workers // the slot that Background took
+		}
+		return err
+	}
+	if t.work == nil {
+		return nil
+	}
+	handedOver = true
+	m.wg.Add(1)
+	go func() {
+		defer m.wg.Done()
+		defer func() { <-m.workers }()
+		defer unlock()
+		m.runBackground(t)
+	}()
+	return nil
+}
+
+// runBackground runs the work of t and reports its failure, panics included.
+func (m *Manager) runBackground(t *Task) {
+	// Work may hand over to further work; each runs on a clean stack.
+	for t.work != nil {
+		name, work := t.name, t.work
+		t.work = nil
+		err := func() (err error) {
+			defer func() {
+				if p := recover(); p != nil {
+					t.Log.Errorf("%s panicked: %v\n%s", name, p, debug.Stack())
+					err = fmt.Errorf("internal error: %v", p)
+				}
+			}()
+			return work(m.base, t)
+		}()
+		if err != nil && m.base.Err() == nil {
+			m.Failed(m.base, t, name, err)
+		}
+	}
+}
+
+// lock waits for its turn in this process, then takes the database's lock.
+func (m *Manager) lock(ctx context.Context, id int64, purpose string, wait time.Duration) (*Task, func(), error) {
+	deadline := time.Now().Add(wait)
+	leave, ok := m.enter(ctx, id, wait)
+	if !ok {
+		return nil, nil, m.locked(ctx, id)
+	}
+	for {
+		n, err := m.store.Reserve(ctx, m.cfg.Host, id)
+		switch {
+		case err == nil:
+			log := m.log.WithField("node", n.UUID)
+			log.WithField("purpose", purpose).Debug("node locked")
+			return &Task{Node: n, Store: m.store, Log: log, manager: m}, leave, nil
+		case !errors.Is(err, store.ErrReserved):
+			leave()
+			return nil, nil, err
+		case time.Now().Add(m.cfg.LockRetryInterval).After(deadline):
+			leave()
+			return nil, nil, m.locked(ctx, id)
+		}
+		select {
+		case <-ctx.Done():
+			leave()
+			return nil, nil, ctx.Err()
+		case <-time.After(m.cfg.LockRetryInterval):
+		}
+	}
+}
+
+// enter waits until no earlier task of this process wants the node.
+func (m *Manager) enter(ctx context.Context, id int64, wait time.Duration) (leave func(), ok bool) {
+	m.mu.Lock()
+	q := m.queues[id]
+	if q == nil {
+		q = &queue{turn: make(chan struct{}, 1)}
+		m.queues[id] = q
+	}
+	q.users++
+	m.mu.Unlock()
+	forget := func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if q.users--; q.users == 0 {
+			delete(m.queues, id)
+		}
+	}
+	select {
+	case q.turn <- struct{}{}:
+		return func() { <-q.turn; forget() }, true
+	default:
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case q.turn <- struct{}{}:
+		return func() { <-q.turn; forget() }, true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	forget()
+	return nil, false
+}
+
+func (m *Manager) locked(ctx context.Context, id int64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	n, err := m.store.NodeByID(ctx, id)
+	if err != nil {
+		return err
+	}
+	host := m.cfg.Host
+	if n.Reservation != nil {
+		host = *n.Reservation
+	}
+	return &LockedError{Node: n.UUID, Host: host}
+}
+
+// Save writes the node.
+func (t *Task) Save(ctx context.Context) error { return t.Store.SaveNode(ctx, t.Node) }
+
+// Background takes a worker for work, which starts with the lock still held
+// when the function of Do has returned nil. Without a free worker nothing has
+// happened and ErrNoFreeWorker is returned. Inside background work it chains:
+// work runs next, on the same worker.
+func (t *Task) Background(name string, work func(ctx context.Context, t *Task) error) error {
+	if t.name == "" { // not in background yet
+		select {
+		case t.manager.workers <- struct{}{}:
+		default:
+			return ErrNoFreeWorker
+		}
+	}
+	t.name, t.work = name, work
+	return nil
+}
+
+// Start processes event and then runs work in the background: the verb is
+// acknowledged once the new state is durable. An earlier error is cleared.
+func (t *Task) Start(ctx context.Context, event provision.Event, target provision.State, name string, work func(ctx context.Context, t *Task) error) error {
+	if _, err := provision.Next(t.Node.ProvisionState, event); err != nil {
+		return err
+	}
+	if err := t.Background(name, work); err != nil {
+		return err
+	}
+	t.Node.LastError = nil
+	return t.Process(ctx, event, target)
+}
+
+// Process applies event to the node and saves it. target overrides the
+// target_provision_state of the new state; "" keeps the state's own.
+func (t *Task) Process(ctx context.Context, event provision.Event, target provision.State) error {
+	n := t.Node
+	from := n.ProvisionState
+	to, err := provision.Next(from, event)
+	if err != nil {
+		return err
+	}
+	attributes, _ := provision.Of(to)
+	switch {
+	case target != "":
+		n.TargetProvisionState = &target
+	case attributes.Kind == provision.Stable:
+		n.TargetProvisionState = nil
+	case attributes.Kind != provision.Failed && attributes.Kind != provision.Waiting && attributes.Kind != provision.Hold && !(from.Is(provision.Waiting, provision.Hold)):
+		own := attributes.Target
+		n.TargetProvisionState = &own
+	case n.TargetProvisionState == nil:
+		own := attributes.Target
+		n.TargetProvisionState = &own
+	}
+	at := time.Now().UTC().Truncate(time.Microsecond)
+	n.ProvisionState, n.ProvisionUpdatedAt = to, &at
+	if to == provision.Inspecting && from != provision.InspectWait {
+		n.InspectionStartedAt, n.InspectionFinishedAt = &at, nil
+	}
+	if to == provision.Manageable && (from == provision.Inspecting || from == provision.InspectWait) {
+		n.InspectionFinishedAt = &at
+	}
+	if err := t.Save(ctx); err != nil {
+		return err
+	}
+	t.Log.WithFields(logrus.Fields{"from": from, "event": event}).Infof("provision state: %s", to)
+	return nil
+}
+
+// SetError puts the reason into last_error, cut to the contract's length. The
+// caller saves.
+func (t *Task) SetError(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if len(text) > maxErrorText {
+		text = text[:maxErrorText]
+	}
+	t.Node.LastError = &text
+	t.Log.WithField("state", t.Node.ProvisionState).Error(text)
+}
+
+// Event records something that an operator may want to see.
+func (t *Task) Event(ctx context.Context, kind, format string, args ...any) {
+	if err := t.Store.AddEvent(ctx, t.Node.ID, time.Now(), kind, fmt.Sprintf(format, args...)); err != nil {
+		t.Log.WithError(err).Warn("cannot record an event")
+	}
+}
