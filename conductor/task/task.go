@@ -284,10 +284,7 @@ func (t *Task) Process(ctx context.Context, event provision.Event, target provis
 		n.TargetProvisionState = &target
 	case attributes.Kind == provision.Stable:
 		n.TargetProvisionState = nil
-	case attributes.Kind != provision.Failed && attributes.Kind != provision.Waiting && attributes.Kind != provision.Hold && !(from.Is(provision.Waiting, provision.Hold)):
-		own := attributes.Target
-		n.TargetProvisionState = &own
-	case n.TargetProvisionState == nil:
+	case !continues(event) || n.TargetProvisionState == nil:
 		own := attributes.Target
 		n.TargetProvisionState = &own
 	}
@@ -304,6 +301,16 @@ func (t *Task) Process(ctx context.Context, event provision.Event, target provis
 	}
 	t.Log.WithFields(logrus.Fields{"from": from, "event": event}).Infof("provision state: %s", to)
 	return nil
+}
+
+// continues reports whether event goes on with, or ends, what an earlier event
+// began: the target then stays (manual cleaning returns to manageable).
+func continues(event provision.Event) bool {
+	switch event {
+	case provision.Wait, provision.Resume, provision.HoldEvent, provision.Unhold, provision.Fail, provision.Abort:
+		return true
+	}
+	return false
 }
 
 // SetError puts the reason into last_error, cut to the contract's length. The
