@@ -18,6 +18,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/images/source"
+	"ferric/images/sparse"
 )
 
 // Request says which image is wanted and what is known of it beforehand.
@@ -86,9 +87,9 @@ var (
 	// permitted, backing file, larger window than the bound, ...
 	ErrInvalid = errors.New("image refused")
 	// ErrTooLarge: the image does not fit on the disk.
-	ErrTooLarge = errors.New("image is larger than the disk")
+	ErrTooLarge = sparse.ErrFull
 	// ErrWrite: the disk could not be written.
-	ErrWrite = errors.New("writing to the disk")
+	ErrWrite = sparse.ErrWrite
 )
 
 // Kind is the error of the agent protocol for an error of this package.

@@ -1,34 +1,196 @@
 package images
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
+	"sync/atomic"
 
 	"ferric/api/ipa"
+	"ferric/images/decompress"
+	"ferric/images/disk"
+	"ferric/images/qcow2"
+	"ferric/images/source"
+	"ferric/images/sparse"
 )
+
+// maxRestarts bounds how often a transfer starts over because the file changed
+// while it was read.
+const maxRestarts = 3
 
 // Write streams the image onto the disk at device and verifies it. It wipes
 // what identified the disk's former content first, and again if it fails, so
-// that nothing half-valid can boot. progress (may be nil) is called about once
-// a second and once at the end.
+// that nothing half-valid can boot. An image whose digest is wrong is fetched
+// once more. progress (may be nil) is called about once a second and once at
+// the end. Kind tells the protocol's error for the error.
 func Write(ctx context.Context, device string, req Request, progress func(ipa.Progress)) (Result, error) {
-	return Result{}, fmt.Errorf("write image to %s: %w", device, errors.ErrUnsupported)
+	if req.MaxDuration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, req.MaxDuration,
+			fmt.Errorf("%w: not finished within %s", ErrDownload, req.MaxDuration))
+		defer cancel()
+	}
+	want, err := req.Digest.resolve(ctx, req)
+	if err != nil {
+		return Result{}, fmt.Errorf("write image to %s: %w", device, err)
+	}
+	dev, err := disk.Open(device)
+	if err != nil {
+		return Result{}, fmt.Errorf("write image: %w: %w", ErrWrite, err)
+	}
+	defer dev.Close()
+
+	t := &transfer{dev: dev, req: req, want: want}
+	finish := report(progress, t.gauge)
+	res, err := t.run(ctx)
+	finish(err == nil)
+	if err != nil {
+		return res, fmt.Errorf("write image to %s: %w", device, err)
+	}
+	return res, nil
 }
 
-// Deployment is a disk with its image, as far as the agent contract wants to
-// know (section "prepare_image").
-type Deployment struct {
-	Result
-	// RootUUID is the MBR disk signature, "0x%08x".
-	RootUUID string
-	// ConfigDrive is the partition that holds the config drive, "" if none.
-	ConfigDrive string
+// transfer is one image on its way to one disk.
+type transfer struct {
+	dev  *disk.Device
+	req  Request
+	want expected
+
+	touched bool // whether the disk was written to
+	file    atomic.Pointer[source.File]
+	writer  atomic.Pointer[sparse.Writer]
 }
 
-// Deploy writes the image, moves the GPT's backup header to the end of the
-// disk, checks that the partition table is readable, writes the config drive
-// (inline base64(gzip(iso)) or URL; "" for none) and reads the MBR signature.
-func Deploy(ctx context.Context, device string, req Request, configDrive string, progress func(ipa.Progress)) (Deployment, error) {
-	return Deployment{}, fmt.Errorf("deploy image to %s: %w", device, errors.ErrUnsupported)
+func (t *transfer) gauge() (done, total, written int64) {
+	if f := t.file.Load(); f != nil {
+		done, total = f.Done(), f.Size()
+	}
+	if w := t.writer.Load(); w != nil {
+		written = w.Written()
+	}
+	return done, total, written
+}
+
+func (t *transfer) run(ctx context.Context) (Result, error) {
+	fetched, restarts := 0, 0
+	for {
+		res, err := t.once(ctx)
+		switch {
+		case err == nil:
+			return res, nil
+		case ctx.Err() != nil:
+			err = context.Cause(ctx)
+		case errors.Is(err, ErrChecksum) && fetched == 0:
+			fetched++
+			continue
+		case errors.Is(err, ErrChanged) && restarts < maxRestarts:
+			restarts++
+			continue
+		}
+		return res, errors.Join(err, t.wipeAgain(ctx))
+	}
+}
+
+// wipeAgain leaves nothing on the disk that firmware would start.
+func (t *transfer) wipeAgain(ctx context.Context) error {
+	if !t.touched {
+		return nil
+	}
+	if err := t.dev.WipeEnds(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	return t.dev.Sync()
+}
+
+// once fetches, decodes, writes and verifies the image one time.
+func (t *transfer) once(ctx context.Context) (Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	file, err := source.Open(ctx, source.Config{URLs: t.req.URLs, Header: t.req.Header, Client: t.req.Client, Retry: t.req.Retry})
+	if err != nil {
+		return Result{}, err
+	}
+	defer file.Close()
+	t.file.Store(file)
+
+	sum := t.want.new()
+	served := bufio.NewReaderSize(io.TeeReader(file, sum), sniffSize)
+	res := Result{URL: file.URL(), Algorithm: t.want.algorithm}
+	image, format, compression, err := identify(file, served, t.req)
+	res.Format, res.Compression = format, compression
+	if err == nil && image.size > t.dev.Size {
+		err = fmt.Errorf("%w: the image has %d bytes, %s has %d", ErrTooLarge, image.size, t.dev.Path, t.dev.Size)
+	}
+	if err == nil {
+		res.Size, res.Written, err = t.put(ctx, image)
+	}
+	if err != nil {
+		return res, t.explain(classify(err), file, served, sum)
+	}
+	if _, err := io.Copy(io.Discard, served); err != nil {
+		return res, err
+	}
+	res.Served = file.Done()
+	res.Digest, err = t.want.verify(sum)
+	return res, err
+}
+
+// put wipes the disk and writes the image.
+func (t *transfer) put(ctx context.Context, image content) (size, written int64, err error) {
+	t.touched = true
+	if err := t.dev.WipeEnds(ctx); err != nil {
+		return 0, 0, fmt.Errorf("%w: %w", ErrWrite, err)
+	}
+	w := sparse.NewWriter(ctx, t.dev)
+	t.writer.Store(w)
+	size, err = image.write(ctx, w)
+	if cerr := w.Close(); err == nil {
+		err = cerr
+	}
+	return size, w.Written(), err
+}
+
+// explain tells content that is wrong at its origin from content that was
+// damaged on the way: it reads the rest of the file and looks at the digest.
+func (t *transfer) explain(err error, file *source.File, served io.Reader, sum hash.Hash) error {
+	if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTruncated) || file.Size() < 0 {
+		return err
+	}
+	if errors.Is(err, source.ErrTruncated) && file.Done() < file.Size() {
+		return err
+	}
+	if _, rerr := io.Copy(io.Discard, served); rerr != nil {
+		return err
+	}
+	if _, verr := t.want.verify(sum); verr != nil {
+		return fmt.Errorf("%w (%w)", verr, err)
+	}
+	return fmt.Errorf("%w (the digest is right: the image is as it was made)", err)
+}
+
+// classify translates the errors of the stages into those of this package.
+func classify(err error) error {
+	for _, c := range []struct{ from, to error }{
+		{qcow2.ErrRefused, ErrInvalid},
+		{decompress.ErrWindow, ErrInvalid},
+		{decompress.ErrUnsupported, ErrInvalid},
+		{qcow2.ErrCorrupt, ErrCorrupt},
+		{decompress.ErrCorrupt, ErrCorrupt},
+		{ErrTruncated, ErrTruncated},
+		{ErrDownload, ErrDownload},
+		{ErrChanged, ErrChanged},
+		{io.ErrUnexpectedEOF, ErrTruncated},
+	} {
+		if !errors.Is(err, c.from) {
+			continue
+		}
+		if c.from == c.to {
+			return err
+		}
+		return fmt.Errorf("%w: %w", c.to, err)
+	}
+	return err
 }

@@ -1,13 +1,73 @@
 package disk
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 )
 
+// What is zeroed at the ends. The head holds MBR and GPT, LVM, md 1.1 and 1.2,
+// LUKS2 with its second header (at most 4 MiB in), VMFS (1 and 2 MiB), both
+// first labels of ZFS and all file-system superblocks but btrfs's copies. The
+// tail holds the backup GPT, md 0.90 (64 to 128 KiB before the end) and 1.0
+// (8 to 12 KiB), Intel IMSM (the last two sectors), DDF (the last sector) and
+// the other firmware RAIDs, DRBD, NTFS's copy, both last labels of ZFS (512 KiB).
+const (
+	head = 8 << 20
+	tail = 2 << 20
+)
+
+// copies are superblocks far from both ends, by which a former content would
+// be recognised again. They are zeroed only if their magic is there.
+var copies = []struct {
+	at, magicAt int64
+	magic       string
+	size        int64
+}{
+	{64 << 20, 64, "_BHRfS_M", 4096},  // btrfs, first copy
+	{256 << 30, 64, "_BHRfS_M", 4096}, // btrfs, second copy
+}
+
 // Wipe removes what identifies the content of the disk or partition at path:
 // partition tables, RAID superblocks and file-system signatures at both ends.
+// It is on the medium when Wipe returns.
 func Wipe(ctx context.Context, path string) error {
-	return fmt.Errorf("wipe metadata of %s: %w", path, errors.ErrUnsupported)
+	d, err := Open(path)
+	if err != nil {
+		return fmt.Errorf("wipe metadata: %w", err)
+	}
+	defer d.Close()
+	if err := d.WipeEnds(ctx); err != nil {
+		return fmt.Errorf("wipe metadata: %w", err)
+	}
+	return d.Sync()
+}
+
+// WipeEnds is Wipe for a device that is open already; it does not sync.
+func (d *Device) WipeEnds(ctx context.Context) error {
+	for _, c := range copies {
+		if c.at+c.size > d.Size {
+			break
+		}
+		magic := make([]byte, len(c.magic))
+		if _, err := d.ReadAt(magic, c.at+c.magicAt); err != nil {
+			return fmt.Errorf("read superblock copy of disk %s at %d: %w", d.Path, c.at, err)
+		}
+		if !bytes.Equal(magic, []byte(c.magic)) {
+			continue
+		}
+		if err := d.Zero(c.at, c.size); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if d.Size <= head+tail {
+		return d.Zero(0, d.Size)
+	}
+	if err := d.Zero(d.Size-tail, tail); err != nil {
+		return err
+	}
+	return d.Zero(0, head)
 }

@@ -1,0 +1,149 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrBusy: the disk, or a partition of it, is mounted or held by something else.
+var ErrBusy = errors.New("in use")
+
+// Device is an open block device, or a regular file that stands for a disk.
+// Its methods may be called from several goroutines.
+type Device struct {
+	Path   string
+	Size   int64 // bytes
+	Sector int   // logical sector size in bytes
+
+	block    bool
+	buffered *os.File
+	direct   *os.File // nil where the kernel refuses O_DIRECT
+}
+
+// Open opens the disk at path for writing. A block device is claimed: that
+// fails with ErrBusy while it or a partition of it is mounted.
+func Open(path string) (*Device, error) {
+	return open(path, os.O_RDWR)
+}
+
+// OpenReadOnly opens the disk at path for reading and claims nothing.
+func OpenReadOnly(path string) (*Device, error) {
+	return open(path, os.O_RDONLY)
+}
+
+func open(path string, mode int) (*Device, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("open disk: %w", err)
+	}
+	d := &Device{Path: path, Sector: 512}
+	switch {
+	case info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0:
+		d.block = true
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("open disk %s: neither a block device nor a regular file", path)
+	}
+	if d.block && mode != os.O_RDONLY {
+		mode |= unix.O_EXCL // without O_CREAT: claims the block device (open(2))
+	}
+	d.buffered, err = os.OpenFile(path, mode, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return nil, fmt.Errorf("open disk %s: %w", path, ErrBusy)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open disk: %w", err)
+	}
+	if d.Size, err = d.buffered.Seek(0, io.SeekEnd); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("size of disk %s: %w", path, err)
+	}
+	if d.block {
+		if d.Sector, err = unix.IoctlGetInt(int(d.buffered.Fd()), unix.BLKSSZGET); err != nil {
+			d.Close()
+			return nil, fmt.Errorf("sector size of disk %s: %w", path, err)
+		}
+	}
+	if mode != os.O_RDONLY {
+		// Direct writes spare the page cache, whose copying is what limits
+		// buffered ones. The second descriptor shares the first one's claim,
+		// so it must not ask for a claim of its own.
+		d.direct, _ = os.OpenFile(path, os.O_RDWR|unix.O_DIRECT, 0)
+	}
+	return d, nil
+}
+
+// IsBlock reports whether this is a block device rather than a regular file.
+func (d *Device) IsBlock() bool { return d.block }
+
+// File is the descriptor for ioctls and for libraries that want a file; writes
+// through it are buffered.
+func (d *Device) File() *os.File { return d.buffered }
+
+// ReadAt reads through the page cache.
+func (d *Device) ReadAt(p []byte, off int64) (int, error) {
+	return d.buffered.ReadAt(p, off)
+}
+
+// align is the alignment that every disk's direct writes accept.
+const align = 4096
+
+// WriteAt writes directly as much of p as is aligned (offset and memory to
+// 4096 bytes), the rest through the page cache.
+func (d *Device) WriteAt(p []byte, off int64) (int, error) {
+	if off < 0 || int64(len(p)) > d.Size-off {
+		return 0, fmt.Errorf("write %d bytes at %d to disk %s of %d bytes: %w", len(p), off, d.Path, d.Size, io.ErrShortWrite)
+	}
+	straight := 0
+	if d.direct != nil && off%align == 0 && aligned(p) {
+		straight = len(p) &^ (align - 1)
+	}
+	if straight > 0 {
+		n, err := d.direct.WriteAt(p[:straight], off)
+		if err != nil && !errors.Is(err, unix.EINVAL) {
+			return n, fmt.Errorf("write to disk %s at %d: %w", d.Path, off, err)
+		}
+		if err != nil {
+			straight = 0 // file systems may refuse O_DIRECT as late as here
+		}
+	}
+	if straight < len(p) {
+		n, err := d.buffered.WriteAt(p[straight:], off+int64(straight))
+		if err != nil {
+			return straight + n, fmt.Errorf("write to disk %s at %d: %w", d.Path, off, err)
+		}
+	}
+	return len(p), nil
+}
+
+func aligned(p []byte) bool {
+	return len(p) > 0 && uintptr(unsafe.Pointer(&p[0]))%align == 0
+}
+
+// Buffer makes a buffer of n bytes that direct writes accept.
+func Buffer(n int) []byte {
+	b := make([]byte, n+align)
+	skip := int(-uintptr(unsafe.Pointer(&b[0])) & (align - 1))
+	return b[skip : skip+n : skip+n]
+}
+
+// Sync waits until everything written is on the medium.
+func (d *Device) Sync() error {
+	if err := d.buffered.Sync(); err != nil {
+		return fmt.Errorf("sync disk %s: %w", d.Path, err)
+	}
+	return nil
+}
+
+// Close gives the device back. It does not sync.
+func (d *Device) Close() error {
+	var err error
+	if d.direct != nil {
+		err = d.direct.Close()
+	}
+	return errors.Join(err, d.buffered.Close())
+}
