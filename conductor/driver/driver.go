@@ -135,7 +135,20 @@ type Interfaces struct {
 	Deploy     Deploy
 }
 
-// Resolver finds the interfaces that a node's fields name.
+// Info describes a hardware type for the API.
+type Info struct {
+	Name       string
+	Default    map[string]string   // interface type → implementation
+	Enabled    map[string][]string // sorted
+	Properties map[string]string   // key of driver_info → description
+}
+
+// Resolver knows the hardware types that are enabled.
 type Resolver interface {
+	// Interfaces finds what the node's fields name.
 	Interfaces(n *store.Node) (Interfaces, error)
+	// SetDefaults checks the node's driver and interfaces and fills in those
+	// that are not set. An unknown or unsupported name is Invalid.
+	SetDefaults(n *store.Node) error
+	Types() []Info
 }

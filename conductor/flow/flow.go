@@ -19,28 +19,68 @@ import (
 	"ferric/conductor/task"
 )
 
-// Config of the flows; the names are Ironic's, see docs/configuration.md.
+// Config of the flows. The tag names section and option of the INI file; all
+// are Ironic's. Durations are seconds there.
 type Config struct {
-	AutomatedClean               bool          // [conductor] automated_clean
-	MaxConcurrentDeploy          int           // [conductor] max_concurrent_deploy
-	MaxConcurrentClean           int           // [conductor] max_concurrent_clean
-	DeployCallbackTimeout        time.Duration // [conductor] deploy_callback_timeout, 0 is never
-	CleanCallbackTimeout         time.Duration // [conductor] clean_callback_timeout
-	AllowProvisioningMaintenance bool          // [conductor] allow_provisioning_in_maintenance
-	PowerOffAfterDeployFailure   bool          // [deploy] power_off_after_deploy_failure
-	EraseDevicesPriority         *int          // [deploy] erase_devices_priority, nil is the agent's
-	EraseDevicesMetadataPriority *int          // [deploy] erase_devices_metadata_priority
-	EraseDevicesIterations       int           // [deploy] shred_random_overwrite_iterations
-	EraseDevicesZeroize          bool          // [deploy] shred_final_overwrite_with_zeros
-	ContinueIfSecureEraseFailed  bool          // [deploy] continue_if_disk_secure_erase_fails
-	DiskErasureConcurrency       int           // [deploy] disk_erasure_concurrency
-	RequireTLS                   bool          // [agent] require_tls
-	CommandTimeout               time.Duration // [agent] command_timeout
-	AllowDeletingAvailableNodes  bool          // [conductor] allow_deleting_available_nodes
-	ForcePowerStateDuringSync    bool          // [conductor] force_power_state_during_sync
-	PowerStateSyncMaxRetries     int           // [conductor] power_state_sync_max_retries
-	NodeView                     func(n *store.Node, unmaskConfigDrive bool) map[string]any
-	PortView                     func(p *store.Port) map[string]any
+	// Host is the conductor's identity: the value of nodes.reservation.
+	Host string `ini:"DEFAULT.host"`
+	// AutomatedClean cleans a node before it becomes available, unless the node says otherwise.
+	AutomatedClean bool `ini:"conductor.automated_clean"`
+	// MaxConcurrentDeploy and MaxConcurrentClean bound the nodes that are deployed or cleaned at once.
+	MaxConcurrentDeploy int `ini:"conductor.max_concurrent_deploy"`
+	MaxConcurrentClean  int `ini:"conductor.max_concurrent_clean"`
+	// DeployCallbackTimeout and CleanCallbackTimeout limit the wait for an agent; 0 is for ever.
+	DeployCallbackTimeout time.Duration `ini:"conductor.deploy_callback_timeout"`
+	CleanCallbackTimeout  time.Duration `ini:"conductor.clean_callback_timeout"`
+	// AllowProvisioningMaintenance lets nodes in maintenance be provided.
+	AllowProvisioningMaintenance bool `ini:"conductor.allow_provisioning_in_maintenance"`
+	// AllowDeletingAvailableNodes lets available nodes be deleted.
+	AllowDeletingAvailableNodes bool `ini:"conductor.allow_deleting_available_nodes"`
+	// ForcePowerStateDuringSync pushes the recorded power state to hardware that differs.
+	ForcePowerStateDuringSync bool `ini:"conductor.force_power_state_during_sync"`
+	// PowerStateSyncMaxRetries failures in a row put a node into maintenance.
+	PowerStateSyncMaxRetries int `ini:"conductor.power_state_sync_max_retries"`
+	// PowerOffAfterDeployFailure switches a machine off whose deployment failed.
+	PowerOffAfterDeployFailure bool `ini:"deploy.power_off_after_deploy_failure"`
+	// EraseDevicesPriority and EraseDevicesMetadataPriority override the agent's; 0 switches the step off.
+	EraseDevicesPriority         *int `ini:"deploy.erase_devices_priority"`
+	EraseDevicesMetadataPriority *int `ini:"deploy.erase_devices_metadata_priority"`
+	// EraseDevicesIterations and EraseDevicesZeroize say how a disk is overwritten.
+	EraseDevicesIterations int  `ini:"deploy.shred_random_overwrite_iterations"`
+	EraseDevicesZeroize    bool `ini:"deploy.shred_final_overwrite_with_zeros"`
+	// ContinueIfSecureEraseFailed overwrites a disk whose secure erase failed.
+	ContinueIfSecureEraseFailed bool `ini:"deploy.continue_if_disk_secure_erase_fails"`
+	// DiskErasureConcurrency is how many disks are erased at once.
+	DiskErasureConcurrency int `ini:"deploy.disk_erasure_concurrency"`
+	// RequireTLS refuses agents that serve plain HTTP.
+	RequireTLS bool `ini:"agent.require_tls"`
+	// RestrictLookup answers lookups only for nodes that expect an agent.
+	RestrictLookup bool `ini:"api.restrict_lookup"`
+
+	// NodeView and PortView make what agents are shown.
+	NodeView func(n *store.Node, unmaskConfigDrive bool) map[string]any `ini:"-"`
+	PortView func(p *store.Port) map[string]any                         `ini:"-"`
+}
+
+// DefaultConfig has Ironic's defaults.
+func DefaultConfig() Config {
+	return Config{
+		AutomatedClean:               true,
+		MaxConcurrentDeploy:          250,
+		MaxConcurrentClean:           50,
+		DeployCallbackTimeout:        30 * time.Minute,
+		CleanCallbackTimeout:         30 * time.Minute,
+		AllowProvisioningMaintenance: true,
+		AllowDeletingAvailableNodes:  true,
+		ForcePowerStateDuringSync:    true,
+		PowerStateSyncMaxRetries:     3,
+		PowerOffAfterDeployFailure:   true,
+		EraseDevicesIterations:       1,
+		EraseDevicesZeroize:          true,
+		DiskErasureConcurrency:       4,
+		RequireTLS:                   true,
+		RestrictLookup:               true,
+	}
 }
 
 // Errors that the API maps to a status of their own.

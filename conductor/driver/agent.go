@@ -1,0 +1,109 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"ferric/api/agentclient"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// Keys of driver_internal_info that clients and other components read
+// (state-machine contract, section 12).
+const (
+	KeyAgentURL           = "agent_url"
+	KeyAgentVersion       = "agent_version"
+	KeyAgentLastHeartbeat = "agent_last_heartbeat"
+	KeyAgentToken         = "agent_secret_token"
+	KeyAgentVerifyCA      = "agent_verify_ca"
+	KeyLastPowerChange    = "last_power_state_change"
+	KeyNetboot            = "netboot"
+)
+
+// ErrNoAgent says that no agent has announced itself since the machine booted.
+var ErrNoAgent = errors.New("no agent has sent a heartbeat since the machine was switched on")
+
+// Agent returns a client of the agent that runs on the node.
+func Agent(n *store.Node) (*agentclient.Client, error) {
+	url := n.DriverInternalInfo.String(KeyAgentURL)
+	if url == "" {
+		return nil, ErrNoAgent
+	}
+	return agentclient.New(url, n.DriverInternalInfo.String(KeyAgentToken), n.DriverInternalInfo.String(KeyAgentVerifyCA)), nil
+}
+
+// WipeAgent forgets the agent of the boot that ends: another boot has another
+// address, token and certificate (deploy flow, section 3.1).
+func WipeAgent(n *store.Node) {
+	for _, key := range []string{
+		KeyAgentURL, KeyAgentToken, KeyAgentVerifyCA,
+		"agent_cached_clean_steps", "agent_cached_deploy_steps", "agent_start_attempted",
+	} {
+		delete(n.DriverInternalInfo, key)
+	}
+}
+
+// SwitchPower brings the node to target (any power target), records the
+// outcome in the row and forgets the agent where the machine lost it.
+func SwitchPower(ctx context.Context, t *task.Task, p Power, target string, timeout time.Duration) error {
+	n := t.Node
+	if !slices.Contains(p.SupportedPowerStates(), target) {
+		return Invalid("power interface of node %s does not support %q", n.Label(), target)
+	}
+	reached := PowerOn
+	if target == PowerOff || target == SoftPowerOff {
+		reached = PowerOff
+	}
+	if target == reached { // nothing is sent to hardware that is there already
+		if state, err := p.PowerState(ctx, n); err == nil && state == reached {
+			n.PowerState, n.TargetPowerState = &reached, nil
+			if reached == PowerOff {
+				WipeAgent(n)
+			}
+			return t.Save(ctx)
+		}
+	}
+	n.TargetPowerState = &reached
+	if target != PowerOn {
+		WipeAgent(n)
+	}
+	if err := t.Save(ctx); err != nil {
+		return err
+	}
+	t.Event(ctx, "power", "%s requested", target)
+	err := p.SetPowerState(ctx, t, target, timeout)
+	n.TargetPowerState = nil
+	if err != nil {
+		failed := PowerError
+		n.PowerState = &failed
+		return errors.Join(fmt.Errorf("switch node %s to %s: %w", n.Label(), target, err), t.Save(ctx))
+	}
+	n.PowerState = &reached
+	n.DriverInternalInfo[KeyLastPowerChange] = time.Now().UTC().Format("2006-01-02T15:04:05.000000")
+	t.Event(ctx, "power", "%s verified", reached)
+	return t.Save(ctx)
+}
+
+// BootMode is the boot mode that the node is to be deployed with (deploy flow,
+// section 6.4): "uefi" unless something says otherwise.
+func BootMode(n *store.Node) string {
+	instance := Capabilities(n.InstanceInfo["capabilities"])
+	if instance["secure_boot"] == "true" {
+		return "uefi"
+	}
+	for _, mode := range []string{
+		instance["boot_mode"],
+		n.InstanceInfo.String("deploy_boot_mode"),
+		Capabilities(n.Properties["capabilities"])["boot_mode"],
+		n.DriverInternalInfo.String("deploy_boot_mode"),
+	} {
+		if mode != "" {
+			return mode
+		}
+	}
+	return "uefi"
+}

@@ -1,0 +1,261 @@
+// Package direct is the deploy interface "direct": the agent in the ramdisk
+// fetches the image itself and writes it to the disk.
+package direct
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"ferric/api/ipa"
+	"ferric/conductor/driver"
+	"ferric/conductor/steps"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// Config of the interface; the names are Ironic's.
+type Config struct {
+	// CommandWaitInterval and CommandWaitAttempts bound the wait for an agent
+	// command that the conductor waits for (install_bootloader).
+	CommandWaitInterval time.Duration `ini:"agent.command_wait_interval"`
+	CommandWaitAttempts int           `ini:"agent.command_wait_attempts"`
+	// PostDeployGetPowerStateRetries and …Interval bound the wait for a
+	// machine to go off after its agent was told to.
+	PowerStateRetries  int           `ini:"agent.post_deploy_get_power_state_retries"`
+	PowerStateInterval time.Duration `ini:"agent.post_deploy_get_power_state_retry_interval"`
+	// StreamRawImages lets the agent stream raw images to the disk.
+	StreamRawImages bool `ini:"agent.stream_raw_images"`
+	// AllowMD5Checksum accepts md5 checksums of images.
+	AllowMD5Checksum bool `ini:"agent.allow_md5_checksum"`
+	// PermittedImageFormats are the disk formats that may be deployed.
+	PermittedImageFormats []string `ini:"conductor.permitted_image_formats"`
+}
+
+// DefaultConfig has Ironic's defaults (deploy flow, sections 1 and 5).
+func DefaultConfig() Config {
+	return Config{
+		CommandWaitInterval:   6 * time.Second,
+		CommandWaitAttempts:   100,
+		PowerStateRetries:     6,
+		PowerStateInterval:    5 * time.Second,
+		StreamRawImages:       true,
+		PermittedImageFormats: []string{"raw", "gpt", "qcow2", "iso"},
+	}
+}
+
+// Deploy implements driver.Deploy. The interfaces that it works through are
+// those of the node.
+type Deploy struct {
+	cfg     Config
+	drivers driver.Resolver
+	views   steps.Views
+}
+
+// New makes the interface.
+func New(cfg Config, drivers driver.Resolver, views steps.Views) *Deploy {
+	return &Deploy{cfg: cfg, drivers: drivers, views: views}
+}
+
+// Properties: the interface reads nothing of driver_info itself.
+func (d *Deploy) Properties() map[string]string { return map[string]string{} }
+
+// Validate checks what the boot interface and the image need.
+func (d *Deploy) Validate(ctx context.Context, n *store.Node) error {
+	ifs, err := d.drivers.Interfaces(n)
+	if err != nil {
+		return err
+	}
+	if err := ifs.Boot.Validate(ctx, n); err != nil {
+		return err
+	}
+	_, err = d.image(n)
+	return err
+}
+
+// Steps of a direct deployment (deploy flow, section 4).
+func (d *Deploy) Steps() []driver.Step {
+	return []driver.Step{
+		{Interface: "deploy", Name: "deploy", Priority: 100, Run: d.deploy},
+		{Interface: "deploy", Name: "write_image", Priority: 80, Run: d.writeImage},
+		{Interface: "deploy", Name: "prepare_instance_boot", Priority: 60, Run: d.prepareInstanceBoot},
+		{Interface: "deploy", Name: "tear_down_agent", Priority: 40, Run: d.tearDownAgent},
+		// The network interface noop has nothing to switch.
+		{Interface: "deploy", Name: "boot_instance", Priority: 20, Run: d.bootInstance},
+	}
+}
+
+// Prepare powers the machine off and makes its next boot that of the agent.
+func (d *Deploy) Prepare(ctx context.Context, t *task.Task) error {
+	ifs, err := d.drivers.Interfaces(t.Node)
+	if err != nil {
+		return err
+	}
+	image, err := d.image(t.Node)
+	if err != nil {
+		return err
+	}
+	t.Node.InstanceInfo["image_url"] = image.URLs[0]
+	t.Node.InstanceInfo["image_type"] = "whole-disk"
+	t.Node.DriverInternalInfo["is_whole_disk_image"] = true
+	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootMode(t.Node)
+	if err := driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0); err != nil {
+		return err
+	}
+	return ifs.Boot.PrepareRamdisk(ctx, t, nil)
+}
+
+// deploy boots the agent; the heartbeat of the agent goes on.
+func (d *Deploy) deploy(ctx context.Context, t *task.Task, _ map[string]any) (driver.Outcome, error) {
+	ifs, err := d.drivers.Interfaces(t.Node)
+	if err != nil {
+		return 0, err
+	}
+	return driver.Waiting, driver.SwitchPower(ctx, t, ifs.Power, driver.Rebooting, 0)
+}
+
+// writeImage has the agent write the image; the heartbeat at its end goes on.
+func (d *Deploy) writeImage(ctx context.Context, t *task.Task, _ map[string]any) (driver.Outcome, error) {
+	image, err := d.image(t.Node)
+	if err != nil {
+		return 0, err
+	}
+	args := map[string]any{"image_info": image, "configdrive": nil}
+	if drive := t.Node.InstanceInfo.String("configdrive"); drive != "" {
+		args["configdrive"] = drive
+	}
+	step := steps.Step{Interface: "deploy", Step: "write_image", Priority: 80, Args: args}
+	return driver.Waiting, steps.Execute(ctx, t, steps.Deploy, step, d.views)
+}
+
+// prepareInstanceBoot makes the machine boot what was written: boot entries on
+// UEFI, the boot device at the BMC, no network boot any more.
+func (d *Deploy) prepareInstanceBoot(ctx context.Context, t *task.Task, _ map[string]any) (driver.Outcome, error) {
+	ifs, err := d.drivers.Interfaces(t.Node)
+	if err != nil {
+		return 0, err
+	}
+	agent, err := driver.Agent(t.Node)
+	if err != nil {
+		return 0, err
+	}
+	uuids, err := agent.Execute(ctx, "standby.get_partition_uuids", map[string]any{}, true)
+	if err != nil {
+		return 0, fmt.Errorf("ask the agent for the partitions' UUIDs: %w", err)
+	}
+	if uuids.Status != ipa.StatusSucceeded {
+		return 0, steps.Failure(uuids)
+	}
+	if root := rootUUID(uuids.Result); root != "" {
+		t.Node.DriverInternalInfo["root_uuid_or_disk_id"] = root
+	}
+	if driver.BootMode(t.Node) == "uefi" {
+		if err := d.installBootloader(ctx, t); err != nil {
+			return 0, err
+		}
+	}
+	t.Event(ctx, "image", "image written")
+	return driver.Finished, ifs.Boot.PrepareInstance(ctx, t)
+}
+
+// tearDownAgent has the agent power the machine off, and does it through the
+// BMC if the agent cannot (deploy flow, section 5).
+func (d *Deploy) tearDownAgent(ctx context.Context, t *task.Task, _ map[string]any) (driver.Outcome, error) {
+	ifs, err := d.drivers.Interfaces(t.Node)
+	if err != nil {
+		return 0, err
+	}
+	if err := d.softPowerOff(ctx, t, ifs.Power); err != nil {
+		t.Log.WithError(err).Warn("the agent did not power the machine off, the BMC does")
+	}
+	return driver.Finished, driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0)
+}
+
+func (d *Deploy) softPowerOff(ctx context.Context, t *task.Task, power driver.Power) error {
+	agent, err := driver.Agent(t.Node)
+	if err != nil {
+		return err
+	}
+	result, err := agent.Execute(ctx, "standby.power_off", map[string]any{}, false)
+	if err != nil {
+		return err
+	}
+	if result.Status == ipa.StatusFailed {
+		return steps.Failure(result)
+	}
+	budget := time.Duration(d.cfg.PowerStateRetries) * d.cfg.PowerStateInterval
+	return poll(ctx, budget, 500*time.Millisecond, d.cfg.PowerStateInterval, func() (bool, error) {
+		state, err := power.PowerState(ctx, t.Node)
+		return state == driver.PowerOff, err
+	})
+}
+
+func (d *Deploy) bootInstance(ctx context.Context, t *task.Task, _ map[string]any) (driver.Outcome, error) {
+	ifs, err := d.drivers.Interfaces(t.Node)
+	if err != nil {
+		return 0, err
+	}
+	return driver.Finished, driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOn, 0)
+}
+
+// CleanUp takes back what Prepare and the steps have set up for booting.
+func (d *Deploy) CleanUp(ctx context.Context, t *task.Task) error {
+	ifs, err := d.drivers.Interfaces(t.Node)
+	if err != nil {
+		return err
+	}
+	return errors.Join(ifs.Boot.CleanUpRamdisk(ctx, t), ifs.Boot.CleanUpInstance(ctx, t))
+}
+
+// TearDown ends the instance: the machine goes off.
+func (d *Deploy) TearDown(ctx context.Context, t *task.Task) error {
+	ifs, err := d.drivers.Interfaces(t.Node)
+	if err != nil {
+		return err
+	}
+	return driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0)
+}
+
+// PrepareCleaning boots the agent.
+func (d *Deploy) PrepareCleaning(ctx context.Context, t *task.Task) (bool, error) {
+	ifs, err := d.drivers.Interfaces(t.Node)
+	if err != nil {
+		return false, err
+	}
+	if err := ifs.Boot.PrepareRamdisk(ctx, t, nil); err != nil {
+		return false, err
+	}
+	return true, driver.SwitchPower(ctx, t, ifs.Power, driver.Rebooting, 0)
+}
+
+// TearDownCleaning ends the agent: the machine goes off.
+func (d *Deploy) TearDownCleaning(ctx context.Context, t *task.Task) error {
+	ifs, err := d.drivers.Interfaces(t.Node)
+	if err != nil {
+		return err
+	}
+	return errors.Join(driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0), ifs.Boot.CleanUpRamdisk(ctx, t))
+}
+
+// poll asks done until it says yes, with a growing pause, or the budget is
+// used up. An error of done is kept for the case that the budget runs out.
+func poll(ctx context.Context, budget, first, longest time.Duration, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+	var last error
+	for pause := first; ; pause = min(2*pause, longest) {
+		ok, err := done()
+		if ok && err == nil {
+			return nil
+		}
+		last = err
+		select {
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("not done after %v", budget), last)
+		case <-time.After(pause):
+		}
+	}
+}
+
+var _ driver.Deploy = (*Deploy)(nil)

@@ -1,0 +1,190 @@
+// Package ipxe is the boot interface "ipxe": a machine is booted over the
+// network through conductor/netboot. What a machine is to boot is in its row;
+// the netboot servers ask for it at every request.
+package ipxe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"sort"
+
+	"ferric/conductor/driver"
+	"ferric/conductor/netboot"
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// Config of the interface.
+type Config struct {
+	// DeployKernel and DeployRamdisk are the agent's, unless a node's
+	// driver_info has its own: absolute path, file:// or http(s) URL.
+	DeployKernel  string `ini:"conductor.deploy_kernel"`
+	DeployRamdisk string `ini:"conductor.deploy_ramdisk"`
+	// APIURL is the base URL of the conductor's API as machines reach it.
+	APIURL string `ini:"service_catalog.endpoint_override"`
+	// Debug adds ipa-debug=1 to the kernel command line.
+	Debug bool `ini:"DEFAULT.debug"`
+	// KernelParams makes the kernel command line, see netboot.Config.
+	KernelParams func(append string, agent ...string) string `ini:"-"`
+}
+
+// Boot implements driver.Boot.
+type Boot struct {
+	cfg     Config
+	drivers driver.Resolver
+}
+
+// New makes the interface.
+func New(cfg Config, drivers driver.Resolver) *Boot { return &Boot{cfg, drivers} }
+
+// Properties describes what is read of driver_info.
+func (b *Boot) Properties() map[string]string {
+	return map[string]string{
+		"deploy_kernel":                "Kernel of the agent's ramdisk: absolute path, file:// or http(s) URL. Default: [conductor]deploy_kernel.",
+		"deploy_ramdisk":               "Ramdisk of the agent: absolute path, file:// or http(s) URL. Default: [conductor]deploy_ramdisk.",
+		"kernel_append_params":         "Additional kernel parameters of the ramdisk; %default% stands for the configured ones.",
+		"force_persistent_boot_device": "Whether the boot device is set persistently: Default, Always or Never.",
+	}
+}
+
+// target is what a machine boots, as it is kept in driver_internal_info.
+type target struct {
+	Kernel  string `json:"kernel"`
+	Ramdisk string `json:"ramdisk"`
+	Params  string `json:"params"`
+}
+
+// Validate checks kernel and ramdisk.
+func (b *Boot) Validate(_ context.Context, n *store.Node) error {
+	_, err := b.files(n)
+	return err
+}
+
+func (b *Boot) files(n *store.Node) (target, error) {
+	t := target{Kernel: b.cfg.DeployKernel, Ramdisk: b.cfg.DeployRamdisk}
+	for key, field := range map[string]*string{"deploy_kernel": &t.Kernel, "deploy_ramdisk": &t.Ramdisk} {
+		if v := n.DriverInfo.String(key); v != "" {
+			*field = v
+		}
+		if *field == "" {
+			return t, driver.Missing("Node %s has no %s: set it in its driver_info or in [conductor].", n.UUID, key)
+		}
+		u, err := url.Parse(*field)
+		if err != nil || !filepath.IsAbs(*field) && !slices.Contains([]string{"file", "http", "https"}, u.Scheme) {
+			return t, driver.Invalid("%s %q of node %s is neither an absolute path nor a file://, http:// or https:// URL.", key, *field, n.UUID)
+		}
+	}
+	return t, nil
+}
+
+// PrepareRamdisk records what to boot and sets the boot device to the network.
+func (b *Boot) PrepareRamdisk(ctx context.Context, t *task.Task, params map[string]string) error {
+	n := t.Node
+	boot, err := b.files(n)
+	if err != nil {
+		return err
+	}
+	agent := []string{"ipa-api-url=" + b.cfg.APIURL}
+	if b.cfg.Debug {
+		agent = append(agent, "ipa-debug=1")
+	}
+	for key, value := range params {
+		agent = append(agent, key+"="+value)
+	}
+	sort.Strings(agent)
+	custom := n.DriverInfo.String("kernel_append_params")
+	if s := n.InstanceInfo.String("kernel_append_params"); s != "" {
+		custom = s
+	}
+	boot.Params = b.cfg.KernelParams(custom, agent...)
+	if err := n.DriverInternalInfo.Encode(driver.KeyNetboot, boot); err != nil {
+		return err
+	}
+	if err := t.Save(ctx); err != nil {
+		return err
+	}
+	return b.setBootDevice(ctx, t, driver.BootPXE, false)
+}
+
+// CleanUpRamdisk stops offering the ramdisk.
+func (b *Boot) CleanUpRamdisk(ctx context.Context, t *task.Task) error {
+	delete(t.Node.DriverInternalInfo, driver.KeyNetboot)
+	return t.Save(ctx)
+}
+
+// PrepareInstance makes the machine boot from its disk from now on.
+func (b *Boot) PrepareInstance(ctx context.Context, t *task.Task) error {
+	if err := b.CleanUpRamdisk(ctx, t); err != nil {
+		return err
+	}
+	return b.setBootDevice(ctx, t, driver.BootDisk, true)
+}
+
+// CleanUpInstance has nothing to take back: the boot device stays until the
+// next ramdisk needs another.
+func (b *Boot) CleanUpInstance(context.Context, *task.Task) error { return nil }
+
+// setBootDevice sets the device at the BMC, once or for good as
+// force_persistent_boot_device says.
+func (b *Boot) setBootDevice(ctx context.Context, t *task.Task, device string, persistent bool) error {
+	ifs, err := b.drivers.Interfaces(t.Node)
+	if err != nil {
+		return err
+	}
+	switch t.Node.DriverInfo.String("force_persistent_boot_device") {
+	case "Always":
+		persistent = true
+	case "Never":
+		if persistent { // the firmware's own order is left alone
+			return nil
+		}
+	}
+	if err := ifs.Management.SetBootDevice(ctx, t, device, persistent); err != nil {
+		return fmt.Errorf("set the boot device of node %s to %s: %w", t.Node.Label(), device, err)
+	}
+	t.Event(ctx, "boot-device", "%s", device)
+	return nil
+}
+
+var _ driver.Boot = (*Boot)(nil)
+
+// Directory answers the netboot servers out of the database.
+type Directory struct{ Store *store.Store }
+
+// Machine finds the node that owns a MAC address. A node that is to boot no
+// ramdisk is sent on to its disk.
+func (d Directory) Machine(ctx context.Context, mac net.HardwareAddr) (netboot.Machine, error) {
+	port, err := d.Store.PortByAddress(ctx, mac.String())
+	if errors.Is(err, store.ErrNotFound) {
+		return netboot.Machine{}, netboot.ErrUnknownMAC
+	}
+	if err != nil {
+		return netboot.Machine{}, err
+	}
+	n, err := d.Store.NodeByID(ctx, port.NodeID)
+	if err != nil {
+		return netboot.Machine{}, err
+	}
+	m := netboot.Machine{NodeUUID: n.UUID, Name: n.Label(), Action: netboot.LocalDisk}
+	if !port.PXEEnabled {
+		m.Action = netboot.Ignore
+		return m, nil
+	}
+	var boot target
+	if n.DriverInternalInfo[driver.KeyNetboot] == nil || n.ProvisionState == provision.Active {
+		return m, nil
+	}
+	if err := n.DriverInternalInfo.Decode(driver.KeyNetboot, &boot); err != nil {
+		return m, err
+	}
+	m.Action, m.Kernel, m.Ramdisk, m.Params = netboot.Ramdisk, boot.Kernel, boot.Ramdisk, boot.Params
+	return m, nil
+}
+
+var _ netboot.Directory = Directory{}

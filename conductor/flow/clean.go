@@ -1,0 +1,157 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"ferric/conductor/driver"
+	"ferric/conductor/provision"
+	"ferric/conductor/steps"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// isManualClean tells manual cleaning, which ends in manageable, from the
+// automated one, which ends in available.
+func isManualClean(n *store.Node) bool {
+	return n.TargetProvisionState != nil && *n.TargetProvisionState == provision.Manageable
+}
+
+// startCleaning boots the agent for cleaning. The node is cleaning.
+func (f *Flow) startCleaning(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	if !isManualClean(n) && !f.wantsAutomatedClean(n) {
+		t.Log.Info("automated cleaning is off for this node")
+		return f.cleaned(ctx, t)
+	}
+	ifs, err := f.drivers.Interfaces(n)
+	if err == nil {
+		err = errors.Join(ifs.Power.Validate(ctx, n), ifs.Boot.Validate(ctx, n))
+	}
+	if err != nil {
+		return f.cleanFailed(ctx, t, fmt.Sprintf("Failed to prepare node %s for cleaning: %v", n.UUID, err))
+	}
+	info := n.DriverInternalInfo
+	info["agent_erase_devices_iterations"] = float64(f.cfg.EraseDevicesIterations)
+	info["agent_erase_devices_zeroize"] = f.cfg.EraseDevicesZeroize
+	info["agent_continue_if_secure_erase_failed"] = f.cfg.ContinueIfSecureEraseFailed
+	info["disk_erasure_concurrency"] = float64(f.cfg.DiskErasureConcurrency)
+	agent, err := ifs.Deploy.PrepareCleaning(ctx, t)
+	if err != nil {
+		return f.cleanFailed(ctx, t, fmt.Sprintf("Failed to prepare node %s for cleaning: %v", n.UUID, err))
+	}
+	if !agent {
+		return f.cleaned(ctx, t)
+	}
+	return t.Process(ctx, provision.Wait, "")
+}
+
+// wantsAutomatedClean: the node's own choice, else the configuration's.
+func (f *Flow) wantsAutomatedClean(n *store.Node) bool {
+	if n.AutomatedClean != nil {
+		return *n.AutomatedClean
+	}
+	return f.cfg.AutomatedClean
+}
+
+// loadCleanSteps asks the agent what can be cleaned, decides what is, and
+// starts. The node is cleaning.
+func (f *Flow) loadCleanSteps(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	offered, err := steps.Fetch(ctx, t, steps.Clean, f.views())
+	if err != nil {
+		return f.cleanFailed(ctx, t, fmt.Sprintf("Failed to find the clean steps of node %s: %v", n.UUID, err))
+	}
+	var list []steps.Step
+	if isManualClean(n) {
+		var asked []steps.Requested
+		if err = n.DriverInternalInfo.Decode("user_clean_steps", &asked); err == nil {
+			list, err = steps.Manual(offered, asked)
+		}
+	} else {
+		steps.Override(offered, f.cleanPriorities())
+		list = steps.Automatic(offered)
+	}
+	if err != nil {
+		return f.cleanFailed(ctx, t, fmt.Sprintf("Cannot clean node %s: %v", n.UUID, err))
+	}
+	if err := setSteps(n, steps.Clean, list, -1); err != nil {
+		return err
+	}
+	return f.runSteps(ctx, t, steps.Clean)
+}
+
+// cleanPriorities are the overrides of the configuration.
+func (f *Flow) cleanPriorities() map[string]int {
+	priorities := map[string]int{}
+	for id, p := range map[string]*int{
+		"deploy.erase_devices":          f.cfg.EraseDevicesPriority,
+		"deploy.erase_devices_metadata": f.cfg.EraseDevicesMetadataPriority,
+	} {
+		if p != nil {
+			priorities[id] = *p
+		}
+	}
+	return priorities
+}
+
+// cleaned ends cleaning: the agent goes, the node is available, or manageable
+// after manual cleaning and for a retired node.
+func (f *Flow) cleaned(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	ifs, err := f.drivers.Interfaces(n)
+	if err == nil && n.DriverInternalInfo[steps.Clean.List] != nil {
+		err = ifs.Deploy.TearDownCleaning(ctx, t)
+	}
+	if err != nil {
+		return f.cleanFailed(ctx, t, fmt.Sprintf("Failed to tear down node %s after cleaning: %v", n.UUID, err))
+	}
+	event := provision.Done
+	if isManualClean(n) || n.Retired {
+		event = provision.Manage
+	}
+	f.forgetCleaning(n)
+	t.Event(ctx, "provision", "cleaned")
+	return t.Process(ctx, event, "")
+}
+
+// forgetCleaning takes out of the row what only cleaning needs.
+func (f *Flow) forgetCleaning(n *store.Node) {
+	wipeSteps(n, steps.Clean)
+	driver.WipeAgent(n)
+	for _, key := range []string{"agent_erase_devices_iterations", "agent_erase_devices_zeroize", "agent_continue_if_secure_erase_failed", "disk_erasure_concurrency"} {
+		delete(n.DriverInternalInfo, key)
+	}
+}
+
+// cleanFailed ends cleaning with a reason. If a step was running, data may be
+// half erased: the node goes into maintenance until an operator has looked
+// (state-machine contract, section 4).
+func (f *Flow) cleanFailed(ctx context.Context, t *task.Task, text string) error {
+	n := t.Node
+	t.SetError("%s", text)
+	if len(n.CleanStep) > 0 {
+		fault := "clean failure"
+		n.Maintenance, n.Fault, n.MaintenanceReason = true, &fault, n.LastError
+	}
+	return f.endCleaning(ctx, t, provision.Fail)
+}
+
+// endCleaning tears the agent down as far as that works and leaves cleaning by
+// event. A tear-down that fails is told, but does not hold the node.
+func (f *Flow) endCleaning(ctx context.Context, t *task.Task, event provision.Event) error {
+	n := t.Node
+	if err := t.Save(ctx); err != nil {
+		return err
+	}
+	ifs, err := f.drivers.Interfaces(n)
+	if err == nil {
+		err = ifs.Deploy.TearDownCleaning(ctx, t)
+	}
+	if err != nil {
+		t.SetError("%s Tearing down cleaning failed too: %v", *n.LastError, err)
+	}
+	f.forgetCleaning(n)
+	return t.Process(ctx, event, "")
+}

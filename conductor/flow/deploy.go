@@ -1,0 +1,141 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"ferric/conductor/driver"
+	"ferric/conductor/provision"
+	"ferric/conductor/steps"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// startDeploy prepares the node and runs the first steps. The node is
+// deploying.
+func (f *Flow) startDeploy(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	ifs, err := f.drivers.Interfaces(n)
+	if err == nil {
+		err = f.renderConfigDrive(t)
+	}
+	if err == nil {
+		err = ifs.Deploy.Prepare(ctx, t)
+	}
+	if err != nil {
+		return f.deployFailed(ctx, t, fmt.Sprintf("Failed to prepare node %s to deploy: %v", n.UUID, err))
+	}
+	if err := setSteps(n, steps.Deploy, coreSteps(ifs), -1); err != nil {
+		return err
+	}
+	return f.runSteps(ctx, t, steps.Deploy)
+}
+
+// coreSteps are the deploy interface's steps in order.
+func coreSteps(ifs driver.Interfaces) []steps.Step {
+	var list []steps.Step
+	for _, s := range ifs.Deploy.Steps() {
+		list = append(list, steps.Step{Interface: s.Interface, Step: s.Name, Priority: s.Priority})
+	}
+	steps.Sort(list)
+	return list
+}
+
+// loadDeploySteps merges the agent's steps, once the agent is there, with the
+// rest of the conductor's own and with those that the user asked for.
+func (f *Flow) loadDeploySteps(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	ifs, err := f.drivers.Interfaces(n)
+	if err != nil {
+		return err
+	}
+	offered, err := steps.Fetch(ctx, t, steps.Deploy, f.views())
+	if err != nil {
+		return err
+	}
+	var asked []steps.Requested
+	if err := n.DriverInternalInfo.Decode("user_deploy_steps", &asked); err != nil {
+		return err
+	}
+	merged, err := steps.Merge(coreSteps(ifs), offered, asked)
+	if err != nil {
+		return err
+	}
+	// The first step, deploy.deploy, booted the agent: all others follow it.
+	i := slices.IndexFunc(merged, func(s steps.Step) bool { return s.ID() == "deploy.deploy" })
+	if i < 0 {
+		return errors.New("no step deploy.deploy")
+	}
+	list := append([]steps.Step{merged[i]}, slices.Delete(slices.Clone(merged), i, i+1)...)
+	if err := setSteps(n, steps.Deploy, list, 0); err != nil {
+		return err
+	}
+	return t.Save(ctx)
+}
+
+// deployed ends a deployment: the machine runs the instance.
+func (f *Flow) deployed(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	wipeSteps(n, steps.Deploy)
+	driver.WipeAgent(n)
+	t.Event(ctx, "provision", "deployed")
+	return t.Process(ctx, provision.Done, "")
+}
+
+// deployFailed ends a deployment with a reason. What was prepared is cleaned
+// up; instance_info stays, so that the deployment can be repeated.
+func (f *Flow) deployFailed(ctx context.Context, t *task.Task, text string) error {
+	n := t.Node
+	t.SetError("%s", text)
+	if err := t.Save(ctx); err != nil {
+		return err
+	}
+	ifs, err := f.drivers.Interfaces(n)
+	if err == nil {
+		err = ifs.Deploy.CleanUp(ctx, t)
+	}
+	if err != nil {
+		t.SetError("%s Cleaning up failed too: %v", *n.LastError, err)
+	}
+	wipeSteps(n, steps.Deploy)
+	driver.WipeAgent(n)
+	if err := t.Process(ctx, provision.Fail, ""); err != nil {
+		return err
+	}
+	if f.cfg.PowerOffAfterDeployFailure && ifs.Power != nil {
+		if err := driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0); err != nil {
+			t.SetError("%s Powering off failed too: %v", *n.LastError, err)
+			return t.Save(ctx)
+		}
+	}
+	return nil
+}
+
+// tearDown removes the instance and cleans the node. The node is deleting.
+func (f *Flow) tearDown(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	ifs, err := f.drivers.Interfaces(n)
+	if err == nil {
+		err = ifs.Deploy.CleanUp(ctx, t)
+	}
+	if err == nil {
+		err = ifs.Deploy.TearDown(ctx, t)
+	}
+	if err != nil {
+		t.SetError("Failed to tear down node %s: %v", n.UUID, err)
+		return t.Process(ctx, provision.Fail, "")
+	}
+	n.InstanceInfo, n.InstanceUUID = store.Object{}, nil
+	wipeSteps(n, steps.Deploy)
+	driver.WipeAgent(n)
+	for _, key := range []string{"is_whole_disk_image", "deploy_boot_mode", "root_uuid_or_disk_id"} {
+		delete(n.DriverInternalInfo, key)
+	}
+	t.Event(ctx, "provision", "instance torn down")
+	if err := t.Process(ctx, provision.Clean, ""); err != nil {
+		return err
+	}
+	return f.startCleaning(ctx, t)
+}

@@ -1,0 +1,124 @@
+package flow
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"ferric/api/ipa"
+	"ferric/conductor/driver"
+	"ferric/conductor/provision"
+	"ferric/conductor/steps"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// onHeartbeat says what a heartbeat does in each waiting state. In all other
+// states it is recorded only.
+var onHeartbeat = map[provision.State]func(f *Flow, ctx context.Context, t *task.Task) error{
+	provision.CleanWait:    (*Flow).heartbeatCleaning,
+	provision.WaitCallback: (*Flow).heartbeatDeploying,
+}
+
+// Heartbeat records what the agent of a node says of itself and goes on with
+// what the node waits for. nil means that the agent is answered 202, also
+// where the node is busy and the heartbeat is ignored.
+func (f *Flow) Heartbeat(ctx context.Context, ident string, hb ipa.Heartbeat) error {
+	n, err := f.store.Node(ctx, ident)
+	if err != nil {
+		return err
+	}
+	if err := f.checkHeartbeat(n, hb); err != nil {
+		return err
+	}
+	err = f.tasks.TryDo(ctx, n.ID, "heartbeat", func(ctx context.Context, t *task.Task) error {
+		// The row may have changed while the lock was taken.
+		if err := f.checkHeartbeat(t.Node, hb); err != nil {
+			return err
+		}
+		return f.heartbeat(ctx, t, hb)
+	})
+	var locked *task.LockedError
+	if errors.As(err, &locked) && n.DriverInternalInfo.String(driver.KeyAgentURL) != "" {
+		return nil // the node is busy; the next heartbeat will do
+	}
+	return err
+}
+
+// checkHeartbeat compares a heartbeat with what is known of the agent of this
+// boot.
+func (f *Flow) checkHeartbeat(n *store.Node, hb ipa.Heartbeat) error {
+	info := n.DriverInternalInfo
+	if hb.AgentVersion == "" && hb.AgentStatus == "" {
+		return invalid("Agent did not provide a version in the heartbeat of node %s.", n.UUID)
+	}
+	token := info.String(driver.KeyAgentToken)
+	if token == "" || subtle.ConstantTimeCompare([]byte(token), []byte(hb.AgentToken)) != 1 {
+		return fmt.Errorf("%w of node %s", ErrAgentToken, n.UUID)
+	}
+	if hb.CallbackURL == "" {
+		return nil
+	}
+	callback, err := url.Parse(hb.CallbackURL)
+	switch {
+	case err != nil || callback.Host == "" || callback.Scheme != "http" && callback.Scheme != "https":
+		return invalid("callback_url %q of node %s is not an http or https URL.", hb.CallbackURL, n.UUID)
+	case callback.Scheme == "http" && f.cfg.RequireTLS:
+		return invalid("TLS is required by configuration ([agent]require_tls), but callback_url of node %s is %s.", n.UUID, hb.CallbackURL)
+	}
+	if known := info.String(driver.KeyAgentURL); known != "" && known != hb.CallbackURL {
+		return invalid("Detected change in callback_url of node %s from %s to %s.", n.UUID, known, hb.CallbackURL)
+	}
+	if known := info.String(driver.KeyAgentVerifyCA); known != "" && known != hb.AgentVerifyCA {
+		return invalid("Detected change in agent_verify_ca of node %s.", n.UUID)
+	}
+	return nil
+}
+
+// heartbeat makes what the agent says durable and hands the rest to a worker.
+func (f *Flow) heartbeat(ctx context.Context, t *task.Task, hb ipa.Heartbeat) error {
+	n := t.Node
+	info := n.DriverInternalInfo
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	if hb.CallbackURL != "" && info.String(driver.KeyAgentURL) == "" {
+		t.Event(ctx, "heartbeat", "first heartbeat of agent %s at %s", hb.AgentVersion, hb.CallbackURL)
+	}
+	info[driver.KeyAgentURL] = hb.CallbackURL
+	info[driver.KeyAgentVersion] = hb.AgentVersion
+	info[driver.KeyAgentLastHeartbeat] = now.Format("2006-01-02T15:04:05.000000")
+	if hb.AgentVerifyCA != "" {
+		info[driver.KeyAgentVerifyCA] = hb.AgentVerifyCA
+	}
+	next := onHeartbeat[n.ProvisionState]
+	if next == nil || n.Maintenance {
+		t.Log.WithField("state", n.ProvisionState).Debug("heartbeat recorded")
+		return t.Save(ctx)
+	}
+	if err := t.Background("heartbeat", func(ctx context.Context, t *task.Task) error { return next(f, ctx, t) }); err != nil {
+		return err
+	}
+	n.ProvisionUpdatedAt = &now // the clock of the timeouts
+	return t.Save(ctx)
+}
+
+func (f *Flow) heartbeatCleaning(ctx context.Context, t *task.Task) error {
+	if t.Node.DriverInternalInfo[steps.Clean.List] != nil {
+		return f.continueSteps(ctx, t, steps.Clean)
+	}
+	if err := t.Process(ctx, provision.Resume, ""); err != nil {
+		return err
+	}
+	return f.loadCleanSteps(ctx, t)
+}
+
+func (f *Flow) heartbeatDeploying(ctx context.Context, t *task.Task) error {
+	if t.Node.DriverInternalInfo[steps.Deploy.Cached] == nil {
+		if err := f.loadDeploySteps(ctx, t); err != nil {
+			return f.deployFailed(ctx, t, fmt.Sprintf("Failed to prepare the deploy steps of node %s: %v", t.Node.UUID, err))
+		}
+	}
+	return f.continueSteps(ctx, t, steps.Deploy)
+}

@@ -1,0 +1,77 @@
+package flow
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"slices"
+
+	"ferric/api/ipa"
+	"ferric/conductor/driver"
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// lookupStates are the states in which an agent may find its node (REST
+// contract, section 8.1).
+var lookupStates = []provision.State{
+	provision.Deploying, provision.WaitCallback, provision.Cleaning, provision.CleanWait, provision.Inspecting,
+	provision.InspectWait, provision.Rescuing, provision.RescueWait, provision.ServiceWait,
+}
+
+// Lookup finds the node of an agent by UUID or by the MAC addresses of the
+// machine, which must lead to exactly one node, and makes its token when it is
+// wanted. store.ErrNotFound covers all reasons not to tell.
+func (f *Flow) Lookup(ctx context.Context, addresses []string, nodeUUID string, wantToken bool) (*store.Node, string, error) {
+	n, err := f.findNode(ctx, addresses, nodeUUID)
+	if err != nil {
+		return nil, "", err
+	}
+	if f.cfg.RestrictLookup && !slices.Contains(lookupStates, n.ProvisionState) {
+		return nil, "", fmt.Errorf("lookup of node %s in state %s: %w", n.UUID, n.ProvisionState, store.ErrNotFound)
+	}
+	if !wantToken {
+		return n, "", nil
+	}
+	if n.DriverInternalInfo.String(driver.KeyAgentToken) != "" {
+		return n, ipa.MaskedToken, nil
+	}
+	var token string
+	err = f.tasks.TryDo(ctx, n.ID, "lookup", func(ctx context.Context, t *task.Task) error {
+		n = t.Node
+		if n.DriverInternalInfo.String(driver.KeyAgentToken) != "" {
+			token = ipa.MaskedToken
+			return nil
+		}
+		random := make([]byte, 32)
+		rand.Read(random) // never fails, by contract of crypto/rand
+		token = base64.RawURLEncoding.EncodeToString(random)
+		n.DriverInternalInfo[driver.KeyAgentToken] = token
+		t.Event(ctx, "lookup", "agent asked from a machine with %v", addresses)
+		return t.Save(ctx)
+	})
+	return n, token, err
+}
+
+func (f *Flow) findNode(ctx context.Context, addresses []string, nodeUUID string) (*store.Node, error) {
+	if nodeUUID != "" {
+		return f.store.Node(ctx, nodeUUID)
+	}
+	var id int64
+	for _, address := range addresses {
+		port, err := f.store.PortByAddress(ctx, address)
+		if err != nil {
+			continue // MAC addresses of no node do not matter
+		}
+		if id != 0 && id != port.NodeID {
+			return nil, fmt.Errorf("lookup: addresses %v belong to several nodes: %w", addresses, store.ErrNotFound)
+		}
+		id = port.NodeID
+	}
+	if id == 0 {
+		return nil, fmt.Errorf("lookup: no node has one of %v: %w", addresses, store.ErrNotFound)
+	}
+	return f.store.NodeByID(ctx, id)
+}

@@ -1,0 +1,151 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"ferric/conductor/driver"
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// CreateNode checks the driver, fills in the interfaces and inserts the node.
+func (f *Flow) CreateNode(ctx context.Context, n *store.Node) error {
+	if err := f.drivers.SetDefaults(n); err != nil {
+		return err
+	}
+	return f.store.CreateNode(ctx, n)
+}
+
+// UpdateNode applies change to the node under its lock and saves it. An error
+// of change passes through.
+func (f *Flow) UpdateNode(ctx context.Context, id int64, change func(n *store.Node) error) (*store.Node, error) {
+	var updated *store.Node
+	err := f.tasks.Do(ctx, id, "update", func(ctx context.Context, t *task.Task) error {
+		// The holder of the lock changes the row: nobody else is shown it.
+		t.Node.Reservation = nil
+		if err := change(t.Node); err != nil {
+			return err
+		}
+		if err := f.drivers.SetDefaults(t.Node); err != nil {
+			return err
+		}
+		updated = t.Node
+		return t.Save(ctx)
+	})
+	return updated, err
+}
+
+// deletable are the states in which a node may be deleted outside maintenance.
+var deletable = []provision.State{provision.Enroll, provision.Manageable, provision.AdoptFailed, provision.Available}
+
+// DeleteNode removes the node and all that hangs on it.
+func (f *Flow) DeleteNode(ctx context.Context, id int64) error {
+	return f.tasks.Do(ctx, id, "delete", func(ctx context.Context, t *task.Task) error {
+		n := t.Node
+		if n.Protected {
+			return fmt.Errorf("%w: node %s cannot be deleted", ErrProtected, n.UUID)
+		}
+		if !n.Maintenance {
+			if n.InstanceUUID != nil {
+				return conflict("Node %s is associated with instance %s.", n.UUID, *n.InstanceUUID)
+			}
+			if !slices.Contains(deletable, n.ProvisionState) || n.ProvisionState == provision.Available && !f.cfg.AllowDeletingAvailableNodes {
+				return conflict("Can not delete node %q while it is in provision state %q. Valid provision states to perform deletion are: %v", n.UUID, n.ProvisionState, deletable)
+			}
+		}
+		return f.store.DeleteNode(ctx, n.ID)
+	})
+}
+
+// SetMaintenance sets or ends maintenance by request.
+func (f *Flow) SetMaintenance(ctx context.Context, id int64, on bool, reason *string) error {
+	return f.tasks.Do(ctx, id, "maintenance", func(ctx context.Context, t *task.Task) error {
+		n := t.Node
+		n.Maintenance, n.MaintenanceReason = on, reason
+		if !on {
+			n.MaintenanceReason, n.Fault = nil, nil
+		}
+		return t.Save(ctx)
+	})
+}
+
+// CreatePort inserts a port of a node.
+func (f *Flow) CreatePort(ctx context.Context, p *store.Port) error {
+	return f.store.CreatePort(ctx, p)
+}
+
+// UpdatePort applies change to the port under its node's lock and saves it.
+func (f *Flow) UpdatePort(ctx context.Context, p *store.Port, change func(p *store.Port, n *store.Node) error) (*store.Port, error) {
+	err := f.tasks.Do(ctx, p.NodeID, "update of port", func(ctx context.Context, t *task.Task) error {
+		if err := change(p, t.Node); err != nil {
+			return err
+		}
+		return f.store.SavePort(ctx, p)
+	})
+	return p, err
+}
+
+// DeletePort removes a port under its node's lock.
+func (f *Flow) DeletePort(ctx context.Context, p *store.Port) error {
+	return f.tasks.Do(ctx, p.NodeID, "delete of port", func(ctx context.Context, t *task.Task) error {
+		return f.store.DeletePort(ctx, p.ID)
+	})
+}
+
+// ValidateResult is what validation says of one interface: nil Result means
+// that the driver does not support it.
+type ValidateResult struct {
+	Result *bool
+	Reason string
+}
+
+// Validate asks every interface whether the node has what it needs.
+func (f *Flow) Validate(ctx context.Context, id int64) (map[string]ValidateResult, error) {
+	n, ifs, err := f.node(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	results := map[string]ValidateResult{}
+	yes, no := true, false
+	check := func(name string, v driver.Validator) {
+		err := v.Validate(ctx, n)
+		switch {
+		case err == nil:
+			results[name] = ValidateResult{Result: &yes}
+		case errors.Is(err, driver.ErrUnsupported):
+			results[name] = ValidateResult{Reason: "not supported"}
+		default:
+			results[name] = ValidateResult{Result: &no, Reason: err.Error()}
+		}
+	}
+	check("power", ifs.Power)
+	check("management", ifs.Management)
+	check("boot", ifs.Boot)
+	check("deploy", ifs.Deploy)
+	for _, name := range []string{"network", "storage"} { // noop: always right
+		results[name] = ValidateResult{Result: &yes}
+	}
+	for _, name := range []string{"bios", "console", "firmware", "inspect", "raid", "rescue"} { // no-*
+		results[name] = ValidateResult{Reason: "not supported"}
+	}
+	return results, nil
+}
+
+// DriverInfo is a hardware type as the API shows it.
+type DriverInfo struct {
+	driver.Info
+	Hosts []string // conductors that serve it
+}
+
+// Drivers lists the hardware types that are enabled.
+func (f *Flow) Drivers() []DriverInfo {
+	var list []DriverInfo
+	for _, d := range f.drivers.Types() {
+		list = append(list, DriverInfo{Info: d, Hosts: []string{f.cfg.Host}})
+	}
+	return list
+}

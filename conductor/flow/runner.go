@@ -1,0 +1,262 @@
+package flow
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"ferric/api/ipa"
+	"ferric/conductor/driver"
+	"ferric/conductor/provision"
+	"ferric/conductor/steps"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// views are what the agent is shown.
+func (f *Flow) views() steps.Views {
+	return steps.Views{Node: f.cfg.NodeView, Port: f.cfg.PortView}
+}
+
+// currentStep is the column that shows the step of a kind.
+func currentStep(n *store.Node, kind steps.Kind) *store.Object {
+	if kind.Name == steps.Clean.Name {
+		return &n.CleanStep
+	}
+	return &n.DeployStep
+}
+
+// stepList reads the list that the node works through and the index of the
+// current step, -1 before the first.
+func stepList(n *store.Node, kind steps.Kind) (list []steps.Step, index int, err error) {
+	if err := n.DriverInternalInfo.Decode(kind.List, &list); err != nil {
+		return nil, 0, err
+	}
+	index = -1
+	if i, ok := n.DriverInternalInfo[kind.Index].(float64); ok {
+		index = int(i)
+	}
+	return list, index, nil
+}
+
+// setSteps stores a list, with the step at index as the current one.
+func setSteps(n *store.Node, kind steps.Kind, list []steps.Step, index int) error {
+	n.DriverInternalInfo[kind.Index] = float64(index)
+	return n.DriverInternalInfo.Encode(kind.List, list)
+}
+
+// wipeSteps forgets all that a phase kept while it ran.
+func wipeSteps(n *store.Node, kind steps.Kind) {
+	for _, key := range []string{kind.List, kind.Index, kind.Running, kind.Reboot, kind.Cached, kind.Versions, "user_" + kind.List} {
+		delete(n.DriverInternalInfo, key)
+	}
+	*currentStep(n, kind) = store.Object{}
+}
+
+// runSteps goes on with the step after the current one, and the next, until
+// one has to be waited for or none is left.
+func (f *Flow) runSteps(ctx context.Context, t *task.Task, kind steps.Kind) error {
+	for {
+		list, index, err := stepList(t.Node, kind)
+		if err != nil {
+			return f.stepsFailed(ctx, t, kind, "Failed to read the %s steps of node %s: %v", kind.Name, t.Node.UUID, err)
+		}
+		if index++; index >= len(list) {
+			return f.stepsDone(ctx, t, kind)
+		}
+		t.Node.DriverInternalInfo[kind.Index] = float64(index)
+		outcome, err := f.runStep(ctx, t, kind, list[index])
+		if err != nil {
+			return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, list[index].ID(), err)
+		}
+		if outcome == driver.Waiting {
+			return t.Process(ctx, provision.Wait, "")
+		}
+	}
+}
+
+// runStep makes step the current one, durably, and runs it: here if it is one
+// of the conductor's own, else in the agent.
+func (f *Flow) runStep(ctx context.Context, t *task.Task, kind steps.Kind, step steps.Step) (driver.Outcome, error) {
+	shown := store.Object{}
+	if err := shown.Encode("step", step); err != nil {
+		return 0, err
+	}
+	*currentStep(t.Node, kind) = shown["step"].(map[string]any)
+	delete(t.Node.DriverInternalInfo, kind.Running)
+	if err := t.Save(ctx); err != nil {
+		return 0, err
+	}
+	t.Event(ctx, "step", "%s step %s started", kind.Name, step.ID())
+	t.Log.WithField("step", step.ID()).Infof("%s step started", kind.Name)
+	own, err := f.coreStep(t.Node, kind, step.ID())
+	if err != nil {
+		return 0, err
+	}
+	if own != nil {
+		return own.Run(ctx, t, step.Args)
+	}
+	return driver.Waiting, steps.Execute(ctx, t, kind, step, f.views())
+}
+
+// coreStep finds a step among those of the deploy interface; nil is none.
+func (f *Flow) coreStep(n *store.Node, kind steps.Kind, id string) (*driver.Step, error) {
+	if kind.Name != steps.Deploy.Name {
+		return nil, nil
+	}
+	ifs, err := f.drivers.Interfaces(n)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range ifs.Deploy.Steps() {
+		if s.Interface+"."+s.Name == id {
+			return &s, nil
+		}
+	}
+	return nil, nil
+}
+
+// continueSteps is what a heartbeat of a waiting node leads to: it looks at
+// what the agent did last and goes on accordingly (deploy flow, section 3).
+func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind) error {
+	agent, err := driver.Agent(t.Node)
+	if err != nil {
+		return err
+	}
+	commands, err := agent.Commands(ctx)
+	if err != nil {
+		t.Log.WithError(err).Warn("cannot list the agent's commands, the next heartbeat tries again")
+		return nil
+	}
+	last := lastExecuted(commands, kind)
+	started := t.Node.DriverInternalInfo.Bool(kind.Running)
+	list, index, err := stepList(t.Node, kind)
+	if err != nil {
+		return f.stepsFailed(ctx, t, kind, "Failed to read the %s steps of node %s: %v", kind.Name, t.Node.UUID, err)
+	}
+	var current steps.Step
+	if index >= 0 && index < len(list) {
+		current = list[index]
+	}
+	switch {
+	case last == nil && started && !t.Node.DriverInternalInfo.Bool(kind.Reboot):
+		return f.stepsFailed(ctx, t, kind, "The agent of node %s restarted while %s step %s ran: what the step did is not known. Check the machine for a crash or power loss.",
+			t.Node.UUID, kind.Name, current.ID())
+	case last == nil: // freshly booted: the step that booted the machine is done
+		delete(t.Node.DriverInternalInfo, kind.Reboot)
+		return f.resume(ctx, t, kind)
+	case last.Status == ipa.StatusRunning:
+		return nil
+	case !echoes(last, kind, current):
+		// A failed command echoes no step: it is the one that runs now.
+		if last.Status == ipa.StatusSucceeded {
+			return nil // the agent is at an older step
+		}
+	}
+	switch last.Status {
+	case ipa.StatusFailed:
+		t.Event(ctx, "step", "%s step %s failed", kind.Name, current.ID())
+		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), steps.Failure(last))
+	case ipa.StatusVersionMismatch, "VERSION_MISMATCH":
+		return f.restartSteps(ctx, t, kind, current)
+	case ipa.StatusSucceeded:
+		t.Event(ctx, "step", "%s step %s done", kind.Name, current.ID())
+		if current.RebootRequested {
+			return f.rebootForStep(ctx, t, kind)
+		}
+		return f.resume(ctx, t, kind)
+	}
+	return f.stepsFailed(ctx, t, kind, "Agent of node %s reports the unknown status %q for %s step %s", t.Node.UUID, last.Status, kind.Name, current.ID())
+}
+
+// lastExecuted is the last step command of this kind; nil if the agent ran
+// none since it booted.
+func lastExecuted(commands []ipa.Result, kind steps.Kind) *ipa.Result {
+	for i := len(commands) - 1; i >= 0; i-- {
+		if commands[i].Name == kind.Executed {
+			return &commands[i]
+		}
+	}
+	return nil
+}
+
+// echoes reports whether a result is that of step: the agent sends back what
+// it was told to run, and interface and name are compared.
+func echoes(r *ipa.Result, kind steps.Kind, step steps.Step) bool {
+	var answer map[string]json.RawMessage
+	var echoed ipa.Step
+	if json.Unmarshal(r.Result, &answer) != nil || json.Unmarshal(answer[kind.Name+"_step"], &echoed) != nil {
+		return false
+	}
+	return echoed.Interface == step.Interface && echoed.Step == step.Step
+}
+
+// resume goes back to the working state and runs the next step. A request to
+// stop after the current step is honoured here.
+func (f *Flow) resume(ctx context.Context, t *task.Task, kind steps.Kind) error {
+	abort := currentStep(t.Node, kind).Bool("abort_after")
+	name, _ := (*currentStep(t.Node, kind))["step"].(string)
+	if abort {
+		return f.aborted(ctx, t, kind, name)
+	}
+	if err := t.Process(ctx, provision.Resume, ""); err != nil {
+		return err
+	}
+	return f.runSteps(ctx, t, kind)
+}
+
+// restartSteps follows a change of hardware managers: automated cleaning
+// starts over with what the agent offers now, anything else repeats the step.
+func (f *Flow) restartSteps(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step) error {
+	t.Log.Warn("the agent's hardware managers have changed, its steps are read again")
+	if err := t.Process(ctx, provision.Resume, ""); err != nil {
+		return err
+	}
+	if kind.Name == steps.Clean.Name && !isManualClean(t.Node) {
+		return f.loadCleanSteps(ctx, t)
+	}
+	if _, err := steps.Fetch(ctx, t, kind, f.views()); err != nil {
+		return f.stepsFailed(ctx, t, kind, "Failed to refresh the %s steps of node %s: %v", kind.Name, t.Node.UUID, err)
+	}
+	outcome, err := f.runStep(ctx, t, kind, current)
+	if err != nil {
+		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), err)
+	}
+	if outcome == driver.Waiting {
+		return t.Process(ctx, provision.Wait, "")
+	}
+	return f.runSteps(ctx, t, kind)
+}
+
+// rebootForStep reboots a machine whose step asked for it; the heartbeat of
+// the next boot goes on with the next step.
+func (f *Flow) rebootForStep(ctx context.Context, t *task.Task, kind steps.Kind) error {
+	if err := t.Process(ctx, provision.Resume, ""); err != nil {
+		return err
+	}
+	ifs, err := f.drivers.Interfaces(t.Node)
+	if err == nil {
+		t.Node.DriverInternalInfo[kind.Reboot] = true
+		if err = ifs.Boot.PrepareRamdisk(ctx, t, nil); err == nil {
+			err = driver.SwitchPower(ctx, t, ifs.Power, driver.Rebooting, 0)
+		}
+	}
+	if err != nil {
+		return f.stepsFailed(ctx, t, kind, "Failed to reboot node %s after a %s step: %v", t.Node.UUID, kind.Name, err)
+	}
+	return t.Process(ctx, provision.Wait, "")
+}
+
+func (f *Flow) stepsDone(ctx context.Context, t *task.Task, kind steps.Kind) error {
+	if kind.Name == steps.Clean.Name {
+		return f.cleaned(ctx, t)
+	}
+	return f.deployed(ctx, t)
+}
+
+func (f *Flow) stepsFailed(ctx context.Context, t *task.Task, kind steps.Kind, format string, args ...any) error {
+	if kind.Name == steps.Clean.Name {
+		return f.cleanFailed(ctx, t, fmt.Sprintf(format, args...))
+	}
+	return f.deployFailed(ctx, t, fmt.Sprintf(format, args...))
+}

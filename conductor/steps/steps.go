@@ -1,0 +1,189 @@
+// Package steps knows what a list of clean or deploy steps is: which are to
+// run, in which order, and whether the ones that a user asked for exist. It is
+// pure; the runner in the package flow executes them.
+package steps
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"ferric/api/ipa"
+)
+
+// Kind is a phase that runs steps. The cleaning and the deploying of nodes
+// differ in these names only.
+type Kind struct {
+	Name       string // "clean"
+	List       string // driver_internal_info key of the list
+	Index      string // … of the index of the current step in it
+	Running    string // … that says that the agent was told to run the current step
+	Reboot     string // … that says that the conductor itself reboots the machine
+	Cached     string // … of the steps that the agent offered
+	Versions   string // … of the managers' versions that they came with
+	GetCommand string // agent command that lists steps
+	Execute    string // agent command that runs one
+	Executed   string // its name in the list of commands, without extension
+	VersionArg string // parameter that carries the managers' versions
+}
+
+// Clean and Deploy are the kinds that exist.
+var (
+	Clean = Kind{
+		Name: "clean", List: "clean_steps", Index: "clean_step_index", Running: "clean_step_running", Reboot: "cleaning_reboot",
+		Cached: "agent_cached_clean_steps", Versions: "hardware_manager_version", GetCommand: "clean.get_clean_steps",
+		Execute: "clean.execute_clean_step", Executed: "execute_clean_step", VersionArg: "clean_version",
+	}
+	Deploy = Kind{
+		Name: "deploy", List: "deploy_steps", Index: "deploy_step_index", Running: "deploy_step_running", Reboot: "deployment_reboot",
+		Cached: "agent_cached_deploy_steps", Versions: "hardware_manager_version", GetCommand: "deploy.get_deploy_steps",
+		Execute: "deploy.execute_deploy_step", Executed: "execute_deploy_step", VersionArg: "deploy_version",
+	}
+)
+
+// Step is an entry of the list that a node works through, as it is kept in
+// driver_internal_info.
+type Step struct {
+	Interface       string             `json:"interface"`
+	Step            string             `json:"step"`
+	Priority        int                `json:"priority"`
+	Args            map[string]any     `json:"args,omitempty"`
+	ArgsInfo        map[string]ipa.Arg `json:"argsinfo"`
+	Abortable       bool               `json:"abortable"`
+	RebootRequested bool               `json:"reboot_requested"`
+}
+
+// ID names a step as "interface.step".
+func (s Step) ID() string { return s.Interface + "." + s.Step }
+
+// weights break ties of priority (deploy flow, section 4).
+var weights = map[string]int{"vendor": 7, "power": 6, "management": 5, "firmware": 4, "deploy": 3, "bios": 2, "raid": 1}
+
+// Sort orders steps as they are to run: by priority, ties by interface.
+func Sort(list []Step) {
+	slices.SortStableFunc(list, func(a, b Step) int {
+		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(weights[b.Interface], weights[a.Interface]), cmp.Compare(a.Step, b.Step))
+	})
+}
+
+// Offered flattens what an agent offers: a map from hardware manager to steps.
+func Offered(byManager map[string][]ipa.Step) []Step {
+	var list []Step
+	for _, manager := range sortedKeys(byManager) {
+		for _, s := range byManager[manager] {
+			list = append(list, Step{
+				Interface: s.Interface, Step: s.Step, Priority: s.Priority, ArgsInfo: s.ArgsInfo,
+				Abortable: s.Abortable, RebootRequested: s.RebootRequested,
+			})
+		}
+	}
+	return list
+}
+
+// Override sets priorities by ID; a missing ID keeps what the step has.
+func Override(list []Step, priorities map[string]int) {
+	for i := range list {
+		if p, ok := priorities[list[i].ID()]; ok {
+			list[i].Priority = p
+		}
+	}
+}
+
+// Automatic picks the steps with a priority above 0, in order.
+func Automatic(list []Step) []Step {
+	run := slices.DeleteFunc(slices.Clone(list), func(s Step) bool { return s.Priority <= 0 })
+	Sort(run)
+	return run
+}
+
+// Merge lays asked over offered: the same step takes its priority and
+// arguments from asked, a priority of 0 takes it out. core are the steps of
+// the conductor, which shadow those of the agent with the same ID and of which
+// deploy.deploy cannot be changed.
+func Merge(core, offered []Step, asked []Requested) ([]Step, error) {
+	list := slices.Clone(core)
+	for _, s := range offered {
+		if !slices.ContainsFunc(core, func(c Step) bool { return c.ID() == s.ID() }) {
+			list = append(list, s)
+		}
+	}
+	for _, a := range asked {
+		i := slices.IndexFunc(list, func(s Step) bool { return s.Interface == a.Interface && s.Step == a.Step })
+		if i < 0 {
+			return nil, fmt.Errorf("node does not support the step %s.%s; it offers %s", a.Interface, a.Step, ids(list))
+		}
+		if list[i].ID() == "deploy.deploy" {
+			return nil, fmt.Errorf("step deploy.deploy cannot be changed")
+		}
+		list[i].Priority, list[i].Args = a.Priority, a.Args
+		if err := checkArgs(list[i]); err != nil {
+			return nil, err
+		}
+	}
+	return Automatic(list), nil
+}
+
+// Requested is a step that a user asks for.
+type Requested struct {
+	Interface string
+	Step      string
+	Args      map[string]any
+	Priority  int
+}
+
+// Manual turns the steps that a user asks for into a list, in the user's
+// order, or names the first that is not offered or lacks an argument.
+func Manual(offered []Step, asked []Requested) ([]Step, error) {
+	var list []Step
+	for _, a := range asked {
+		i := slices.IndexFunc(offered, func(s Step) bool { return s.Interface == a.Interface && s.Step == a.Step })
+		if i < 0 {
+			return nil, fmt.Errorf("node does not support the step %s.%s; it offers %s", a.Interface, a.Step, ids(offered))
+		}
+		s := offered[i]
+		s.Args = a.Args
+		if err := checkArgs(s); err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// checkArgs compares the arguments of a step with what it declares.
+func checkArgs(s Step) error {
+	for _, name := range sortedKeys(s.ArgsInfo) {
+		if _, ok := s.Args[name]; !ok && s.ArgsInfo[name].Required {
+			return fmt.Errorf("step %s lacks the argument %q", s.ID(), name)
+		}
+	}
+	for _, name := range sortedKeys(s.Args) {
+		if _, ok := s.ArgsInfo[name]; !ok {
+			return fmt.Errorf("step %s has no argument %q", s.ID(), name)
+		}
+	}
+	return nil
+}
+
+func ids(list []Step) string {
+	var names []string
+	for _, s := range list {
+		names = append(names, s.ID())
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
