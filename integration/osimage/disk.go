@@ -1,0 +1,189 @@
+package osimage
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/diskfs/go-diskfs/backend/file"
+	"github.com/diskfs/go-diskfs/partition/gpt"
+)
+
+const (
+	sector = 512
+	mib    = 1 << 20
+
+	// rootName is how the small system's init finds its root partition.
+	rootName = "ferric-root"
+
+	// Identities of the image.
+	diskGUID = "6F0F4C3C-4C0D-4D0E-9B57-66E20A6B2F00"
+	biosGUID = "6F0F4C3C-4C0D-4D0E-9B57-66E20A6B2F01"
+	espGUID  = "6F0F4C3C-4C0D-4D0E-9B57-66E20A6B2F02"
+	rootGUID = "6F0F4C3C-4C0D-4D0E-9B57-66E20A6B2F03"
+	espID    = "FE221C05" // FAT volume id
+
+	biosStart, biosSize = 1 * mib, 1 * mib
+	espStart, espSize   = 2 * mib, 16 * mib
+	rootStart           = 18 * mib
+	smallRootBytes      = 31 * mib
+)
+
+// diskLayout is the image's partitions: BIOS boot, ESP, root.
+type diskLayout struct {
+	rootBytes int64
+}
+
+// create writes the sparse image with its partition table and BIOS loader.
+func (d *diskLayout) create(path string, l loaders) (err error) {
+	d.rootBytes = (d.rootBytes + mib - 1) / mib * mib
+	size := rootStart + d.rootBytes + mib // the last one for the backup table
+
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	storage := file.New(f, false)
+	disk, err := storage.Writable()
+	if err != nil {
+		return err
+	}
+	part := func(index int, start, size int64, kind gpt.Type, guid, name string) *gpt.Partition {
+		return &gpt.Partition{Index: index, Start: uint64(start / sector), End: uint64((start+size)/sector - 1),
+			Size: uint64(size), Type: kind, GUID: guid, Name: name}
+	}
+	table := gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, ProtectiveMBR: true, GUID: diskGUID,
+		Partitions: []*gpt.Partition{
+			part(1, biosStart, biosSize, gpt.BIOSBoot, biosGUID, "ferric-bios"),
+			part(2, espStart, espSize, gpt.EFISystemPartition, espGUID, "ferric-esp"),
+			part(3, rootStart, d.rootBytes, gpt.LinuxFilesystem, rootGUID, rootName),
+		}}
+	if err := table.Write(disk, size); err != nil {
+		return fmt.Errorf("partition table: %w", err)
+	}
+	boot, core, err := l.biosImages(biosStart/sector, biosSize)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(boot, 0); err != nil {
+		return err
+	}
+	_, err = f.WriteAt(core, biosStart)
+	return err
+}
+
+// makeESP writes the EFI system partition with the loader at the path that
+// firmware without a boot entry takes.
+func (d *diskLayout) makeESP(ctx context.Context, disk, work string, l loaders) error {
+	esp := filepath.Join(work, "esp.img")
+	f, err := os.Create(esp)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Truncate(espSize), f.Close()); err != nil {
+		return err
+	}
+	if _, err := run(ctx, nil, "mkfs.vfat", "-i", espID, "-n", "FERRIC-ESP", esp); err != nil {
+		return err
+	}
+	if _, err := run(ctx, nil, "mmd", "-i", esp, "::/EFI", "::/EFI/BOOT"); err != nil {
+		return err
+	}
+	if _, err := run(ctx, nil, "mcopy", "-i", esp, l.efi, "::/EFI/BOOT/BOOTX64.EFI"); err != nil {
+		return err
+	}
+	return copyInto(disk, espStart, esp)
+}
+
+// makeRoot writes the ext4 root partition from a directory.
+func (d *diskLayout) makeRoot(ctx context.Context, disk, root string) error {
+	_, err := run(ctx, nil, "mke2fs", "-q", "-F", "-b", "4096", "-m", "0", "-L", rootName, "-U", rootGUID,
+		// Only features that GRUB 2.06 reads.
+		"-O", "none,has_journal,filetype,extent,sparse_super,large_file,dir_index,metadata_csum", "-J", "size=4",
+		"-E", "root_owner=0:0,offset="+strconv.Itoa(rootStart),
+		"-d", root, disk, strconv.FormatInt(d.rootBytes/1024, 10)+"k")
+	return err
+}
+
+// copyInto copies a file to an offset of another, leaving holes for zeros.
+func copyInto(target string, offset int64, source string) (err error) {
+	in, err := os.Open(source)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(target, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	var zeros [64 << 10]byte
+	for buf := make([]byte, len(zeros)); ; {
+		n, err := io.ReadFull(in, buf)
+		if string(buf[:n]) != string(zeros[:n]) {
+			if _, err := out.WriteAt(buf[:n], offset); err != nil {
+				return err
+			}
+		}
+		offset += int64(n)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// layRoot lays out the files of the small system's root.
+func layRoot(root, kernel, initrd string, ballast int64) error {
+	files := map[string]string{
+		"etc/os-release":     "ID=ferric-os\nNAME=\"ferric small system\"\n",
+		"boot/grub/grub.cfg": grubConfig,
+	}
+	for name, content := range files {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	for name, source := range map[string]string{"vmlinuz": kernel, "initrd.img": initrd} {
+		content, err := os.ReadFile(source)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(root, "boot", name), content, 0o644); err != nil {
+			return err
+		}
+	}
+	if ballast > 0 {
+		if err := writeBallast(filepath.Join(root, "ballast"), ballast); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeBallast writes bytes that look random and are the same every time.
+func writeBallast(path string, size int64) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	_, err = io.CopyN(f, rand.NewChaCha8(sha256.Sum256([]byte("ballast"))), size)
+	return err
+}

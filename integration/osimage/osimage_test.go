@@ -1,0 +1,44 @@
+package osimage
+
+import (
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestBuild(t *testing.T) {
+	cache := t.TempDir()
+	image, err := Build(t.Context(), Options{CacheDir: cache})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("raw %d, qcow2 %d, zstd %d bytes", image.Raw.Size, image.QCOW2.Size, image.Zstd.Size)
+	oracle := func(name string, args ...string) {
+		t.Helper()
+		path, err := program(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+	oracle("qemu-img", "compare", "-f", "raw", "-F", "qcow2", image.Raw.Path, image.QCOW2.Path)
+	oracle("sh", "-c", `sgdisk -v "$0" | grep "No problems found"`, image.Raw.Path)
+	oracle("sh", "-c", `zstd -dc "$0" | cmp - "$1"`, image.Zstd.Path, image.Raw.Path)
+	oracle("e2fsck", "-fn", image.Raw.Path+"?offset=18874368")
+	oracle("mdir", "-i", image.Raw.Path+"@@2M", "::/EFI/BOOT/BOOTX64.EFI")
+
+	again, err := Build(t.Context(), Options{CacheDir: cache})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(image, again); diff != "" {
+		t.Errorf("second build is another image (-first +second):\n%s", diff)
+	}
+	if left, _ := filepath.Glob(filepath.Join(cache, "*-*")); len(left) != 1 {
+		t.Errorf("cache holds %v, want one image and nothing else", left)
+	}
+}
