@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ferric/ramdisk"
+)
+
+// newRamdiskCommand is "ferric ramdisk".
+func newRamdiskCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ramdisk",
+		Short: "Build the ramdisk that servers boot to be deployed",
+	}
+	cmd.AddCommand(newRamdiskBuildCommand())
+	return cmd
+}
+
+func newRamdiskBuildCommand() *cobra.Command {
+	var profile, compression string
+	var addFiles []string
+	var o ramdisk.Options
+	cmd := &cobra.Command{
+		Use:   "build --output DIR",
+		Short: "Build kernel, initramfs and manifest from this machine's kernel and ferric's source",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if o.Profile, err = ramdisk.ParseProfile(profile); err != nil {
+				return err
+			}
+			if o.Files, err = parseAddFiles(addFiles); err != nil {
+				return err
+			}
+			o.Compression = ramdisk.Compression(compression)
+			began := time.Now()
+			o.Progress = func(what string) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%6.1f s  %s\n", time.Since(began).Seconds(), what)
+			}
+			m, err := ramdisk.Build(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: kernel %s (%.1f MiB), initramfs %.1f MiB, %d modules, in %.1f s\n",
+				o.Output, m.Versions["kernel"], mebibytes(m.Kernel.Size), mebibytes(m.Initramfs.Size),
+				len(m.Modules), time.Since(began).Seconds())
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&profile, "profile", string(ramdisk.Virtual), "kernel modules to put in: virtual or server")
+	f.StringVar(&o.Output, "output", "", "directory to write to")
+	f.StringVar(&o.KernelRelease, "kernel", "", "release of the kernel, as in /lib/modules (default: the newest that is not a cloud kernel)")
+	f.StringVar(&compression, "compression", string(ramdisk.Zstd), "compression of the initramfs: zstd or gzip")
+	f.StringArrayVar(&addFiles, "add-file", nil, "file or directory to add, as SOURCE:TARGET; may be repeated")
+	f.StringArrayVar(&o.Tools, "add-tool", nil, "program of this machine to add with its shared libraries; may be repeated")
+	cobra.CheckErr(cmd.MarkFlagRequired("output"))
+	return cmd
+}
+
+func parseAddFiles(args []string) ([]ramdisk.File, error) {
+	var files []ramdisk.File
+	for _, a := range args {
+		source, target, ok := strings.Cut(a, ":")
+		if !ok || source == "" || target == "" {
+			return nil, fmt.Errorf("--add-file %q is not of the form SOURCE:TARGET", a)
+		}
+		files = append(files, ramdisk.File{Source: source, Target: target})
+	}
+	return files, nil
+}
+
+func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }

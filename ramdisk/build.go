@@ -1,0 +1,285 @@
+// Package ramdisk builds what a machine boots to be deployed: a kernel, and an initramfs
+// with the agent, the kernel modules of a profile and a few commands for a debug shell.
+package ramdisk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/u-root/mkuimage/ldd"
+)
+
+// Options say what to build. Only Output is required.
+type Options struct {
+	Output        string      // directory for kernel, initramfs and manifest; made if needed
+	Profile       Profile     // "" is Virtual
+	KernelRelease string      // as in /lib/modules; "" is the newest that is not a cloud kernel
+	Compression   Compression // "" is Zstd
+	// Agent is the package of the agent's program; "" is ferric's own.
+	Agent string
+	// Files are added as they are.
+	Files []File
+	// Tools are programs of this machine that are added, with the shared libraries that
+	// they need, under the paths they have here.
+	Tools []string
+	// CACertificates is a file of trusted certificates; "" is the distribution's.
+	CACertificates string
+	// CacheDir keeps u-root's commands from build to build; "" is the user's cache directory.
+	CacheDir string
+	// Progress, if set, is told what is being done.
+	Progress func(what string)
+}
+
+// File is a file, or a directory with all in it, to be added to the ramdisk.
+type File struct {
+	Source string // on this machine
+	Target string // in the ramdisk
+}
+
+const (
+	agentPackage   = "ferric/cmd/ferric-agent"
+	initPackage    = "ferric/ramdisk/uinit"
+	caCertificates = "/etc/ssl/certs/ca-certificates.crt"
+)
+
+// Build makes a ramdisk. Errors about a missing kernel or Go wrap ErrNoKernel or ErrNoGo
+// and name what to install.
+func Build(ctx context.Context, o Options) (*Manifest, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	k, err := findKernel("/", o.KernelRelease)
+	if err != nil {
+		return nil, err
+	}
+	tools, err := findToolchain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tempDir, err := os.MkdirTemp("", "ferric-ramdisk-")
+	if err != nil {
+		return nil, fmt.Errorf("build ramdisk: %w", err)
+	}
+	defer os.RemoveAll(tempDir)
+
+	b := &builder{options: o, kernel: k, tools: tools, tempDir: tempDir, archive: newArchive(), manifest: &Manifest{Profile: o.Profile}}
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"versions", b.versions},
+		{"commands of the debug shell (about a minute when not cached)", b.commands},
+		{"agent and init", b.programs},
+		{"modules of kernel " + k.release, b.modules},
+		{"files", b.files},
+		{"archive", b.write},
+	} {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("build ramdisk: %w", err)
+		}
+		o.Progress(step.what)
+		if err := step.do(ctx); err != nil {
+			return nil, fmt.Errorf("build ramdisk: %w", err)
+		}
+	}
+	return b.manifest, nil
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Output == "" {
+		return o, errors.New("build ramdisk: no output directory given")
+	}
+	if o.Profile == "" {
+		o.Profile = Virtual
+	}
+	if _, err := ParseProfile(string(o.Profile)); err != nil {
+		return o, err
+	}
+	if o.Compression == "" {
+		o.Compression = Zstd
+	}
+	if o.Agent == "" {
+		o.Agent = agentPackage
+	}
+	if o.CACertificates == "" {
+		o.CACertificates = caCertificates
+	}
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	if o.CacheDir == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			return o, fmt.Errorf("build ramdisk: no cache directory: %w", err)
+		}
+		o.CacheDir = filepath.Join(dir, "ferric", "ramdisk")
+	}
+	return o, nil
+}
+
+// builder is one build under way.
+type builder struct {
+	options  Options
+	kernel   kernel
+	tools    toolchain
+	tempDir  string
+	archive  *archive
+	manifest *Manifest
+}
+
+func (b *builder) versions(ctx context.Context) error {
+	b.manifest.Versions = map[string]string{"go": b.tools.version, "kernel": b.kernel.release}
+	for _, module := range []string{uroot, mkuimage} {
+		v, err := b.tools.moduleVersion(ctx, module)
+		if err != nil {
+			return err
+		}
+		b.manifest.Versions[module] = v
+	}
+	return nil
+}
+
+func (b *builder) commands(ctx context.Context) error {
+	data, err := b.tools.commands(ctx, b.manifest.Versions, b.options.CacheDir, b.tempDir)
+	if err != nil {
+		return err
+	}
+	if err := b.archive.merge(data); err != nil {
+		return err
+	}
+	for _, a := range applets {
+		b.manifest.Applets = append(b.manifest.Applets, filepath.Base(a))
+	}
+	b.manifest.Commands = partOf("/bbin/bb", b.archive.content["bbin/bb"])
+	return nil
+}
+
+func (b *builder) programs(ctx context.Context) error {
+	for _, p := range []struct {
+		pkg, path string
+		part      *Part
+	}{
+		{b.options.Agent, "bin/ferric-agent", &b.manifest.Agent},
+		{initPackage, "init", &b.manifest.Init},
+	} {
+		content, err := b.tools.build(ctx, p.pkg, b.tempDir)
+		if err != nil {
+			return err
+		}
+		if err := b.archive.file(p.path, 0o755, content); err != nil {
+			return err
+		}
+		*p.part = partOf("/"+p.path, content)
+	}
+	// The init serves these too; see its documentation.
+	for _, name := range []string{"modprobe", "reboot", "poweroff", "halt"} {
+		b.archive.symlink("sbin/"+name, "../init")
+	}
+	return nil
+}
+
+func (b *builder) modules(context.Context) error {
+	return addModules(b.archive, b.manifest, b.kernel, "/", b.options.Profile)
+}
+
+func (b *builder) files(context.Context) error {
+	before := map[string]bool{}
+	for name := range b.archive.content {
+		before[name] = true
+	}
+	err := b.archive.hostFile(b.options.CACertificates, caCertificates)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: install the package ca-certificates", err)
+	}
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string]string{
+		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
+		"etc/group":  "root:x:0:\n",
+		"etc/hosts":  "127.0.0.1 localhost\n::1 localhost\n",
+	} {
+		if err := b.archive.file(name, 0o644, []byte(text)); err != nil {
+			return err
+		}
+	}
+	for _, f := range b.options.Files {
+		if err := b.archive.hostFile(f.Source, f.Target); err != nil {
+			return err
+		}
+	}
+	if err := b.programsOfHost(); err != nil {
+		return err
+	}
+	for _, p := range b.archive.parts("") {
+		if !before[strings.TrimPrefix(p.Path, "/")] {
+			b.manifest.Files = append(b.manifest.Files, p)
+		}
+	}
+	return nil
+}
+
+func (b *builder) programsOfHost() error {
+	for _, tool := range b.options.Tools {
+		needs, err := ldd.FList(tool)
+		if err != nil {
+			return fmt.Errorf("libraries of %s: %w", tool, err)
+		}
+		for _, file := range append(needs, tool) {
+			if err := b.archive.hostFile(file, file); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// write packs the archive and writes all files, the manifest last: where it is, the
+// ramdisk is complete.
+func (b *builder) write(context.Context) error {
+	image, err := os.ReadFile(b.kernel.image)
+	if err != nil {
+		return fmt.Errorf("read kernel: %w", err)
+	}
+	info, err := os.Stat(b.kernel.image)
+	if err != nil {
+		return fmt.Errorf("read kernel: %w", err)
+	}
+	// The kernel package's time serves for all files: it is the same in every build from
+	// it, and a machine whose clock lies before it has no valid clock.
+	raw, err := b.archive.bytes(uint64(info.ModTime().Unix()))
+	if err != nil {
+		return err
+	}
+	packed, err := compress(raw, b.options.Compression)
+	if err != nil {
+		return err
+	}
+	m := b.manifest
+	m.Kernel = partOf(KernelFile, image)
+	m.Initramfs = partOf(InitramfsFile, packed)
+	m.Compression = b.options.Compression
+	m.RawSize = int64(len(raw))
+	text, err := m.encode()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(b.options.Output, 0o755); err != nil {
+		return fmt.Errorf("make output directory: %w", err)
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{KernelFile, image}, {InitramfsFile, packed}, {ManifestFile, text}} {
+		if err := writeFile(filepath.Join(b.options.Output, f.name), f.data); err != nil {
+			return err
+		}
+	}
+	return nil
+}

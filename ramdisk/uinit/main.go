@@ -1,0 +1,115 @@
+// Command uinit is the ramdisk's first process: it mounts what the kernel offers, loads
+// the modules that the hardware asks for, brings the network up and keeps the agent
+// running. It never exits: the kernel panics when its first process does.
+//
+// Under other names it is the few programs that others expect in a ramdisk: modprobe
+// (called by the kernel), reboot and poweroff (called by the agent).
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	switch filepath.Base(os.Args[0]) {
+	case "modprobe":
+		os.Exit(modprobe(os.Args[1:]))
+	case "reboot":
+		os.Exit(stop(unix.LINUX_REBOOT_CMD_RESTART))
+	case "poweroff", "halt":
+		os.Exit(stop(unix.LINUX_REBOOT_CMD_POWER_OFF))
+	}
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "uinit: is the first process of a ramdisk and does nothing elsewhere")
+		os.Exit(2)
+	}
+	for {
+		boot()
+		time.Sleep(time.Second)
+	}
+}
+
+// boot runs until the machine stops. What goes wrong is said on the console and worked
+// around: a machine without a network or with a missing disk driver must still be
+// reachable for whoever looks for the reason.
+func boot() {
+	out := openConsole()
+	defer func() {
+		if p := recover(); p != nil {
+			out.printf("uinit: internal error: %v", p)
+		}
+	}()
+	for _, err := range mountAll(baseMounts) {
+		out.printf("uinit: %v", err)
+	}
+	out.keep("/var/log/boot.log")
+	out.printf("uinit: starting")
+	os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/bbin")
+
+	cmdline, err := readCmdline("/proc/cmdline")
+	if err != nil {
+		out.printf("uinit: %v", err)
+	}
+	if err := setClock("/init"); err != nil {
+		out.printf("uinit: %v", err)
+	}
+	ctx := context.Background()
+	children := newChildren()
+	plug, err := newColdplug("/lib/modules", out)
+	if err != nil {
+		out.printf("uinit: %v", err)
+	}
+	events, err := listenUevents()
+	if err != nil {
+		out.printf("uinit: %v", err)
+	}
+
+	plug.networkFirst()
+	network := startNetwork(ctx, cmdline.bootif(), out)
+	plug.scan()
+	go plug.follow(events)
+	if _, err := os.Stat("/sys/firmware/efi"); err == nil {
+		plug.load("efivarfs")
+		for _, err := range mountAll(efiMounts) {
+			out.printf("uinit: %v", err)
+		}
+	}
+	out.printf("uinit: devices probed")
+	if cmdline.bool("ipa-debug") {
+		go keepShell(ctx, children, out)
+	}
+	network.wait(ctx, networkPatience)
+	keepAgent(ctx, children, out)
+}
+
+// stop syncs and stops the machine at once.
+func stop(how int) int {
+	unix.Sync()
+	if err := unix.Reboot(how); err != nil {
+		fmt.Fprintf(os.Stderr, "uinit: stop the machine: %v\n", err)
+	}
+	return 1
+}
+
+// setClock moves a clock that lies before the ramdisk was made (a dead battery) to that
+// time, so that certificates are not refused as not yet valid.
+func setClock(reference string) error {
+	info, err := os.Stat(reference)
+	if err != nil {
+		return fmt.Errorf("check the clock: %w", err)
+	}
+	if !time.Now().Before(info.ModTime()) {
+		return nil
+	}
+	tv := unix.NsecToTimeval(info.ModTime().UnixNano())
+	if err := unix.Settimeofday(&tv); err != nil {
+		return fmt.Errorf("set the clock: %w", err)
+	}
+	return nil
+}
