@@ -85,7 +85,7 @@ var (
 	ErrCorrupt = errors.New("corrupted image")
 	// ErrInvalid: the image is refused: other format than declared, not
 	// permitted, backing file, larger window than the bound, ...
-	ErrInvalid = errors.New("image refused")
+	ErrInvalid = errors.New("invalid image")
 	// ErrTooLarge: the image does not fit on the disk.
 	ErrTooLarge = sparse.ErrFull
 	// ErrWrite: the disk could not be written.

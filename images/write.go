@@ -90,7 +90,10 @@ func (t *transfer) run(ctx context.Context) (Result, error) {
 			restarts++
 			continue
 		}
-		return res, errors.Join(err, t.wipeAgain(ctx))
+		if werr := t.wipeAgain(ctx); werr != nil {
+			err = fmt.Errorf("%w; and the disk could not be wiped again: %w", err, werr)
+		}
+		return res, err
 	}
 }
 
