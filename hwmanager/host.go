@@ -24,6 +24,7 @@ type Host struct {
 	// Settings are complete when the first step runs: the agent fills them
 	// from the kernel command line and from the answer to its lookup.
 	Settings Settings
+	Image    ImageRecord // written in this boot
 }
 
 // Runner runs a program with a time limit taken from ctx and returns its

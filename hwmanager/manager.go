@@ -83,6 +83,12 @@ type Inventorist interface {
 	Inventory(ctx context.Context, h *Host) (*ipa.Inventory, error)
 }
 
+// InterfaceLister lists the network interfaces of the machine; it is quicker
+// than the whole inventory.
+type InterfaceLister interface {
+	Interfaces(ctx context.Context, h *Host) ([]ipa.Interface, error)
+}
+
 // DiskLister lists the block devices of the machine, partitions if wanted.
 type DiskLister interface {
 	BlockDevices(ctx context.Context, h *Host, partitions bool) ([]ipa.BlockDevice, error)

@@ -1,0 +1,289 @@
+// Package command runs the commands of the agent protocol: it checks them in
+// the order of the contract, runs one at a time, and keeps the results for the
+// life of the process.
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"ferric/api/ipa"
+)
+
+// Table maps extensions to their commands by name.
+type Table map[string]map[string]Command
+
+// Command is one command of an extension.
+type Command struct {
+	// Async commands answer RUNNING at once; sync ones before the response.
+	Async bool
+	// Params lists the parameters, required ones marked with "!" at the end.
+	Params []string
+	// Extra allows parameters that are not listed (arguments of steps).
+	Extra bool
+	// Validate (optional) refuses a request before it is recorded.
+	Validate func(params map[string]any) error
+	// Run does the work. progress takes reports on a transfer in flight.
+	Run func(ctx context.Context, params map[string]any, progress func(ipa.Progress)) (any, error)
+	// After (optional) runs once the answer to a successful sync command has left.
+	After func()
+}
+
+// Executor runs commands. Use New.
+type Executor struct {
+	ctx   context.Context // the life of the agent, which no command outlives
+	table Table
+	ended func() // after an async command
+
+	submit chan struct{} // the global command lock, a semaphore of one
+
+	mu       sync.Mutex
+	records  []*record
+	progress *ipa.Progress
+}
+
+// record is one command that was started; done closes when it ended.
+type record struct {
+	result ipa.Result
+	done   chan struct{}
+}
+
+// New makes an executor. Commands run under ctx, whatever becomes of the
+// request that started them; ended is called after
+// each async command, success or not.
+func New(ctx context.Context, table Table, ended func()) *Executor {
+	return &Executor{ctx: ctx, table: table, ended: ended, submit: make(chan struct{}, 1)}
+}
+
+// Execute checks and runs a command. Errors mean that it was not recorded:
+// they have kinds of package ipa. A failure of the command itself is a result.
+// After, if not nil, is to be called when the answer has left.
+func (e *Executor) Execute(ctx context.Context, req ipa.Request) (result ipa.Result, after func(), err error) {
+	select {
+	case e.submit <- struct{}{}:
+		defer func() { <-e.submit }()
+	case <-ctx.Done():
+		return ipa.Result{}, nil, context.Cause(ctx)
+	}
+
+	extension, name, dotted := strings.Cut(req.Name, ".")
+	if !dotted {
+		return ipa.Result{}, nil, ipa.InvalidCommand.New("Command name must be of the form <extension>.<name>")
+	}
+	if running, busy := e.running(); busy {
+		return ipa.Result{}, nil, ipa.AgentIsBusy.New("executing command %s", running)
+	}
+	commands, found := e.table[extension]
+	if !found {
+		return ipa.Result{}, nil, ipa.NotFound.New("Extension with id %s not found.", extension)
+	}
+	cmd, found := commands[name]
+	if !found {
+		return ipa.Result{}, nil, ipa.InvalidCommand.New("Unknown command: %s", name)
+	}
+	if cmd.Validate != nil {
+		if err := cmd.Validate(req.Params); err != nil {
+			return ipa.Result{}, nil, asParamsError(err)
+		}
+	}
+
+	r := e.record(name)
+	if cmd.Async {
+		go e.runAsync(r, cmd, req.Params)
+		return e.snapshot(r), nil, nil
+	}
+	value, err := run(e.ctx, cmd, name, req.Params, func(ipa.Progress) {})
+	e.finish(r, value, err, "")
+	result = e.snapshot(r)
+	if result.Status == ipa.StatusSucceeded {
+		after = cmd.After
+	}
+	return result, after, nil
+}
+
+func asParamsError(err error) error {
+	var known *ipa.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	return ipa.InvalidCommandParams.New("%v", err)
+}
+
+// running names the newest command if it has not ended.
+func (e *Executor) running() (string, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.records) == 0 {
+		return "", false
+	}
+	last := e.records[len(e.records)-1].result
+	return last.Name, last.Status == ipa.StatusRunning
+}
+
+func (e *Executor) record(name string) *record {
+	r := &record{
+		result: ipa.Result{ID: uuid.NewString(), Name: name, Status: ipa.StatusRunning},
+		done:   make(chan struct{}),
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.records = append(e.records, r)
+	return r
+}
+
+func (e *Executor) runAsync(r *record, cmd Command, params map[string]any) {
+	report := func(p ipa.Progress) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.progress = &p
+	}
+	value, err := run(e.ctx, cmd, r.result.Name, params, report)
+	e.finish(r, value, err, r.result.Name+": ")
+	e.ended()
+}
+
+// run calls the command with its parameters checked; a panic is an error.
+func run(ctx context.Context, cmd Command, name string, params map[string]any, progress func(ipa.Progress)) (value any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s panicked: %v\n%s", name, p, debug.Stack())
+		}
+	}()
+	if err := checkParams(cmd, name, params); err != nil {
+		return nil, err
+	}
+	return cmd.Run(ctx, params, progress)
+}
+
+// checkParams reports parameters that are missing or unknown. The agent
+// contract wants a failed result for these, not an HTTP error.
+func checkParams(cmd Command, name string, params map[string]any) error {
+	var listed, missing []string
+	for _, p := range cmd.Params {
+		plain, required := strings.CutSuffix(p, "!")
+		listed = append(listed, plain)
+		if _, given := params[plain]; required && !given {
+			missing = append(missing, plain)
+		}
+	}
+	if len(missing) > 0 {
+		return ipa.CommandExecution.New("%s lacks the required parameters: %s", name, strings.Join(missing, ", "))
+	}
+	if cmd.Extra {
+		return nil
+	}
+	var unknown []string
+	for p := range params {
+		if !slices.Contains(listed, p) {
+			unknown = append(unknown, p)
+		}
+	}
+	if len(unknown) > 0 {
+		sort.Strings(unknown)
+		return ipa.CommandExecution.New("%s does not take the parameters: %s", name, strings.Join(unknown, ", "))
+	}
+	return nil
+}
+
+// finish puts the outcome of a command into its record. Prefix goes before a
+// result that is a bare string.
+func (e *Executor) finish(r *record, value any, err error, prefix string) {
+	var encoded []byte
+	if err == nil {
+		if text, ok := value.(string); ok {
+			value = map[string]string{"result": prefix + text}
+		}
+		if encoded, err = json.Marshal(value); err != nil {
+			err = fmt.Errorf("the result does not encode as JSON: %w", err)
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.progress = nil
+	switch {
+	case err == nil:
+		r.result.Status, r.result.Result = ipa.StatusSucceeded, encoded
+	case ipa.VersionMismatch.Is(err) && prefix != "":
+		r.result.Status, r.result.Error = ipa.StatusVersionMismatch, errorObject(err)
+	default:
+		r.result.Status, r.result.Error = ipa.StatusFailed, errorObject(err)
+	}
+	close(r.done)
+}
+
+// errorObject is err as it stands on the wire. An error of a known kind keeps
+// its type; what was wrapped around it becomes part of the details.
+func errorObject(err error) *ipa.Error {
+	var known *ipa.Error
+	if !errors.As(err, &known) {
+		return ipa.CommandExecution.New("%v", err)
+	}
+	if err == error(known) {
+		return known
+	}
+	return &ipa.Error{Type: known.Type, Code: known.Code, Message: known.Message, Details: err.Error()}
+}
+
+func (e *Executor) snapshot(r *record) ipa.Result {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return r.result
+}
+
+// List is all commands, oldest first.
+func (e *Executor) List() []ipa.Result {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := make([]ipa.Result, len(e.records))
+	for i, r := range e.records {
+		list[i] = r.result
+	}
+	return list
+}
+
+// Get is one command by its id, when wait is set once it ended. The error is
+// of kind ipa.NotFound or that of ctx.
+func (e *Executor) Get(ctx context.Context, id string, wait bool) (ipa.Result, error) {
+	r := e.find(id)
+	if r == nil {
+		return ipa.Result{}, ipa.NotFound.New("Command with id %s not found.", id)
+	}
+	if wait {
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			return ipa.Result{}, context.Cause(ctx)
+		}
+	}
+	return e.snapshot(r), nil
+}
+
+func (e *Executor) find(id string) *record {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range e.records {
+		if r.result.ID == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// Progress is the latest report of the running command; false if there is none.
+func (e *Executor) Progress() (ipa.Progress, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.progress == nil {
+		return ipa.Progress{}, false
+	}
+	return *e.progress, true
+}

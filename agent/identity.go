@@ -1,0 +1,92 @@
+package agent
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"ferric/agent/server"
+	"ferric/api/ipa"
+)
+
+// minToken is the least length of a token that is adopted (agent contract,
+// section "Lookup").
+const minToken = 32
+
+// errNoToken: the conductor has given the token to a former life of the agent
+// that did not leave it to this one.
+var errNoToken = errors.New("the conductor has already handed out the token of this boot, and it is lost")
+
+// identity is what survives a restart of the agent within one boot.
+type identity struct {
+	Node  string `json:"node"`
+	Token string `json:"token"`
+}
+
+func (a *Agent) identityPath() string { return filepath.Join(a.cfg.StateDir, "agent.identity") }
+
+// adoptToken decides which token this agent has: the one offered, or, where
+// the conductor masks it, the one configured or kept by a former life.
+func (a *Agent) adoptToken(node, offered string) (string, error) {
+	switch {
+	case offered == ipa.MaskedToken:
+		if a.cfg.AgentToken != "" {
+			return a.cfg.AgentToken, nil
+		}
+		if kept := a.loadIdentity(); kept.Node == node && kept.Token != "" {
+			return kept.Token, nil
+		}
+		return "", errNoToken
+	case len(offered) >= minToken:
+		if err := a.storeIdentity(identity{Node: node, Token: offered}); err != nil {
+			a.log.WithError(err).Warn("token not kept: a restart of the agent cannot join again")
+		}
+		return offered, nil
+	}
+	return a.cfg.AgentToken, nil
+}
+
+func (a *Agent) loadIdentity() identity {
+	var kept identity
+	data, err := os.ReadFile(a.identityPath())
+	if err != nil || json.Unmarshal(data, &kept) != nil {
+		return identity{}
+	}
+	return kept
+}
+
+func (a *Agent) storeIdentity(i identity) error {
+	if err := os.MkdirAll(a.cfg.StateDir, 0o700); err != nil {
+		return err
+	}
+	data, err := json.Marshal(i)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(a.identityPath(), data, 0o600)
+}
+
+// certificate makes the TLS side of the server and the PEM text to pin.
+func (a *Agent) certificate(address netip.Addr) (*tls.Config, string, error) {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "localhost"
+	}
+	cert, text, err := server.Certificate(server.CertificateOptions{
+		Dir: a.cfg.StateDir, Address: address, Hostname: name, Curve: a.cfg.TLSCertificateCurve,
+		ClockSkew: a.cfg.AllowedClockSkew, Now: time.Now(),
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	conf, err := server.TLSConfig(cert, a.cfg.TLSMinVersion, a.cfg.TLSCipherSuites)
+	if err != nil {
+		return nil, "", fmt.Errorf("TLS settings: %w", err)
+	}
+	return conf, text, nil
+}

@@ -1,0 +1,258 @@
+// Package server is the HTTP side of the agent: the routes of the agent
+// protocol, the token rules and TLS. What commands do is not its business.
+package server
+
+import (
+	"context"
+	"crypto/subtle"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/sirupsen/logrus"
+
+	"ferric/agent/command"
+	"ferric/api/ipa"
+)
+
+// maxBody bounds the body of a command in bytes. The largest thing in one is
+// a config drive of 64 MiB in base64.
+const maxBody = 96 << 20
+
+// Options are what the server needs to know.
+type Options struct {
+	Version string
+	// Token is the agent's token; as long as it is empty no command passes.
+	Token string
+	// TokenlessGET accepts GETs of commands without a token until the first
+	// one that carries one: a conductor before API 1.96 sends none.
+	TokenlessGET bool
+	TLS          *tls.Config // nil: plain HTTP
+	Log          *logrus.Entry
+}
+
+// Server serves the agent protocol.
+type Server struct {
+	opts     Options
+	exec     *command.Executor
+	echo     *echo.Echo
+	http     *http.Server
+	started  time.Time
+	tokenGET atomic.Bool // a GET carried the token once
+}
+
+// New makes a server for the commands of exec.
+func New(exec *command.Executor, opts Options) *Server {
+	s := &Server{opts: opts, exec: exec, echo: echo.New(), started: time.Now()}
+	s.echo.HTTPErrorHandler = s.handleError
+	s.echo.IPExtractor = echo.ExtractIPDirect()
+	s.echo.Use(logRequests(opts.Log))
+	s.routes()
+	s.http = &http.Server{
+		Handler:           s.echo,
+		ReadHeaderTimeout: 30 * time.Second,
+		ReadTimeout:       10 * time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          stdlog.New(io.Discard, "", 0),
+	}
+	return s
+}
+
+// routes are those of the agent contract, section "Listener and routes". The
+// forms with and without slash are both served. /ferric is our extension.
+func (s *Server) routes() {
+	e := s.echo
+	e.GET("/", s.root)
+	e.GET("/v1", s.v1)
+	e.GET("/v1/", s.v1)
+	for _, base := range []string{"", "/v1"} {
+		e.GET(base+"/status", s.status)
+		for _, slash := range []string{"", "/"} {
+			e.GET(base+"/commands"+slash, s.list, s.tokenOnGET)
+			e.POST(base+"/commands"+slash, s.submit, s.token)
+		}
+		e.GET(base+"/commands/:id", s.get, s.tokenOnGET)
+	}
+	e.GET("/ferric/v1/progress", s.progress, s.token)
+}
+
+// ServeHTTP makes a Server an http.Handler, without TLS.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
+
+// Serve answers on l until Shutdown. The error is never nil.
+func (s *Server) Serve(l net.Listener) error {
+	if s.opts.TLS != nil {
+		l = tls.NewListener(l, s.opts.TLS)
+	}
+	return s.http.Serve(l)
+}
+
+// Shutdown lets running requests end, as long as ctx lasts, and stops.
+func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ctx) }
+
+// logRequests logs requests without their query, which holds the token.
+func logRequests(log *logrus.Entry) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			began := time.Now()
+			err := next(c)
+			if err != nil {
+				c.Error(err)
+			}
+			log.WithFields(logrus.Fields{
+				"method": c.Request().Method, "path": c.Request().URL.Path, "remote": c.RealIP(),
+				"status": c.Response().Status, "seconds": time.Since(began).Seconds(),
+			}).Debug("request")
+			return nil
+		}
+	}
+}
+
+// token lets a request pass that carries the agent's token as query parameter.
+func (s *Server) token(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if !s.tokenMatches(c.QueryParam("agent_token")) {
+			return errToken
+		}
+		return next(c)
+	}
+}
+
+// tokenOnGET is token, and the rule for older conductors: see TokenlessGET.
+func (s *Server) tokenOnGET(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		switch _, carried := c.QueryParams()["agent_token"]; {
+		case carried && s.tokenMatches(c.QueryParam("agent_token")):
+			s.tokenGET.Store(true)
+		case !carried && s.opts.Token != "" && s.opts.TokenlessGET && !s.tokenGET.Load():
+		default:
+			return errToken
+		}
+		return next(c)
+	}
+}
+
+var errToken = echo.NewHTTPError(http.StatusUnauthorized, "Token invalid.")
+
+func (s *Server) tokenMatches(given string) bool {
+	return s.opts.Token != "" && subtle.ConstantTimeCompare([]byte(given), []byte(s.opts.Token)) == 1
+}
+
+func (s *Server) status(c echo.Context) error {
+	return c.JSON(http.StatusOK, map[string]any{
+		"started_at": float64(s.started.UnixMicro()) / 1e6,
+		"version":    s.opts.Version,
+	})
+}
+
+func (s *Server) list(c echo.Context) error {
+	return c.JSON(http.StatusOK, ipa.Results{Commands: s.exec.List()})
+}
+
+func (s *Server) get(c echo.Context) error {
+	result, err := s.exec.Get(c.Request().Context(), c.Param("id"), wantsWait(c))
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, result)
+}
+
+func (s *Server) submit(c echo.Context) error {
+	req, err := DecodeRequest(http.MaxBytesReader(c.Response(), c.Request().Body, maxBody))
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, "Missing or invalid name or params").SetInternal(err)
+	}
+	ctx := c.Request().Context()
+	result, after, err := s.exec.Execute(ctx, req)
+	if err != nil {
+		return err
+	}
+	if wantsWait(c) {
+		if result, err = s.exec.Get(ctx, result.ID, true); err != nil {
+			return err
+		}
+	}
+	if err := c.JSON(http.StatusOK, result); err != nil {
+		return err
+	}
+	if after != nil {
+		c.Response().Flush()
+		go after()
+	}
+	return nil
+}
+
+func wantsWait(c echo.Context) bool { return strings.EqualFold(c.QueryParam("wait"), "true") }
+
+// DecodeRequest reads the body of a command: one JSON object with the string
+// name and the object params.
+func DecodeRequest(r io.Reader) (ipa.Request, error) {
+	var body struct {
+		Name   *string          `json:"name"`
+		Params *json.RawMessage `json:"params"`
+	}
+	decoder := json.NewDecoder(r)
+	if err := decoder.Decode(&body); err != nil {
+		return ipa.Request{}, fmt.Errorf("decode command: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return ipa.Request{}, errors.New("decode command: data after the JSON object")
+	}
+	if body.Name == nil || *body.Name == "" || body.Params == nil {
+		return ipa.Request{}, errors.New("decode command: name or params is missing")
+	}
+	req := ipa.Request{Name: *body.Name}
+	if err := json.Unmarshal(*body.Params, &req.Params); err != nil {
+		return ipa.Request{}, fmt.Errorf("decode params of command: %w", err)
+	}
+	if req.Params == nil {
+		return ipa.Request{}, errors.New("decode command: params is null")
+	}
+	return req, nil
+}
+
+func (s *Server) progress(c echo.Context) error {
+	p, running := s.exec.Progress()
+	if !running {
+		return ipa.NotFound.New("no transfer is in flight")
+	}
+	return c.JSON(http.StatusOK, p)
+}
+
+// handleError writes the error body of the agent contract, section "Error
+// body and error types".
+func (s *Server) handleError(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	code, text := http.StatusInternalServerError, ""
+	var known *ipa.Error
+	var httpErr *echo.HTTPError
+	switch {
+	case errors.As(err, &known):
+		code, text = known.Code, known.Error()
+	case errors.As(err, &httpErr):
+		code = httpErr.Code
+		text = fmt.Sprintf("%d %s: %v", code, http.StatusText(code), httpErr.Message)
+	default:
+		text = ipa.CommandExecution.New("%v", err).Error()
+	}
+	fault := "Client"
+	if code >= 500 {
+		fault = "Server"
+	}
+	body := map[string]string{"faultcode": fault, "faultstring": text}
+	if err := c.JSON(code, body); err != nil {
+		s.opts.Log.WithError(err).Debug("error body not sent")
+	}
+}

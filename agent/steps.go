@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"ferric/agent/command"
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+)
+
+// stepCommands are the two commands of a phase: tell the steps, run one.
+func (a *Agent) stepCommands(phase hwmanager.Phase) map[string]command.Command {
+	name := string(phase)
+	return map[string]command.Command{
+		"get_" + name + "_steps": {
+			Params: []string{"node!", "ports!"},
+			Run: func(ctx context.Context, p params, _ progress) (any, error) {
+				return a.getSteps(ctx, phase, p)
+			},
+		},
+		"execute_" + name + "_step": {
+			Async:  true,
+			Params: []string{"step!", "node!", "ports!"},
+			Extra:  true,
+			Run: func(ctx context.Context, p params, report progress) (any, error) {
+				return a.executeStep(ctx, phase, p, report)
+			},
+		},
+	}
+}
+
+func (a *Agent) getSteps(ctx context.Context, phase hwmanager.Phase, p params) (any, error) {
+	node, _, err := a.cacheNode(p)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := a.set.Steps(ctx, a.host, phase, node)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{
+		string(phase) + "_steps":   steps,
+		"hardware_manager_version": a.set.Versions(),
+	}, nil
+}
+
+// executeStep runs a step (agent contract, section "Step execution"). The
+// step is echoed as it came: the conductor recognises it.
+func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params, report progress) (any, error) {
+	node, ports, err := a.cacheNode(p)
+	if err != nil {
+		return nil, err
+	}
+	versionKey := string(phase) + "_version"
+	if err := a.checkVersions(p[versionKey]); err != nil {
+		return nil, err
+	}
+	step, _ := p["step"].(map[string]any)
+	name, _ := step["step"].(string)
+	if name == "" {
+		return nil, failed(phase).New("the step has no name: key \"step\" is missing in %v", step)
+	}
+	args, err := stepArgs(p, step, versionKey)
+	if err != nil {
+		return nil, err
+	}
+	a.log.WithField("step", name).Info("step begins")
+	result, err := a.set.RunStep(ctx, a.host, phase, name, hwmanager.StepCall{Node: node, Ports: ports, Args: args, Progress: report})
+	if err != nil {
+		a.log.WithField("step", name).WithError(err).Error("step failed")
+		var known *ipa.Error
+		if !errors.As(err, &known) {
+			err = failed(phase).New("step %s: %v", name, err)
+		}
+		return nil, err
+	}
+	a.log.WithField("step", name).Info("step done")
+	return map[string]any{
+		string(phase) + "_result": result,
+		string(phase) + "_step":   step,
+	}, nil
+}
+
+// failed is the kind of error that a phase wraps unknown ones in.
+func failed(phase hwmanager.Phase) ipa.Kind {
+	switch phase {
+	case hwmanager.Deploy:
+		return ipa.Deployment
+	case hwmanager.Service:
+		return ipa.Servicing
+	}
+	return ipa.Cleaning
+}
+
+// stepArgs are the further parameters of the command, overridden by step.args.
+func stepArgs(p params, step map[string]any, versionKey string) (map[string]any, error) {
+	args := map[string]any{}
+	for key, value := range p {
+		if !slices.Contains([]string{"step", "node", "ports", versionKey}, key) {
+			args[key] = value
+		}
+	}
+	switch own := step["args"].(type) {
+	case nil:
+	case map[string]any:
+		maps.Copy(args, own)
+	default:
+		return nil, ipa.InvalidCommandParams.New("args of the step must be an object")
+	}
+	return args, nil
+}
+
+// cacheNode checks and keeps the node that came with a command.
+func (a *Agent) cacheNode(p params) (hwmanager.Node, []map[string]any, error) {
+	node, ok := p["node"].(map[string]any)
+	if !ok || node == nil {
+		return nil, nil, ipa.InvalidCommandParams.New("node must be an object")
+	}
+	list, ok := p["ports"].([]any)
+	if !ok && p["ports"] != nil {
+		return nil, nil, ipa.InvalidCommandParams.New("ports must be a list")
+	}
+	ports := make([]map[string]any, 0, len(list))
+	for _, item := range list {
+		port, ok := item.(map[string]any)
+		if !ok {
+			return nil, nil, ipa.InvalidCommandParams.New("ports must be a list of objects")
+		}
+		ports = append(ports, port)
+	}
+	a.setNode(node)
+	return node, ports, nil
+}
+
+// checkVersions compares the managers that the conductor made its plan with
+// to those that are loaded; null is no plan.
+func (a *Agent) checkVersions(planned any) error {
+	if planned == nil {
+		return nil
+	}
+	versions, ok := planned.(map[string]any)
+	if !ok {
+		return ipa.InvalidCommandParams.New("the version must be an object")
+	}
+	current := a.set.Versions()
+	same := maps.EqualFunc(versions, current, func(planned any, current string) bool { return planned == current })
+	if !same {
+		return ipa.VersionMismatch.New("planned with hardware managers %v, loaded are %v", versions, current)
+	}
+	return nil
+}

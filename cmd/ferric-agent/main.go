@@ -1,0 +1,15 @@
+// Command ferric-agent is the agent with the built-in hardware managers. The
+// ramdisk builder generates a main like this one with more of them.
+package main
+
+import (
+	"os"
+
+	"ferric/agent"
+	"ferric/hwmanager"
+	"ferric/hwmanager/generic"
+)
+
+func main() {
+	os.Exit(agent.Main([]hwmanager.Manager{generic.New()}))
+}

@@ -1,0 +1,169 @@
+package generic
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+	"ferric/images"
+	"ferric/images/efi"
+	"ferric/images/source"
+)
+
+// WriteImage implements hwmanager.ImageWriter for whole-disk images.
+func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, configDrive string, _ hwmanager.Node, progress func(ipa.Progress)) (*hwmanager.ImageResult, error) {
+	if info.ImageType == "partition" {
+		return nil, ipa.InvalidImage.New("image %s is a partition image; only whole-disk images are supported", info.ID)
+	}
+	path := h.DevicePath(device.Name)
+	if err := h.Guard.Check(path); err != nil {
+		return nil, err
+	}
+	req, err := imageRequest(h.Settings, info)
+	if err != nil {
+		return nil, wireError(ctx, err)
+	}
+	if configDrive == "" {
+		configDrive = info.ConfigDrive
+	}
+	report := func(p ipa.Progress) {
+		p.Step = "write_image"
+		progress(p)
+	}
+	if configDrive != "" {
+		return nil, ipa.Deployment.New("config drives are not supported")
+	}
+	if _, err := images.Write(ctx, path, req, report); err != nil {
+		return nil, wireError(ctx, err)
+	}
+	rootUUID, err := diskSignature(path)
+	if err != nil {
+		return nil, ipa.Deployment.New("%v", err)
+	}
+	return &hwmanager.ImageResult{
+		Text:     fmt.Sprintf("image (%s) written to device %s root_uuid=%s", info.ID, device.Name, rootUUID),
+		Device:   device.Name,
+		RootUUID: rootUUID,
+	}, nil
+}
+
+// imageRequest adds the agent's configuration to what the conductor sent;
+// credentials of the image win over configured ones.
+func imageRequest(s hwmanager.Settings, info ipa.ImageInfo) (images.Request, error) {
+	if info.ImageServerAuthStrategy == "" {
+		info.ImageServerAuthStrategy = s.ImageServer.AuthStrategy
+		info.ImageServerUser, info.ImageServerPassword = s.ImageServer.User, s.ImageServer.Password
+	}
+	client, err := imageClient(s)
+	if err != nil {
+		return images.Request{}, err
+	}
+	req, err := images.NewRequest(info, client)
+	if err != nil {
+		return images.Request{}, err
+	}
+	req.AllowMD5 = s.MD5Enabled
+	req.Permitted = s.PermittedImageFormats
+	req.MaxDuration = s.MaxDownload
+	req.Retry = source.Retry{Retries: s.ConnectRetries, Interval: s.ConnectRetryInterval, Idle: s.ConnectTimeout}
+	if s.ConnectRetries == 0 {
+		req.Retry.Retries = -1 // zero would mean the default
+	}
+	return req, nil
+}
+
+func imageClient(s hwmanager.Settings) (*http.Client, error) {
+	base, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return nil, errors.New("the default HTTP transport was replaced")
+	}
+	transport := base.Clone()
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: s.Insecure}
+	if s.CAFile != "" {
+		pem, err := os.ReadFile(s.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read authorities: %w", err)
+		}
+		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
+		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate", s.CAFile)
+		}
+	}
+	return &http.Client{Transport: transport}, nil
+}
+
+// wireError is err as an error of the agent protocol. A deadline that is not
+// the caller's is image_download_max_duration.
+func wireError(ctx context.Context, err error) error {
+	var known *ipa.Error
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return ipa.ImageDownloadTimeout.New("%v", err)
+	}
+	return images.Kind(err).New("%v", err)
+}
+
+// diskSignature reads the signature of the MBR: four bytes at offset 440.
+func diskSignature(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var signature [4]byte
+	if _, err := f.ReadAt(signature[:], 440); err != nil {
+		return "", fmt.Errorf("read MBR signature of %s: %w", path, err)
+	}
+	return fmt.Sprintf("0x%08x", binary.LittleEndian.Uint32(signature[:])), nil
+}
+
+// noSignature is the MBR signature of most GPT images.
+const noSignature = "0x00000000"
+
+// InstallBootloader implements hwmanager.BootloaderInstaller: boot entries on
+// UEFI. A whole-disk image brings its own boot loader, BIOS needs nothing.
+func (m *Manager) InstallBootloader(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, req hwmanager.BootloaderRequest) error {
+	err := m.installBootloader(ctx, h, device, req)
+	ignore := h.Settings.IgnoreBootloaderFailure
+	if req.IgnoreFailure != nil {
+		ignore = *req.IgnoreFailure
+	}
+	if err != nil && ignore {
+		h.Log.WithError(err).Warn("boot loader not installed, ignored as configured")
+		return nil
+	}
+	return err
+}
+
+func (m *Manager) installBootloader(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, req hwmanager.BootloaderRequest) error {
+	path := h.DevicePath(device.Name)
+	if err := h.Guard.Check(path); err != nil {
+		return err
+	}
+	if bootedUEFI(h) {
+		entries, err := efi.Install(ctx, filepath.Join(h.Sys, "firmware/efi/efivars"), path, req.ESPUUID)
+		switch {
+		case err == nil:
+			h.Log.WithField("device", device.Name).WithField("entries", len(entries)).Info("boot entries written")
+			return nil
+		case errors.Is(err, efi.ErrNoESP):
+			return ipa.DeviceNotFound.New("%v", err)
+		case !errors.Is(err, efi.ErrNoLoader):
+			return ipa.CommandExecution.New("boot entries for %s: %v", device.Name, err)
+		}
+	}
+	if req.RootUUID == "" || req.RootUUID == noSignature {
+		return nil // the image is trusted to boot by itself
+	}
+	return ipa.InvalidImage.New("%s holds no UEFI boot loader, and installing a BIOS boot loader is disabled because of CVE-2026-43003", device.Name)
+}

@@ -1,0 +1,181 @@
+package generic
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+)
+
+// Partition types and file systems that several machines share: erasing one
+// takes it from all of them (agent contract, section "Protected contents").
+var protectedTypes = map[string]string{
+	"37affc90-ef7d-4e96-91c3-2d7ae055b174": "IBM General Parallel File System partition",
+	"aa31e02a-400f-11db-9590-000c2911d1b8": "VMware VMFS partition",
+}
+
+const (
+	mbrVMFS    = 0xfb
+	gfs2Offset = 64 << 10   // of the superblock
+	gfs2Magic  = 0x01161970 // big endian
+)
+
+// protects reports whether protected contents are looked for: they are by
+// default, unless the configuration or the node permits wiping them.
+func protects(s hwmanager.Settings, node hwmanager.Node) (bool, error) {
+	if !s.GuardSpecialFilesystems {
+		return false, nil
+	}
+	info, _ := node["driver_info"].(map[string]any)
+	permitted := false
+	if err := boolOption(info, "wipe_special_filesystems", &permitted); err != nil {
+		return true, err
+	}
+	return !permitted, nil
+}
+
+// checkProtected looks at the partition table of the disk and at the
+// superblocks of the disk and its partitions. The error is of kind
+// ipa.ProtectedDevice.
+func checkProtected(path string, d ipa.BlockDevice) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return ipa.BlockDeviceErase.New("%v", err)
+	}
+	defer f.Close()
+	parts, err := partitionTable(f, max(d.LogicalSectors, 512))
+	if err != nil {
+		return ipa.BlockDeviceErase.New("read partition table of %s: %v", d.Name, err)
+	}
+	parts = append(parts, entry{})
+	for _, p := range parts {
+		what := protectedTypes[p.guid]
+		switch {
+		case p.mbr == mbrVMFS:
+			what = "VMware VMFS partition"
+		case what == "" && isGFS2(f, p.start):
+			what = "Red Hat Global File System 2"
+		}
+		if what != "" {
+			return &ipa.Error{
+				Type: ipa.ProtectedDevice.Type, Code: ipa.ProtectedDevice.Code,
+				Message: fmt.Sprintf("protected %s on %s", what, d.Name),
+				Details: fmt.Sprintf("protected %s on %s", what, d.Name),
+			}
+		}
+	}
+	return nil
+}
+
+func isGFS2(f io.ReaderAt, start int64) bool {
+	var magic [4]byte
+	_, err := f.ReadAt(magic[:], start+gfs2Offset)
+	return err == nil && binary.BigEndian.Uint32(magic[:]) == gfs2Magic
+}
+
+// entry is one partition of a table; the zero entry is the whole disk.
+type entry struct {
+	start int64  // bytes
+	guid  string // type, of a GPT
+	mbr   byte   // type, of an MBR
+}
+
+// Bounds of a GPT that is believed (UEFI 2.10, section 5.3).
+const (
+	maxEntries   = 1024
+	maxEntrySize = 4096
+)
+
+// partitionTable reads the primary entries of an MBR and those of a GPT. A
+// disk without a table has none; a GPT that makes no sense has none either,
+// for what is not there cannot be protected.
+func partitionTable(f io.ReaderAt, sector int) ([]entry, error) {
+	mbr := make([]byte, 512)
+	if _, err := f.ReadAt(mbr, 0); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	var entries []entry
+	if mbr[510] == 0x55 && mbr[511] == 0xaa {
+		for i := range 4 {
+			record := mbr[446+16*i:]
+			if record[4] != 0 {
+				entries = append(entries, entry{mbr: record[4], start: int64(binary.LittleEndian.Uint32(record[8:])) * int64(sector)})
+			}
+		}
+	}
+	header := make([]byte, 512)
+	if _, err := f.ReadAt(header, int64(sector)); err != nil || string(header[:8]) != "EFI PART" {
+		return entries, nil
+	}
+	first := int64(binary.LittleEndian.Uint64(header[72:]))
+	count := binary.LittleEndian.Uint32(header[80:])
+	size := binary.LittleEndian.Uint32(header[84:])
+	if count > maxEntries || size < 128 || size > maxEntrySize || first <= 0 || first > 1<<40 {
+		return entries, nil
+	}
+	table := make([]byte, int(count)*int(size))
+	if n, err := f.ReadAt(table, first*int64(sector)); err != nil {
+		table = table[:n]
+	}
+	for ; len(table) >= int(size); table = table[size:] {
+		if guid := guidText(table); guid != "00000000-0000-0000-0000-000000000000" {
+			entries = append(entries, entry{guid: guid, start: int64(binary.LittleEndian.Uint64(table[32:])) * int64(sector)})
+		}
+	}
+	return entries, nil
+}
+
+// guidText writes a GUID of a GPT in lower case; the first three fields are
+// little endian.
+func guidText(b []byte) string {
+	return strings.ToLower(fmt.Sprintf("%08x-%04x-%04x-%x-%x",
+		binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint16(b[4:]), binary.LittleEndian.Uint16(b[6:]), b[8:10], b[10:16]))
+}
+
+// mdMagic begins every superblock of Linux arrays (md.4).
+const mdMagic = 0xa92b4efc
+
+// isArrayMember reports whether a disk or partition belongs to a Linux array,
+// assembled or not. Members are erased with their array.
+func isArrayMember(dir, path string) bool {
+	holders, _ := os.ReadDir(filepath.Join(dir, "holders"))
+	for _, holder := range holders {
+		if strings.HasPrefix(holder.Name(), "md") {
+			return true
+		}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return false
+	}
+	const kib = 1 << 10
+	for _, off := range []int64{
+		4 * kib,                         // version 1.2
+		0,                               // version 1.1
+		(size &^ (4*kib - 1)) - 8*kib,   // version 1.0
+		(size &^ (64*kib - 1)) - 64*kib, // version 0.90
+	} {
+		var magic [4]byte
+		if off < 0 {
+			continue
+		}
+		if _, err := f.ReadAt(magic[:], off); err == nil && binary.LittleEndian.Uint32(magic[:]) == mdMagic {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,124 @@
+package generic
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+
+	"ferric/api/hints"
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+)
+
+// minRoot is the smallest disk that is taken without hints, in bytes.
+const minRoot = 4 << 30
+
+// InstallDevice implements hwmanager.RootPicker (agent contract, section
+// "Root device selection"). Errors are of kind ipa.DeviceNotFound.
+func (m *Manager) InstallDevice(ctx context.Context, h *hwmanager.Host, node hwmanager.Node) (ipa.BlockDevice, error) {
+	disks, err := m.candidates(ctx, h, node)
+	if err != nil {
+		return ipa.BlockDevice{}, ipa.DeviceNotFound.New("%v", err)
+	}
+	wanted := rootHints(node)
+	if len(wanted) == 0 {
+		return smallestDisk(disks)
+	}
+	parsed, err := hints.Parse(wanted)
+	if err != nil {
+		return ipa.BlockDevice{}, ipa.DeviceNotFound.New("root_device: %v", err)
+	}
+	for _, disk := range disks {
+		if parsed.Match(disk, otherNotations(disk)) {
+			return disk, nil
+		}
+	}
+	return ipa.BlockDevice{}, ipa.DeviceNotFound.New("none of the %d disks (%s) matches the root device hints %v", len(disks), nameList(disks), wanted)
+}
+
+// candidates are all disks but those of skip_block_devices.
+func (m *Manager) candidates(ctx context.Context, h *hwmanager.Host, node hwmanager.Node) ([]ipa.BlockDevice, error) {
+	disks, err := m.BlockDevices(ctx, h, false)
+	if err != nil {
+		return nil, err
+	}
+	return withoutSkipped(disks, node)
+}
+
+func rootHints(node hwmanager.Node) map[string]any {
+	for _, place := range []string{"instance_info", "properties"} {
+		if info, ok := node[place].(map[string]any); ok {
+			if wanted, ok := info["root_device"].(map[string]any); ok && len(wanted) > 0 {
+				return wanted
+			}
+		}
+	}
+	return nil
+}
+
+func smallestDisk(disks []ipa.BlockDevice) (ipa.BlockDevice, error) {
+	sorted := append([]ipa.BlockDevice(nil), disks...)
+	sort.SliceStable(sorted, func(i, j int) bool {
+		if sorted[i].Size != sorted[j].Size {
+			return sorted[i].Size < sorted[j].Size
+		}
+		return sorted[i].Name < sorted[j].Name
+	})
+	for _, disk := range sorted {
+		if disk.Size >= minRoot {
+			return disk, nil
+		}
+	}
+	return ipa.BlockDevice{}, ipa.DeviceNotFound.New("none of the %d disks (%s) has at least 4 GiB", len(disks), nameList(disks))
+}
+
+func nameList(disks []ipa.BlockDevice) string {
+	names := make([]string, len(disks))
+	for i, disk := range disks {
+		names[i] = disk.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// otherNotations are further values of hints: udev gives a SCSI disk its
+// world-wide name without "0x" as serial number.
+func otherNotations(disk ipa.BlockDevice) map[string][]string {
+	if disk.WWN == nil {
+		return nil
+	}
+	plain := strings.TrimPrefix(*disk.WWN, "0x")
+	return map[string][]string{"serial": {plain}, "wwn": {plain}}
+}
+
+// withoutSkipped drops the disks that properties.skip_block_devices names by
+// hints; items with volume_name name arrays, which are not disks.
+func withoutSkipped(disks []ipa.BlockDevice, node hwmanager.Node) ([]ipa.BlockDevice, error) {
+	properties, _ := node["properties"].(map[string]any)
+	items, _ := properties["skip_block_devices"].([]any)
+	kept := disks
+	for _, item := range items {
+		object, ok := item.(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("skip_block_devices: %v is not an object of hints", item)
+		}
+		if _, raid := object["volume_name"]; raid {
+			continue
+		}
+		parsed, err := hints.Parse(object)
+		if err != nil {
+			return nil, fmt.Errorf("skip_block_devices: %w", err)
+		}
+		if len(parsed) == 0 {
+			return nil, fmt.Errorf("skip_block_devices: an empty object would name every disk")
+		}
+		var rest []ipa.BlockDevice
+		for _, disk := range kept {
+			if !parsed.Match(disk, otherNotations(disk)) {
+				rest = append(rest, disk)
+			}
+		}
+		kept = rest
+	}
+	return kept, nil
+}
