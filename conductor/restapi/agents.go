@@ -1,0 +1,153 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"ferric/api"
+	"ferric/api/ipa"
+	"ferric/api/ironic"
+	"ferric/conductor/store"
+)
+
+// lookupFields are all that an agent gets of its node (REST contract, section 8.1).
+var lookupFields = []string{"uuid", "properties", "instance_info", "driver_internal_info"}
+
+// ramdiskEndpoint refuses agents where they are switched off.
+func (s *Server) ramdiskEndpoint() error {
+	if !s.cfg.EnableRamdiskEndpoints {
+		return api.Errorf(http.StatusForbidden, "The endpoints for agents are disabled ([api]enable_ramdisk_endpoints).")
+	}
+	return nil
+}
+
+func (s *Server) lookup(ctx context.Context, r *request) (reply, error) {
+	if err := s.ramdiskEndpoint(); err != nil {
+		return reply{}, err
+	}
+	a, err := r.queryArguments("addresses", "node_uuid")
+	if err != nil {
+		return reply{}, err
+	}
+	nodeUUID, err := a.uuid("node_uuid")
+	if err != nil {
+		return reply{}, err
+	}
+	addresses, err := a.list("addresses")
+	if err != nil {
+		return reply{}, err
+	}
+	var macs []string
+	for _, text := range addresses {
+		if mac, ok := parseMAC(text); ok {
+			macs = append(macs, mac)
+		}
+	}
+	if nodeUUID == "" && macs == nil {
+		return reply{}, badRequest("At least one of node_uuid and a valid MAC address in addresses is required for a lookup.")
+	}
+	n, token, err := s.conductor.Lookup(ctx, macs, nodeUUID, r.version >= ironic.VersionAgentToken)
+	if errors.Is(err, store.ErrNotFound) {
+		r.log.WithError(err).Info("lookup refused")
+		// The same words for every reason: an agent's guess learns nothing.
+		return reply{}, notFound("Node could not be found for the given lookup.")
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(ipa.LookupResponse{
+		Node:   NodeView(n, r.version, ViewOptions{Base: r.base, Fields: lookupFields}),
+		Config: s.agentConfig(token, r.version),
+	})
+}
+
+// agentConfig is what the conductor tells the agent.
+func (s *Server) agentConfig(token string, v ironic.Version) ipa.LookupConfig {
+	md5, shallow := s.cfg.AgentMD5, s.cfg.DisableDeepImageInspection
+	return ipa.LookupConfig{
+		HeartbeatTimeout:            s.cfg.HeartbeatTimeout.Seconds(),
+		AgentToken:                  token,
+		AgentTokenRequired:          true,
+		AgentMD5ChecksumEnable:      &md5,
+		DisableDeepImageInspection:  &shallow,
+		PermittedImageFormats:       s.cfg.PermittedImageFormats,
+		AgentSkipBMCDetect:          s.cfg.SkipBMCDetect,
+		EnableBIOSBootloaderInstall: s.cfg.EnableBIOSBootloaderInstall,
+		TLSMinVersion:               s.cfg.TLSMinVersion,
+		Metrics:                     map[string]any{"backend": "noop", "prepend_host": false, "prepend_uuid": false, "prepend_host_reverse": true, "global_prefix": nil},
+		MetricsStatsd:               map[string]any{"statsd_host": "localhost", "statsd_port": 8125},
+		AgentContainers: map[string]any{"allow_arbitrary_containers": false, "allowed_containers": []string{},
+			"container_steps_file": "/etc/ironic-python-agent.d/mysteps.yaml", "runner": "podman", "pull_options": []string{}, "run_options": []string{}},
+	}
+}
+
+// heartbeatMembers are the members of a heartbeat with the microversion that
+// each appeared in (REST contract, section 8.2). Literal table.
+var heartbeatMembers = []struct {
+	name  string
+	since ironic.Version
+}{
+	{"callback_url", 22}, {"agent_version", 36}, {"agent_token", 62}, {"agent_verify_ca", 68}, {"agent_status", 72}, {"agent_status_message", 72},
+}
+
+func (s *Server) heartbeat(ctx context.Context, r *request) (reply, error) {
+	if err := s.ramdiskEndpoint(); err != nil {
+		return reply{}, err
+	}
+	var names []string
+	for _, m := range heartbeatMembers {
+		names = append(names, m.name)
+	}
+	a, err := r.arguments(names...)
+	if err != nil {
+		return reply{}, err
+	}
+	for _, m := range heartbeatMembers {
+		if a.has(m.name) && m.since > r.version {
+			return reply{}, badRequest("The field %s of a heartbeat is not acceptable before API version %s.", m.name, m.since)
+		}
+	}
+	hb, err := readHeartbeat(a)
+	if err != nil {
+		return reply{}, err
+	}
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.conductor.Heartbeat(ctx, n.UUID, hb); err != nil {
+		return reply{}, err
+	}
+	return accepted("")
+}
+
+func readHeartbeat(a arguments) (ipa.Heartbeat, error) {
+	var hb ipa.Heartbeat
+	for name, to := range map[string]*string{
+		"callback_url": &hb.CallbackURL, "agent_version": &hb.AgentVersion, "agent_token": &hb.AgentToken,
+		"agent_verify_ca": &hb.AgentVerifyCA, "agent_status": &hb.AgentStatus, "agent_status_message": &hb.AgentStatusMessage,
+	} {
+		text, err := a.text(name)
+		if err != nil {
+			return hb, err
+		}
+		*to = text
+	}
+	if !a.has("callback_url") {
+		return hb, badRequest("A heartbeat needs a callback_url.")
+	}
+	// The empty one is that of an agent that cannot be called.
+	if u, err := url.Parse(hb.CallbackURL); hb.CallbackURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https") {
+		return hb, badRequest("The callback_url of a heartbeat needs the scheme http or https.")
+	}
+	if hb.AgentToken == "" {
+		return hb, badRequest("A heartbeat needs the agent_token that was given at lookup.")
+	}
+	if hb.AgentStatus != "" && !slices.Contains([]string{"start", "end", "error"}, hb.AgentStatus) {
+		return hb, badRequest("The agent_status of a heartbeat has to be start, end or error, not %q.", hb.AgentStatus)
+	}
+	return hb, nil
+}

@@ -1,0 +1,60 @@
+package restapi
+
+import (
+	"context"
+
+	"ferric/api/ironic"
+)
+
+// event is one entry of GET /ferric/v1/nodes/<node>/events.
+type event struct {
+	Time   ironic.Time `json:"time"`
+	Kind   string      `json:"kind"`
+	Detail string      `json:"detail"`
+}
+
+// showProgress relays what the node's agent says of the transfer in flight;
+// 404 when there is none.
+func (s *Server) showProgress(ctx context.Context, r *request) (reply, error) {
+	n, err := s.extensionNode(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	p, err := s.conductor.Progress(ctx, n)
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(p)
+}
+
+// listEvents lists what was seen of the node, oldest first.
+func (s *Server) listEvents(ctx context.Context, r *request) (reply, error) {
+	n, err := s.extensionNode(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	seen, err := s.conductor.Events(ctx, n)
+	if err != nil {
+		return reply{}, err
+	}
+	events := []event{}
+	for _, e := range seen {
+		events = append(events, event{ironic.Time{Time: e.Time}, e.Kind, e.Detail})
+	}
+	return ok(map[string]any{"events": events})
+}
+
+// extensionNode finds the node by UUID or name whatever the microversion: the
+// extensions are not part of the versioned API.
+func (s *Server) extensionNode(ctx context.Context, r *request) (id int64, err error) {
+	if _, err := r.queryArguments(); err != nil {
+		return 0, err
+	}
+	unversioned := *r
+	unversioned.version = max(r.version, ironic.VersionNodeName)
+	n, err := s.node(ctx, &unversioned)
+	if err != nil {
+		return 0, err
+	}
+	return n.ID, nil
+}

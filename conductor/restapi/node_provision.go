@@ -1,0 +1,264 @@
+package restapi
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"ferric/api/ironic"
+	"ferric/conductor/flow"
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+)
+
+// provisionMembers are the members of PUT states/provision besides target: the
+// microversion that each appeared in and the targets that it goes with (REST
+// contract, section 3.6). Literal table.
+var provisionMembers = []struct {
+	name    string
+	since   ironic.Version
+	targets []string
+}{
+	{"configdrive", 1, []string{"active", "deploy", "rebuild"}},
+	{"clean_steps", 15, []string{"clean"}},
+	{"rescue_password", 38, []string{"rescue"}},
+	{"deploy_steps", 69, []string{"active", "deploy", "rebuild"}},
+	{"disable_ramdisk", 70, []string{"clean"}},
+	{"service_steps", 87, []string{"service"}},
+	{"runbook", 92, []string{"clean", "service"}},
+}
+
+// Versions of what a config drive may be.
+const (
+	versionRebuildConfigDrive ironic.Version = 35
+	versionVendorData         ironic.Version = 59
+	versionInspectAbort       ironic.Version = 41
+	versionDeployAbort        ironic.Version = 110
+)
+
+func (s *Server) setProvisionState(ctx context.Context, r *request) (reply, error) {
+	names := []string{"target"}
+	for _, m := range provisionMembers {
+		names = append(names, m.name)
+	}
+	a, err := r.arguments(names...)
+	if err != nil {
+		return reply{}, err
+	}
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	verb, err := provisionVerb(a, n, r.version)
+	if err != nil {
+		return reply{}, err
+	}
+	req, err := s.provisionRequest(a, verb, r.version)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.conductor.Provision(ctx, n.ID, req); err != nil {
+		return reply{}, err
+	}
+	return accepted(statesAddress(r))
+}
+
+// provisionVerb finds the verb and checks, in the contract's order, that it
+// may be used at this version, on this node, in this state.
+func provisionVerb(a arguments, n *store.Node, v ironic.Version) (provision.Verb, error) {
+	target, err := a.text("target")
+	if err != nil {
+		return provision.Verb{}, err
+	}
+	if target == "" {
+		return provision.Verb{}, badRequest("Missing mandatory parameter: target")
+	}
+	verb, known := provision.VerbFor(target)
+	if known && ironic.Version(verb.MinMinor) > v {
+		return verb, notAcceptable("The provision target %q is not acceptable before API version 1.%d.", target, verb.MinMinor)
+	}
+	if (target == "active" || target == "rebuild") && n.Maintenance {
+		return verb, badRequest("The %s operation can't be performed on node %s because it's in maintenance mode.", target, n.UUID)
+	}
+	event := verb.Event
+	if !known {
+		event = provision.Event(target) // names of internal events get as far as this check
+	}
+	if _, err := provision.Next(n.ProvisionState, event); err != nil {
+		if n.Reservation != nil {
+			return verb, conflict("Node %s is locked by host %s, please retry after the current operation is completed.", n.UUID, *n.Reservation)
+		}
+		return verb, invalidState(target, n)
+	}
+	if !known {
+		return verb, badRequest("The requested action %q could not be understood.", target)
+	}
+	return verb, checkAbort(verb, n, v)
+}
+
+// checkAbort holds back what old clients could not abort.
+func checkAbort(verb provision.Verb, n *store.Node, v ironic.Version) error {
+	since := ironic.Version(0)
+	switch n.ProvisionState {
+	case provision.InspectWait:
+		since = versionInspectAbort
+	case provision.WaitCallback:
+		since = versionDeployAbort
+	}
+	if verb.Event == provision.Abort && v < since {
+		return notAcceptable("Abort in state %q is not acceptable before API version %s.", n.ProvisionState, since)
+	}
+	return nil
+}
+
+// provisionRequest checks the members that go with the verb.
+func (s *Server) provisionRequest(a arguments, verb provision.Verb, v ironic.Version) (flow.ProvisionRequest, error) {
+	req := flow.ProvisionRequest{Verb: verb}
+	for _, m := range provisionMembers {
+		if !a.has(m.name) {
+			continue
+		}
+		if m.since > v {
+			return req, notAcceptable("The argument %s is not acceptable before API version %s.", m.name, m.since)
+		}
+		if !slices.Contains(m.targets, verb.Target) {
+			return req, badRequest("The argument %s is only valid with the target %s, not with %q.", m.name, strings.Join(m.targets, " or "), verb.Target)
+		}
+	}
+	var err error
+	if req.ConfigDrive, err = configDrive(a, verb, v); err != nil {
+		return req, err
+	}
+	if req.CleanSteps, err = s.steps(a, "clean_steps", false); err != nil {
+		return req, err
+	}
+	if verb.Target == "clean" && len(req.CleanSteps) == 0 {
+		return req, badRequest("clean_steps is required and cannot be empty with the target clean.")
+	}
+	if req.DeploySteps, err = s.steps(a, "deploy_steps", true); err != nil {
+		return req, err
+	}
+	return req, checkOthers(a, verb)
+}
+
+// checkOthers checks members whose verbs need nothing of them yet.
+func checkOthers(a arguments, verb provision.Verb) error {
+	password, err := a.text("rescue_password")
+	if err != nil {
+		return err
+	}
+	if verb.Target == "rescue" && strings.TrimSpace(password) == "" {
+		return badRequest("A non-empty rescue_password is required with the target rescue.")
+	}
+	disable, err := a.flag("disable_ramdisk")
+	if err != nil {
+		return err
+	}
+	if disable != nil && *disable {
+		return badRequest("disable_ramdisk is not supported: every clean step of the enabled interfaces runs in the ramdisk.")
+	}
+	return nil
+}
+
+// configDrive is nil, text (a URL, or base64 of a gzipped image), or an object.
+func configDrive(a arguments, verb provision.Verb, v ironic.Version) (any, error) {
+	drive := a.values["configdrive"]
+	if drive == nil || drive == "" {
+		return nil, nil
+	}
+	if verb.Event == provision.Rebuild && v < versionRebuildConfigDrive {
+		return nil, notAcceptable("A configdrive with the target rebuild is not acceptable before API version %s.", versionRebuildConfigDrive)
+	}
+	switch drive := drive.(type) {
+	case string:
+		return drive, nil
+	case map[string]any:
+		return drive, checkConfigDrive(drive, v)
+	}
+	return nil, badRequest("The configdrive has to be a string or an object.")
+}
+
+func checkConfigDrive(drive map[string]any, v ironic.Version) error {
+	if v < ironic.VersionConfigDriveJSON {
+		return notAcceptable("A configdrive as an object is not acceptable before API version %s.", ironic.VersionConfigDriveJSON)
+	}
+	for name, part := range drive {
+		if name == "vendor_data" && v < versionVendorData {
+			return notAcceptable("vendor_data in a configdrive is not acceptable before API version %s.", versionVendorData)
+		}
+		_, isObject := part.(map[string]any)
+		switch name {
+		case "meta_data", "network_data", "vendor_data":
+			if !isObject && part != nil {
+				return badRequest("The part %s of the configdrive has to be an object.", name)
+			}
+		case "user_data":
+			_, isList := part.([]any)
+			_, isText := part.(string)
+			if !isObject && !isList && !isText && part != nil {
+				return badRequest("The part user_data of the configdrive has to be text, an object or a list.")
+			}
+		default:
+			return badRequest("The configdrive has the unknown part %q.", name)
+		}
+	}
+	return nil
+}
+
+// stepInterfaces are those whose steps can be asked for (REST contract,
+// section 3.6).
+var stepInterfaces = []string{"vendor", "power", "management", "firmware", "deploy", "bios", "raid"}
+
+// steps reads a list of steps; those of a deployment need arguments and a
+// priority too.
+func (s *Server) steps(a arguments, name string, deploy bool) ([]flow.Step, error) {
+	if !a.has(name) {
+		return nil, nil
+	}
+	list, ok := a.values[name].([]any)
+	if !ok {
+		return nil, badRequest("%s has to be a list of steps.", name)
+	}
+	var steps []flow.Step
+	for i, item := range list {
+		step, err := readStep(item, deploy)
+		if err != "" {
+			return nil, badRequest("%s[%d] %s.", name, i, err)
+		}
+		if full := step.Interface + "." + step.Step; slices.Contains(s.cfg.DisallowedSteps, full) {
+			return nil, badRequest("%s[%d] is %s, which is disallowed by configuration.", name, i, full)
+		}
+		steps = append(steps, step)
+	}
+	return steps, nil
+}
+
+// readStep also says what is wrong with the step, or "".
+func readStep(item any, deploy bool) (flow.Step, string) {
+	var step flow.Step
+	members, ok := item.(map[string]any)
+	if !ok {
+		return step, "is not an object"
+	}
+	for name := range members {
+		if name != "interface" && name != "step" && name != "args" && (name != "priority" || !deploy) {
+			return step, "has the unknown member " + name
+		}
+	}
+	raw, err := json.Marshal(members)
+	if err != nil || json.Unmarshal(raw, &step) != nil {
+		return step, "has a member of the wrong type"
+	}
+	switch {
+	case !slices.Contains(stepInterfaces, step.Interface):
+		return step, "needs an interface that is one of " + strings.Join(stepInterfaces, ", ")
+	case step.Step == "":
+		return step, "needs the name of a step"
+	case deploy && step.Args == nil:
+		return step, "needs args"
+	case deploy && (step.Priority == nil || *step.Priority < 0):
+		return step, "needs a priority of at least 0"
+	}
+	return step, ""
+}

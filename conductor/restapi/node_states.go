@@ -1,0 +1,251 @@
+package restapi
+
+import (
+	"context"
+	"time"
+
+	"ferric/api/ironic"
+	"ferric/conductor/driver"
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+)
+
+// stateFields are those of GET states (REST contract, section 3.5); each shows
+// from its own microversion on.
+var stateFields = []string{"console_enabled", "last_error", "power_state", "provision_state", "provision_updated_at",
+	"target_power_state", "target_provision_state", "raid_config", "target_raid_config", "boot_mode", "secure_boot"}
+
+func (s *Server) showStates(ctx context.Context, r *request) (reply, error) {
+	n, err := s.onlyNode(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	view := NodeView(n, r.version, ViewOptions{Base: r.base, Fields: stateFields})
+	delete(view, "links")
+	return ok(view)
+}
+
+// onlyNode finds the node of a request that takes no arguments.
+func (s *Server) onlyNode(ctx context.Context, r *request) (*store.Node, error) {
+	if _, err := r.arguments(); err != nil {
+		return nil, err
+	}
+	return s.node(ctx, r)
+}
+
+// statesAddress is where a client looks for the outcome of what it asked for.
+func statesAddress(r *request) string {
+	return r.base + "/v1/nodes/" + r.params["node"] + "/states"
+}
+
+// powerTargets are the targets of PUT states/power with the microversion that
+// each appeared in. Literal table.
+var powerTargets = []struct {
+	target string
+	since  ironic.Version
+}{
+	{driver.PowerOn, 1}, {driver.PowerOff, 1}, {driver.Rebooting, 1},
+	{driver.SoftRebooting, ironic.VersionSoftPower}, {driver.SoftPowerOff, ironic.VersionSoftPower},
+}
+
+func (s *Server) setPower(ctx context.Context, r *request) (reply, error) {
+	a, err := r.arguments("target", "timeout")
+	if err != nil {
+		return reply{}, err
+	}
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	target, err := powerTarget(a, r.version, n)
+	if err != nil {
+		return reply{}, err
+	}
+	timeout, err := a.number("timeout")
+	if err != nil {
+		return reply{}, err
+	}
+	var limit time.Duration
+	if timeout != nil {
+		if r.version < ironic.VersionSoftPower {
+			return reply{}, notAcceptable("The timeout argument is not acceptable before API version %s.", ironic.VersionSoftPower)
+		}
+		if *timeout < 1 {
+			return reply{}, badRequest("timeout has to be at least one second.")
+		}
+		limit = time.Duration(*timeout) * time.Second
+	}
+	if n.ProvisionState == provision.Cleaning || n.ProvisionState == provision.CleanWait {
+		return reply{}, invalidState(target, n)
+	}
+	if err := s.conductor.SetPower(ctx, n.ID, target, limit); err != nil {
+		return reply{}, err
+	}
+	return accepted(statesAddress(r))
+}
+
+func powerTarget(a arguments, v ironic.Version, n *store.Node) (string, error) {
+	target, err := a.text("target")
+	if err != nil {
+		return "", err
+	}
+	if target == "" {
+		return "", badRequest("Missing mandatory parameter: target")
+	}
+	for _, p := range powerTargets {
+		if p.target != target {
+			continue
+		}
+		if p.since > v {
+			return "", notAcceptable("The power state %q is not acceptable before API version %s.", target, p.since)
+		}
+		return target, nil
+	}
+	return "", invalidState(target, n)
+}
+
+// invalidState is the refusal of an action in the node's state.
+func invalidState(action string, n *store.Node) error {
+	return badRequest("The requested action %q can not be performed on node %q while it is in state %q.", action, n.UUID, n.ProvisionState)
+}
+
+func (s *Server) setMaintenance(ctx context.Context, r *request) (reply, error) {
+	a, err := r.arguments("reason")
+	if err != nil {
+		return reply{}, err
+	}
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	var reason *string
+	if a.has("reason") {
+		text, err := a.text("reason")
+		if err != nil {
+			return reply{}, err
+		}
+		reason = &text
+	}
+	if err := s.conductor.SetMaintenance(ctx, n.ID, true, reason); err != nil {
+		return reply{}, err
+	}
+	return accepted("")
+}
+
+func (s *Server) unsetMaintenance(ctx context.Context, r *request) (reply, error) {
+	n, err := s.onlyNode(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.conductor.SetMaintenance(ctx, n.ID, false, nil); err != nil {
+		return reply{}, err
+	}
+	return accepted("")
+}
+
+func (s *Server) validateNode(ctx context.Context, r *request) (reply, error) {
+	n, err := s.onlyNode(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.validate(ctx, n)
+}
+
+// validateNodeByQuery is GET /v1/nodes/validate?node=, the older way to ask.
+func (s *Server) validateNodeByQuery(ctx context.Context, r *request) (reply, error) {
+	a, err := r.queryArguments("node", "node_uuid")
+	if err != nil {
+		return reply{}, err
+	}
+	ident, err := a.text("node")
+	if err != nil {
+		return reply{}, err
+	}
+	if ident == "" {
+		if ident, err = a.uuid("node_uuid"); err != nil {
+			return reply{}, err
+		}
+	}
+	if ident == "" {
+		return reply{}, badRequest("Missing mandatory parameter: node")
+	}
+	n, err := s.nodeByIdent(ctx, r, ident)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.validate(ctx, n)
+}
+
+func (s *Server) validate(ctx context.Context, n *store.Node) (reply, error) {
+	results, err := s.conductor.Validate(ctx, n.ID)
+	if err != nil {
+		return reply{}, err
+	}
+	out := ironic.ValidateResult{}
+	for name, res := range results {
+		out[name] = ironic.InterfaceResult{Result: res.Result, Reason: res.Reason}
+	}
+	return ok(out)
+}
+
+func (s *Server) showBootDevice(ctx context.Context, r *request) (reply, error) {
+	n, err := s.onlyNode(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	device, persistent, err := s.conductor.BootDevice(ctx, n.ID)
+	if err != nil {
+		return reply{}, err
+	}
+	out := ironic.BootDevice{Persistent: persistent}
+	if device != "" {
+		out.BootDevice = &device
+	}
+	return ok(out)
+}
+
+func (s *Server) setBootDevice(ctx context.Context, r *request) (reply, error) {
+	a, err := r.arguments("boot_device", "persistent")
+	if err != nil {
+		return reply{}, err
+	}
+	device, err := a.text("boot_device")
+	if err != nil {
+		return reply{}, err
+	}
+	if device == "" {
+		return reply{}, badRequest("Missing mandatory parameter: boot_device")
+	}
+	persistent, err := a.flag("persistent")
+	if err != nil {
+		return reply{}, err
+	}
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.conductor.SetBootDevice(ctx, n.ID, device, persistent != nil && *persistent); err != nil {
+		return reply{}, err
+	}
+	return noContent()
+}
+
+func (s *Server) listBootDevices(ctx context.Context, r *request) (reply, error) {
+	n, err := s.onlyNode(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	devices, err := s.conductor.SupportedBootDevices(ctx, n.ID)
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(map[string]any{"supported_boot_devices": devices})
+}
+
+// listTraits answers that the node has none: they cannot be set yet.
+func (s *Server) listTraits(ctx context.Context, r *request) (reply, error) {
+	if _, err := s.onlyNode(ctx, r); err != nil {
+		return reply{}, err
+	}
+	return ok(map[string]any{"traits": []string{}})
+}

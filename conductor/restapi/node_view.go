@@ -1,0 +1,261 @@
+package restapi
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"ferric/api"
+	"ferric/api/ironic"
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+)
+
+// nodeFields are the attributes of a node with the microversion that each
+// appeared in (REST contract, section 3.1). Literal table.
+var nodeFields = fields[store.Node]{
+	{"uuid", 1, onCreate | sortable, nodeUUID},
+	{"name", 5, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Name }, 255)},
+	{"driver", 1, onCreate | onPatch | sortable, nodeDriver},
+	{"driver_info", 1, onCreate | onPatch, object(func(n *store.Node) *store.Object { return &n.DriverInfo }, nil)},
+	{"driver_internal_info", 3, readOnly, computed(func(n *store.Node) any { return orEmpty(n.DriverInternalInfo) })},
+	{"properties", 1, onCreate | onPatch, object(func(n *store.Node) *store.Object { return &n.Properties }, checkProperties)},
+	{"instance_info", 1, onCreate | onPatch, object(func(n *store.Node) *store.Object { return &n.InstanceInfo }, nil)},
+	{"extra", 1, onCreate | onPatch, object(func(n *store.Node) *store.Object { return &n.Extra }, nil)},
+	{"instance_uuid", 1, onCreate | onPatch | sortable, optionalUUID(func(n *store.Node) **string { return &n.InstanceUUID })},
+	{"chassis_uuid", 1, onCreate | onPatch | sortable, nodeChassis},
+	{"description", 51, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Description }, 4096)},
+	{"resource_class", 21, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.ResourceClass }, 80)},
+	{"conductor_group", 46, onCreate | onPatch | sortable, nodeConductorGroup},
+	{"owner", 50, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Owner }, 255)},
+	{"lessee", 65, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Lessee }, 255)},
+	{"shard", 82, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Shard }, 255)},
+	{"automated_clean", 47, onCreate | onPatch | sortable, optionalFlag(func(n *store.Node) **bool { return &n.AutomatedClean })},
+	{"protected", 48, onPatch | sortable, flag(func(n *store.Node) *bool { return &n.Protected }, false)},
+	{"protected_reason", 48, onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.ProtectedReason }, 4096)},
+	{"retired", 61, onCreate | onPatch | sortable, flag(func(n *store.Node) *bool { return &n.Retired }, false)},
+	{"retired_reason", 61, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.RetiredReason }, 4096)},
+	{"maintenance", 1, onCreate | onPatch | sortable, flag(func(n *store.Node) *bool { return &n.Maintenance }, false)},
+	{"maintenance_reason", 1, sortable, computed(func(n *store.Node) any { return n.MaintenanceReason })},
+	{"fault", 42, sortable, computed(func(n *store.Node) any { return n.Fault })},
+	{"network_data", 66, onCreate | onPatch, object(func(n *store.Node) *store.Object { return &n.NetworkData }, checkNetworkData)},
+
+	{"bios_interface", 40, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.BIOSInterface })},
+	{"boot_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.BootInterface })},
+	{"console_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.ConsoleInterface })},
+	{"deploy_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.DeployInterface })},
+	{"inspect_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.InspectInterface })},
+	{"management_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.ManagementInterface })},
+	{"network_interface", 20, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.NetworkInterface })},
+	{"power_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.PowerInterface })},
+	{"raid_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.RAIDInterface })},
+	{"rescue_interface", 38, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.RescueInterface })},
+	{"storage_interface", 33, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.StorageInterface })},
+	{"vendor_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.VendorInterface })},
+
+	{"power_state", 1, sortable, computed(func(n *store.Node) any { return n.PowerState })},
+	{"target_power_state", 1, sortable, computed(func(n *store.Node) any { return n.TargetPowerState })},
+	{"provision_state", 1, sortable, computed(func(n *store.Node) any { return n.ProvisionState })},
+	{"target_provision_state", 1, sortable, computed(func(n *store.Node) any { return n.TargetProvisionState })},
+	{"provision_updated_at", 1, sortable, computed(func(n *store.Node) any { return moment(n.ProvisionUpdatedAt) })},
+	{"last_error", 1, sortable, computed(func(n *store.Node) any { return n.LastError })},
+	{"reservation", 1, sortable, computed(func(n *store.Node) any { return n.Reservation })},
+	{"console_enabled", 1, onCreate | sortable, flag(func(n *store.Node) *bool { return &n.ConsoleEnabled }, false)},
+	{"inspection_started_at", 6, sortable, computed(func(n *store.Node) any { return moment(n.InspectionStartedAt) })},
+	{"inspection_finished_at", 6, sortable, computed(func(n *store.Node) any { return moment(n.InspectionFinishedAt) })},
+	{"clean_step", 7, readOnly, computed(func(n *store.Node) any { return orEmpty(n.CleanStep) })},
+	{"deploy_step", 44, readOnly, computed(func(n *store.Node) any { return orEmpty(n.DeployStep) })},
+	{"raid_config", 12, readOnly, computed(func(n *store.Node) any { return orEmpty(n.RAIDConfig) })},
+	{"target_raid_config", 12, readOnly, computed(func(n *store.Node) any { return orEmpty(n.TargetRAIDConfig) })},
+	{"traits", 37, readOnly, computed(func(*store.Node) any { return []string{} })},
+	{"boot_mode", 75, onCreate | sortable, nodeBootMode},
+	{"secure_boot", 75, onCreate | sortable, optionalFlag(func(n *store.Node) **bool { return &n.SecureBoot })},
+	{"allocation_uuid", 52, readOnly, computed(func(*store.Node) any { return nil })},
+	{"conductor", 49, readOnly, computed(func(*store.Node) any { return nil })}, // see ViewOptions
+	{"created_at", 1, sortable, computed(func(n *store.Node) any { return moment(&n.CreatedAt) })},
+	{"updated_at", 1, sortable, computed(func(n *store.Node) any { return moment(n.UpdatedAt) })},
+}
+
+// nodeListFields are the columns of a list that was not asked for others.
+var nodeListFields = []string{"instance_uuid", "maintenance", "name", "power_state", "provision_state", "uuid"}
+
+// nodeCollections are the links to what hangs on a node, with the microversion
+// that each appeared in. Literal table.
+var nodeCollections = []struct {
+	name  string
+	since ironic.Version
+}{{"ports", 1}, {"portgroups", 24}, {"states", 14}, {"volume", 32}}
+
+// ViewOptions select what a view of a node holds.
+type ViewOptions struct {
+	Base      string   // links start with it
+	Fields    []string // nil is all, with the links to the node's collections
+	Conductor *string  // host that serves the node
+}
+
+// NodeView is a node as API version v shows it, secrets masked.
+func NodeView(n *store.Node, v ironic.Version, o ViewOptions) map[string]any {
+	out := nodeFields.view(n, v, o.Fields)
+	maskNode(out, "", "image_url")
+	if _, ok := out["conductor"]; ok {
+		out["conductor"] = o.Conductor
+	}
+	if _, ok := out["provision_state"]; ok {
+		out["provision_state"] = shownState(n.ProvisionState, v)
+	}
+	out["links"] = links(o.Base, "nodes/"+n.UUID)
+	if o.Fields == nil {
+		for _, c := range nodeCollections {
+			if c.since <= v {
+				out[c.name] = links(o.Base, "nodes/"+n.UUID+"/"+c.name)
+			}
+		}
+	}
+	return out
+}
+
+// AgentNode is a node as the conductor sends it to agents: all fields, secrets
+// masked. The config drive is shown where a step is to write it.
+func AgentNode(n *store.Node, unmaskConfigDrive bool) map[string]any {
+	out := nodeFields.view(n, api.MaxVersion, nil)
+	show := ""
+	if unmaskConfigDrive {
+		show = "configdrive"
+	}
+	maskNode(out, show, "")
+	return out
+}
+
+// maskNode hides the secrets of those fields that may hold some.
+func maskNode(view map[string]any, show, hide string) {
+	for _, name := range []string{"driver_info", "driver_internal_info", "instance_info", "clean_step", "deploy_step"} {
+		if v, ok := view[name]; ok {
+			view[name] = mask(v, show, hide)
+		}
+	}
+}
+
+// shownState is a provision state as old clients know it.
+func shownState(s provision.State, v ironic.Version) any {
+	switch {
+	case s == provision.Available && v < ironic.VersionAvailable:
+		return nil
+	case s == provision.InspectWait && v < 39:
+		return provision.Inspecting
+	}
+	return s
+}
+
+// links are the two addresses of a resource.
+func links(base, path string) []ironic.Link {
+	return []ironic.Link{{Href: base + "/v1/" + path, Rel: "self"}, {Href: base + "/" + path, Rel: "bookmark"}}
+}
+
+func orEmpty(o store.Object) map[string]any {
+	if o == nil {
+		return map[string]any{}
+	}
+	return o
+}
+
+// Columns of a node with rules of their own.
+var (
+	nodeUUID = column[store.Node]{
+		get: func(n *store.Node) any { return n.UUID },
+		set: func(n *store.Node, v any) error {
+			s, _ := v.(string)
+			id, ok := parseUUID(s)
+			if !ok {
+				return fmt.Errorf("expected a UUID but received %v", v)
+			}
+			n.UUID = id
+			return nil
+		},
+	}
+	nodeDriver = column[store.Node]{
+		get: func(n *store.Node) any { return n.Driver },
+		set: func(n *store.Node, v any) error {
+			s, err := textValue(v, 255)
+			if err == nil && s == "" {
+				err = fmt.Errorf("a driver is required")
+			}
+			n.Driver = s
+			return err
+		},
+	}
+	nodeConductorGroup = column[store.Node]{
+		get: func(n *store.Node) any { return n.ConductorGroup },
+		set: func(n *store.Node, v any) error {
+			n.ConductorGroup = ""
+			if v == nil {
+				return nil
+			}
+			s, err := textValue(v, 255)
+			if err == nil && !conductorGroup.MatchString(s) {
+				err = fmt.Errorf("only letters, digits, _, - and . are allowed")
+			}
+			n.ConductorGroup = strings.ToLower(s)
+			return err
+		},
+	}
+	nodeBootMode = column[store.Node]{
+		get: func(n *store.Node) any { return n.BootMode },
+		set: func(n *store.Node, v any) error {
+			s, _ := v.(string)
+			if s != "uefi" && s != "bios" {
+				return fmt.Errorf("expected uefi or bios")
+			}
+			n.BootMode = &s
+			return nil
+		},
+	}
+	// There is no chassis resource, so none can be found.
+	nodeChassis = column[store.Node]{
+		get: func(n *store.Node) any { return n.ChassisUUID },
+		set: func(n *store.Node, v any) error {
+			if v != nil {
+				return fmt.Errorf("chassis %v could not be found", v)
+			}
+			n.ChassisUUID = nil
+			return nil
+		},
+	}
+)
+
+var conductorGroup = regexp.MustCompile(`^[a-zA-Z0-9_\-.]*$`)
+
+func interfaceName(at func(n *store.Node) **string) column[store.Node] { return optionalText(at, 255) }
+
+func checkProperties(o store.Object) error {
+	for _, key := range []string{"memory_mb", "local_gb", "cpus"} {
+		if !nonNegative(o[key]) {
+			return fmt.Errorf("%s must be a non-negative integer", key)
+		}
+	}
+	return nil
+}
+
+// networkDataParts are the parts of network_data and what each entry of one
+// has to have (OpenStack's network_data.json). Literal table.
+var networkDataParts = map[string][]string{"links": {"id", "type"}, "networks": {"id", "link", "type"}, "services": {"address", "type"}}
+
+func checkNetworkData(o store.Object) error {
+	for part, v := range o {
+		required, ok := networkDataParts[part]
+		if !ok {
+			return fmt.Errorf("unknown member %q", part)
+		}
+		entries, ok := v.([]any)
+		if !ok {
+			return fmt.Errorf("%s must be a list", part)
+		}
+		for i, e := range entries {
+			entry, _ := e.(map[string]any)
+			if missing := slices.IndexFunc(required, func(key string) bool { return entry[key] == nil }); missing >= 0 {
+				return fmt.Errorf("%s[%d] has no %s", part, i, required[missing])
+			}
+		}
+	}
+	return nil
+}

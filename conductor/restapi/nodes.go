@@ -1,0 +1,170 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"ferric/api/ironic"
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+)
+
+// node finds the node that the path names, by UUID or (since 1.5) by name.
+func (s *Server) node(ctx context.Context, r *request) (*store.Node, error) {
+	return s.nodeByIdent(ctx, r, r.params["node"])
+}
+
+func (s *Server) nodeByIdent(ctx context.Context, r *request, ident string) (*store.Node, error) {
+	if id, ok := parseUUID(ident); ok {
+		return s.missingNode(ident)(s.store.Node(ctx, id))
+	}
+	if r.version < ironic.VersionNodeName {
+		return nil, notAcceptable("Names of nodes are not acceptable before API version %s.", ironic.VersionNodeName)
+	}
+	if !logicalName.MatchString(ident) {
+		return nil, badRequest("Expected a logical name or UUID but received %q.", ident)
+	}
+	n, err := s.store.Node(ctx, ident)
+	if errors.Is(err, store.ErrNotFound) && r.jsonSuffix {
+		n, err = s.store.Node(ctx, ident+".json")
+	}
+	return s.missingNode(ident)(n, err)
+}
+
+// missingNode words the error for a node that does not exist.
+func (s *Server) missingNode(ident string) func(*store.Node, error) (*store.Node, error) {
+	return func(n *store.Node, err error) (*store.Node, error) {
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, notFound("Node %s could not be found.", ident)
+		}
+		return n, err
+	}
+}
+
+// nodeView shows a node; fields nil is the full form.
+func (s *Server) nodeView(ctx context.Context, r *request, n *store.Node, fields []string) (map[string]any, error) {
+	hosts, err := s.aliveConductors(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return NodeView(n, r.version, ViewOptions{Base: r.base, Fields: fields, Conductor: conductorOf(n, hosts)}), nil
+}
+
+// aliveConductors lists the conductors that were heard of lately.
+func (s *Server) aliveConductors(ctx context.Context) ([]*store.Conductor, error) {
+	all, err := s.store.Conductors(ctx)
+	return slices.DeleteFunc(all, func(c *store.Conductor) bool { return !s.alive(c) }), err
+}
+
+func (s *Server) alive(c *store.Conductor) bool {
+	return c.Online && c.UpdatedAt != nil && time.Since(*c.UpdatedAt) < s.cfg.ConductorHeartbeatTimeout
+}
+
+// conductorOf is the host that serves a node, nil if none is there.
+func conductorOf(n *store.Node, alive []*store.Conductor) *string {
+	for _, c := range alive {
+		if strings.EqualFold(c.ConductorGroup, n.ConductorGroup) && slices.Contains(c.Drivers(), n.Driver) {
+			return &c.Hostname
+		}
+	}
+	return nil
+}
+
+func (s *Server) showNode(ctx context.Context, r *request) (reply, error) {
+	a, err := r.queryArguments("fields")
+	if err != nil {
+		return reply{}, err
+	}
+	names, err := chosenFields(a, nodeFields, r.version)
+	if err != nil {
+		return reply{}, err
+	}
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	view, err := s.nodeView(ctx, r, n, names)
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(view)
+}
+
+func (s *Server) createNode(ctx context.Context, r *request) (reply, error) {
+	body, err := r.decodeObject()
+	if err != nil {
+		return reply{}, err
+	}
+	n, err := s.newNode(body, r.version)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.conductor.CreateNode(ctx, n); err != nil {
+		return reply{}, err
+	}
+	view, err := s.nodeView(ctx, r, n, nil)
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{status: http.StatusCreated, body: view, location: r.base + "/v1/nodes/" + n.UUID}, nil
+}
+
+// newNode makes the row that a body asks for (REST contract, section 3.3).
+func (s *Server) newNode(body map[string]any, v ironic.Version) (*store.Node, error) {
+	n := &store.Node{UUID: uuid.NewString(), ProvisionState: provision.Enroll,
+		DriverInfo: store.Object{}, DriverInternalInfo: store.Object{}, Properties: store.Object{},
+		InstanceInfo: store.Object{}, Extra: store.Object{}, NetworkData: store.Object{}}
+	if v < ironic.VersionEnroll {
+		n.ProvisionState = provision.Available
+	}
+	if err := nodeFields.fill(n, body, v); err != nil {
+		return nil, err
+	}
+	if n.Driver == "" {
+		return nil, badRequest("Mandatory field missing: driver.")
+	}
+	if n.Name != nil {
+		if err := checkNodeName(*n.Name, v); err != nil {
+			return nil, err
+		}
+	}
+	if n.ResourceClass == nil && s.cfg.DefaultResourceClass != "" {
+		n.ResourceClass = &s.cfg.DefaultResourceClass
+	}
+	if n.RetiredReason != nil && !n.Retired {
+		return nil, badRequest("A retired_reason needs retired to be true.")
+	}
+	return n, nil
+}
+
+// checkNodeName refuses what cannot be the name of a node at version v.
+func checkNodeName(name string, v ironic.Version) error {
+	valid := logicalName.MatchString(name)
+	if v < 10 {
+		valid = len(name) <= 255 && hostnameSafe.MatchString(name)
+	}
+	if _, isUUID := parseUUID(name); isUUID || !valid || reservedNodeName(name) {
+		return badRequest("Cannot use the invalid or reserved name %q for a node.", name)
+	}
+	return nil
+}
+
+func (s *Server) deleteNode(ctx context.Context, r *request) (reply, error) {
+	if _, err := r.queryArguments(); err != nil {
+		return reply{}, err
+	}
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.conductor.DeleteNode(ctx, n.ID); err != nil {
+		return reply{}, err
+	}
+	return noContent()
+}

@@ -1,0 +1,142 @@
+package restapi
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ferric/api/ironic"
+)
+
+// pageArguments are the arguments that every list has.
+var pageArguments = []string{"limit", "marker", "sort_key", "sort_dir", "fields", "detail"}
+
+// page is which part of a list is asked for, and how it is to look (REST
+// contract, section 1.4).
+type page struct {
+	limit   int
+	marker  string // UUID of the last item of the page before
+	sortKey string
+	desc    bool
+	fields  []string // nil is the full form
+	detail  bool     // asked for by ?detail=
+	chosen  bool     // fields were asked for by name
+}
+
+// pageOf reads the arguments of a list. defaults are the fields shown when no
+// others were asked for.
+func pageOf[T any](a arguments, fs fields[T], v ironic.Version, maxLimit int, defaults []string) (page, error) {
+	p := page{limit: maxLimit, sortKey: "id"}
+	limit, err := a.number("limit")
+	if err != nil {
+		return p, err
+	}
+	if limit != nil {
+		if *limit <= 0 {
+			return p, badRequest("Limit must be positive")
+		}
+		p.limit = min(*limit, maxLimit)
+	}
+	if p.marker, err = a.uuid("marker"); err != nil {
+		return p, err
+	}
+	if err := readSort(&p, a, fs, v); err != nil {
+		return p, err
+	}
+	return p, readFields(&p, a, fs, v, defaults)
+}
+
+func readSort[T any](p *page, a arguments, fs fields[T], v ironic.Version) error {
+	key, err := a.text("sort_key")
+	if err != nil {
+		return err
+	}
+	if key != "" && key != "id" {
+		f, _ := fs.find(key)
+		if f.access&sortable == 0 { // nor is the zero field of an unknown name
+			return badRequest("The sort_key value %q is an invalid field for sorting", key)
+		}
+		if f.since > v {
+			return notAcceptable("Sort key %q is not acceptable before API version %s.", key, f.since)
+		}
+		p.sortKey = key
+	}
+	dir, err := a.text("sort_dir")
+	if err != nil {
+		return err
+	}
+	if dir != "" && dir != "asc" && dir != "desc" {
+		return badRequest("Invalid sort direction: %s. Acceptable values are 'asc' or 'desc'", dir)
+	}
+	p.desc = dir == "desc"
+	return nil
+}
+
+func readFields[T any](p *page, a arguments, fs fields[T], v ironic.Version, defaults []string) error {
+	names, err := chosenFields(a, fs, v)
+	if err != nil {
+		return err
+	}
+	detail, err := a.flag("detail")
+	if err != nil {
+		return err
+	}
+	if detail != nil && v < ironic.VersionDetail {
+		return badRequest("Invalid query parameter ?detail=%v received.", *detail)
+	}
+	p.detail = detail != nil && *detail
+	switch {
+	case p.detail && names != nil:
+		return badRequest("Can't fetch a subset of fields with 'detail' set")
+	case p.detail:
+	case names != nil:
+		p.fields, p.chosen = names, true
+	default:
+		p.fields = defaults
+	}
+	return nil
+}
+
+// chosenFields reads ?fields=; nil if there is none.
+func chosenFields[T any](a arguments, fs fields[T], v ironic.Version) ([]string, error) {
+	names, err := a.list("fields")
+	if err != nil || names == nil {
+		return nil, err
+	}
+	if v < ironic.VersionFields {
+		return nil, notAcceptable("The fields parameter is not acceptable before API version %s.", ironic.VersionFields)
+	}
+	return names, fs.check(names, v)
+}
+
+// next is the address of the page after one that ended with marker. Only the
+// named arguments are carried over, as they were given.
+func (p page) next(base, path, marker string, a arguments, carried ...string) string {
+	var b strings.Builder
+	b.WriteString(base + "/v1/" + path + "?sort_key=" + p.sortKey + "&sort_dir=")
+	if p.desc {
+		b.WriteString("desc")
+	} else {
+		b.WriteString("asc")
+	}
+	for _, name := range carried {
+		if on, err := a.flag(name); err == nil && on != nil {
+			b.WriteString("&" + name + "=")
+			if *on {
+				b.WriteString("True")
+			} else {
+				b.WriteString("False")
+			}
+		}
+	}
+	if p.detail {
+		b.WriteString("&detail=True")
+	}
+	if p.chosen {
+		b.WriteString("&fields=" + url.QueryEscape(strings.Join(p.fields, ",")))
+	}
+	return b.String() + "&limit=" + strconv.Itoa(p.limit) + "&marker=" + url.QueryEscape(marker)
+}
+
+func with(names []string, more ...string) []string { return append(slices.Clone(names), more...) }

@@ -1,0 +1,178 @@
+package restapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/labstack/echo/v4"
+	"github.com/sirupsen/logrus"
+
+	"ferric/api"
+	"ferric/api/ironic"
+)
+
+// Limits of request bodies in bytes, and of their nesting (REST contract,
+// section 1).
+const (
+	defaultBodyLimit   = 1 << 20
+	provisionBodyLimit = 64 << 20 // holds a config drive
+	maxDepth           = 25
+)
+
+// request is what a handler sees of the HTTP request.
+type request struct {
+	version    ironic.Version
+	base       string // links start with it, no slash at the end
+	params     map[string]string
+	query      url.Values
+	body       []byte
+	jsonSuffix bool // ".json" was cut off the path
+	log        *logrus.Entry
+}
+
+// reply is what a handler answers. A nil body is an empty one.
+type reply struct {
+	status   int
+	body     any
+	location string
+}
+
+// handler answers one kind of request. Errors are mapped by apiError.
+type handler func(ctx context.Context, r *request) (reply, error)
+
+func ok(body any) (reply, error) { return reply{status: http.StatusOK, body: body}, nil }
+
+// accepted is the answer to what goes on in the background.
+func accepted(location string) (reply, error) {
+	return reply{status: http.StatusAccepted, location: location}, nil
+}
+
+func noContent() (reply, error) { return reply{status: http.StatusNoContent}, nil }
+
+// adapt is the only place where handlers meet echo.
+func (s *Server) adapt(rt route) echo.HandlerFunc {
+	limit := rt.limit
+	if limit == 0 {
+		limit = defaultBodyLimit
+	}
+	return func(c echo.Context) error {
+		r := &request{
+			version: versionOf(c), base: s.linkBase(c.Request()), query: c.QueryParams(), params: map[string]string{},
+			jsonSuffix: c.Get(keyJSONSuffix) != nil, log: s.requestLog(c),
+		}
+		if r.version < rt.since {
+			return api.Routing(http.StatusNotFound, "The resource could not be found before API version %s.", rt.since)
+		}
+		for i, name := range c.ParamNames() {
+			r.params[name] = c.ParamValues()[i]
+		}
+		body, err := readBody(c.Response(), c.Request(), limit)
+		if err != nil {
+			return err
+		}
+		r.body = body
+		out, err := rt.handle(c.Request().Context(), r)
+		if err != nil {
+			return err
+		}
+		return write(c, out)
+	}
+}
+
+func write(c echo.Context, out reply) error {
+	if out.location != "" {
+		c.Response().Header().Set(echo.HeaderLocation, out.location)
+	}
+	if out.body == nil {
+		return c.NoContent(out.status)
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(out.body); err != nil {
+		return fmt.Errorf("encode response: %w", err)
+	}
+	return c.Blob(out.status, echo.MIMEApplicationJSON, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+}
+
+// linkBase is [api]public_endpoint, or how the client reached this server.
+func (s *Server) linkBase(r *http.Request) string {
+	if s.cfg.PublicEndpoint != "" {
+		return trimSlash(s.cfg.PublicEndpoint)
+	}
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	return scheme + "://" + r.Host
+}
+
+// readBody reads at most limit bytes and checks their nesting.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.Body == nil || r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil, nil
+	}
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		return nil, api.Flat(http.StatusRequestEntityTooLarge, "The request body is larger than %d bytes.", limit)
+	}
+	if err != nil {
+		return nil, badRequest("The request body could not be read: %v.", err)
+	}
+	if depth(b) > maxDepth {
+		return nil, api.Flat(http.StatusBadRequest, "The request body is nested deeper than %d levels.", maxDepth)
+	}
+	return b, nil
+}
+
+// depth counts how deep arrays and objects of a JSON text nest, without
+// building any of them.
+func depth(text []byte) int {
+	deepest, now, quoted := 0, 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			now++
+			deepest = max(deepest, now)
+		case c == '}' || c == ']':
+			now--
+		}
+	}
+	return deepest
+}
+
+// decodeObject reads the body, which must be one JSON object.
+func (r *request) decodeObject() (map[string]any, error) {
+	var object map[string]any
+	if err := json.Unmarshal(r.body, &object); err != nil || object == nil {
+		return nil, badRequest("The request body is not a JSON object.")
+	}
+	return object, nil
+}
+
+func badRequest(format string, args ...any) error {
+	return api.Errorf(http.StatusBadRequest, format, args...)
+}
+
+func notAcceptable(format string, args ...any) error {
+	return api.Errorf(http.StatusNotAcceptable, format, args...)
+}
+
+func conflict(format string, args ...any) error {
+	return api.Errorf(http.StatusConflict, format, args...)
+}
+
+func notFound(format string, args ...any) error {
+	return api.Errorf(http.StatusNotFound, format, args...)
+}

@@ -1,0 +1,119 @@
+// Package restapi serves Ironic's REST API over the conductor: it decodes,
+// checks what can be checked without the node's lock, calls, and maps the
+// outcome. Which field, filter or verb appeared in which microversion stands in
+// literal tables beside the handlers; start reading at routes (routes.go).
+package restapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/sirupsen/logrus"
+
+	"ferric/api/ipa"
+	"ferric/conductor/flow"
+	"ferric/conductor/store"
+)
+
+// Config of the API. The tag names section and option of the INI file; all are
+// Ironic's. Durations are seconds there.
+type Config struct {
+	// PublicEndpoint is the base of all links; empty is how each client reached the API.
+	PublicEndpoint string `ini:"api.public_endpoint"`
+	// MaxLimit is the longest page of a list.
+	MaxLimit int `ini:"api.max_limit"`
+	// EnableRamdiskEndpoints serves lookup and heartbeat.
+	EnableRamdiskEndpoints bool `ini:"api.enable_ramdisk_endpoints"`
+	// HeartbeatTimeout is how often, at least, an agent is to heartbeat.
+	HeartbeatTimeout time.Duration `ini:"api.ramdisk_heartbeat_timeout"`
+	// DisallowedSteps, as interface.step, cannot be asked for.
+	DisallowedSteps []string `ini:"api.disallow_steps"`
+	// ConductorHeartbeatTimeout is when a silent conductor counts as dead.
+	ConductorHeartbeatTimeout time.Duration `ini:"conductor.heartbeat_timeout"`
+	// DefaultResourceClass is that of nodes created without one.
+	DefaultResourceClass string `ini:"DEFAULT.default_resource_class"`
+
+	// AgentMD5 lets agents accept MD5 as checksum of an image.
+	AgentMD5 bool `ini:"agent.allow_md5_checksum"`
+	// DisableDeepImageInspection switches off the agents' own check of images.
+	DisableDeepImageInspection bool `ini:"conductor.disable_deep_image_inspection"`
+	// PermittedImageFormats are the formats that agents write.
+	PermittedImageFormats []string `ini:"conductor.permitted_image_formats"`
+	// EnableBIOSBootloaderInstall lets agents install a boot loader on BIOS machines.
+	EnableBIOSBootloaderInstall bool `ini:"agent.enable_bios_bootloader_install"`
+	// SkipBMCDetect keeps agents from asking the BMC for its address.
+	SkipBMCDetect bool `ini:"agent.skip_bmc_detect"`
+	// TLSMinVersion is the lowest TLS version that agents serve.
+	TLSMinVersion string `ini:"agent.tls_min_version"`
+}
+
+// DefaultConfig is what an empty configuration file means.
+func DefaultConfig() Config {
+	return Config{
+		MaxLimit:                  1000,
+		EnableRamdiskEndpoints:    true,
+		HeartbeatTimeout:          300 * time.Second,
+		DisallowedSteps:           []string{"vendor.send_raw"},
+		ConductorHeartbeatTimeout: 60 * time.Second,
+		AgentMD5:                  true,
+		PermittedImageFormats:     []string{"raw", "gpt", "qcow2", "iso"},
+		TLSMinVersion:             "1.3",
+	}
+}
+
+// Conductor is what the API asks of the conductor. Each call that changes a
+// node takes its lock; *task.LockedError is answered with 409.
+type Conductor interface {
+	// CreateNode checks the driver, fills the default interfaces and stores n.
+	CreateNode(ctx context.Context, n *store.Node) error
+	// UpdateNode calls change with the fresh row under the lock and stores
+	// what it left; errors of change pass through unchanged.
+	UpdateNode(ctx context.Context, id int64, change func(n *store.Node) error) (*store.Node, error)
+	DeleteNode(ctx context.Context, id int64) error
+	// Provision has made the first transition durable when it returns nil.
+	Provision(ctx context.Context, id int64, req flow.ProvisionRequest) error
+	SetPower(ctx context.Context, id int64, target string, timeout time.Duration) error
+	SetMaintenance(ctx context.Context, id int64, on bool, reason *string) error
+	Validate(ctx context.Context, id int64) (map[string]flow.ValidateResult, error)
+	BootDevice(ctx context.Context, id int64) (device string, persistent *bool, err error)
+	SetBootDevice(ctx context.Context, id int64, device string, persistent bool) error
+	SupportedBootDevices(ctx context.Context, id int64) ([]string, error)
+	CreatePort(ctx context.Context, p *store.Port) error
+	// UpdatePort calls change with the fresh port and its locked node.
+	UpdatePort(ctx context.Context, p *store.Port, change func(p *store.Port, n *store.Node) error) (*store.Port, error)
+	DeletePort(ctx context.Context, p *store.Port) error
+	// Lookup finds the node of an agent, store.ErrNotFound for none or several.
+	// The token is made when wanted, and masked when it was handed out before.
+	Lookup(ctx context.Context, addresses []string, nodeUUID string, wantToken bool) (n *store.Node, token string, err error)
+	Heartbeat(ctx context.Context, ident string, hb ipa.Heartbeat) error
+	// Progress asks the node's agent, store.ErrNotFound when nothing is in flight.
+	Progress(ctx context.Context, id int64) (*ipa.Progress, error)
+	Events(ctx context.Context, id int64) ([]store.Event, error)
+	Drivers() []flow.DriverInfo
+}
+
+// Server answers the requests. It is safe for concurrent use.
+type Server struct {
+	cfg       Config
+	store     *store.Store
+	conductor Conductor
+	log       *logrus.Entry
+}
+
+// New makes a server; lists are read from s, everything else is asked of c.
+func New(cfg Config, s *store.Store, c Conductor, log *logrus.Entry) *Server {
+	return &Server{cfg: cfg, store: s, conductor: c, log: log}
+}
+
+// Handler is the whole API, to be served at the root of a listener.
+func (s *Server) Handler() http.Handler {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = echo.ExtractIPDirect() // X-Forwarded-For is anyone's to write
+	e.HTTPErrorHandler = s.handleError
+	e.Pre(s.recoverPanic, s.identify, normalisePath, negotiate)
+	s.routes(e)
+	return e
+}
