@@ -73,8 +73,8 @@ func (b *BMCs) begin(parent context.Context, info Info, name string, limit time.
 	}()
 	o = &operation{bmcs: b, bmc: target, info: info, endpoint: endpoint, name: name,
 		log: b.log.WithFields(logrus.Fields{"bmc": endpoint, "operation": name})}
+	o.login = o.open
 	return ctx, o, func() {
-		o.logout(ctx)
 		cancel()
 		b.operations.Done()
 	}, nil

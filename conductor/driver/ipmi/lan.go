@@ -12,8 +12,7 @@ import (
 
 // lan is an IPMI 1.5 session, for BMCs that are too old for RMCP+, by go-ipmi's client.
 type lan struct {
-	client *client.Client
-	closed bool // the client panics if it is closed twice
+	client *client.Client // its socket is that of the wire
 }
 
 // openLAN logs in by IPMI 1.5. Errors: ErrAuth, ErrPrivilege, ErrUnreachable.
@@ -43,12 +42,7 @@ func (s *lan) command(ctx context.Context, cmd types.Command, data []byte) ([]by
 	return response.Response, nil
 }
 
-func (s *lan) close(ctx context.Context) {
-	if !s.closed {
-		s.closed = true
-		_ = s.client.Close(ctx) // also ends its keep-alive goroutine
-	}
-}
+func (s *lan) close(ctx context.Context) { _ = s.client.Close(ctx) }
 
 // lanError puts the client's errors into the words of this package.
 func lanError(ctx context.Context, cmd types.Command, err error) error {

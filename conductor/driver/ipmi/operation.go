@@ -10,8 +10,9 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// operation is one call of the driver: a few commands to one BMC that share a session. Between its commands
-// other operations may have theirs.
+// operation is one call of the driver: a few commands to one BMC. Between its commands other operations may
+// have theirs. Each command has a session of its own that ends before the next one's turn, as BMCs have few
+// sessions to give, and forget idle ones.
 type operation struct {
 	bmcs     *BMCs
 	bmc      *bmc
@@ -19,9 +20,7 @@ type operation struct {
 	endpoint string
 	name     string
 	log      *logrus.Entry
-
-	wire    *wire
-	session session
+	login    func(context.Context) (session, error)
 }
 
 // Pauses between attempts of one command, and how often a login is begun anew when it went out of step.
@@ -31,8 +30,8 @@ const (
 	maxRestarts = 3
 )
 
-// command sends one command when the BMC's queue lets it, in a new session where there is none, and tries
-// again for CommandRetryTimeout if the BMC is silent or busy. All commands that ferric sends may be repeated.
+// command sends one command when the BMC's queue lets it and tries again for CommandRetryTimeout if the BMC is
+// silent or busy. All commands that ferric sends may be repeated.
 func (o *operation) command(ctx context.Context, cmd types.Command, data []byte) ([]byte, error) {
 	if err := o.bmc.queue.Acquire(ctx, 1); err != nil {
 		return nil, o.explain(o.interrupted(ctx, fmt.Errorf("%w: %s waited for other commands", ErrBusy, cmd.Name)))
@@ -69,70 +68,69 @@ func (o *operation) command(ctx context.Context, cmd types.Command, data []byte)
 	}
 }
 
-// attempt is one try. A session that failed other than by a refused command is given up.
+// attempt is one try, from login to logout. The logout has a little time of its own, as the command's may be
+// over; a BMC that did not answer the command gets it without being waited for.
 func (o *operation) attempt(ctx context.Context, cmd types.Command, data []byte) ([]byte, error) {
-	if o.session == nil {
-		if err := o.login(ctx); err != nil {
-			return nil, err
-		}
+	s, err := o.login(ctx)
+	if err != nil {
+		return nil, err
 	}
-	response, err := o.session.command(ctx, cmd, data)
+	response, err := s.command(ctx, cmd, data)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.bmcs.cfg.ResponseTimeout)
+	defer cancel()
 	var refused *CompletionError
 	if err != nil && !errors.As(err, &refused) {
-		o.abandon()
+		cancel()
 	}
+	s.close(closing)
 	return response, err
 }
 
-// login opens a session with the pinned suite, the one that worked last, or the first of the configured ones
-// that the BMC takes, and remembers it.
-func (o *operation) login(ctx context.Context) error {
+// open logs in with the pinned suite, the one that worked last, or the first of the configured ones that the BMC
+// takes, and remembers it.
+func (o *operation) open(ctx context.Context) (session, error) {
 	w, err := dial(ctx, o.endpoint, o.bmcs.cfg.ResponseTimeout)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	o.wire = w
-	if o.info.Version15 {
-		s, err := openLAN(ctx, w, o.info)
-		if err != nil {
-			o.abandon()
-			return err
-		}
-		o.session = s
-		return nil
-	}
-	suites := o.bmcs.cfg.CipherSuites
-	switch {
-	case o.info.CipherSuite != 0:
-		suites = []int{o.info.CipherSuite}
-	case o.bmc.suite != 0:
-		suites = []int{o.bmc.suite}
-	}
-	err = o.firstSuite(ctx, suites)
-	if errors.Is(err, ErrNoCipherSuite) && o.bmc.suite != 0 && o.info.CipherSuite == 0 {
-		o.bmc.suite = 0
-		err = o.firstSuite(ctx, o.bmcs.cfg.CipherSuites)
-	}
+	s, err := o.openOn(ctx, w)
 	if err != nil {
-		o.abandon()
+		w.close()
+		return nil, err
 	}
-	return err
+	return s, nil
+}
+
+func (o *operation) openOn(ctx context.Context, w *wire) (session, error) {
+	switch {
+	case o.info.Version15:
+		return openLAN(ctx, w, o.info)
+	case o.info.CipherSuite != 0:
+		return o.firstSuite(ctx, w, []int{o.info.CipherSuite})
+	case o.bmc.suite != 0:
+		s, err := o.firstSuite(ctx, w, []int{o.bmc.suite})
+		if !errors.Is(err, ErrNoCipherSuite) {
+			return s, err
+		}
+		o.bmc.suite = 0
+	}
+	return o.firstSuite(ctx, w, o.bmcs.cfg.CipherSuites)
 }
 
 // firstSuite logs in with the first suite that works. The next one is also tried after a refused login or
 // silence, as there are BMCs that answer a suite they lack with either; of the errors, a refused login counts
 // most, then the first.
-func (o *operation) firstSuite(ctx context.Context, suites []int) error {
+func (o *operation) firstSuite(ctx context.Context, w *wire, suites []int) (session, error) {
 	var telling error
 	for _, id := range suites {
-		s, err := suiteOf(id)
+		algorithms, err := suiteOf(id)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		session, err := openRMCPPlus(ctx, o.wire, o.info, s)
+		s, err := openRMCPPlus(ctx, w, o.info, algorithms)
 		if err == nil {
-			o.session, o.bmc.suite = session, id
-			return nil
+			o.bmc.suite = id
+			return s, nil
 		}
 		o.log.WithError(err).WithField("cipher_suite", id).Debug("IPMI login failed")
 		switch {
@@ -146,39 +144,13 @@ func (o *operation) firstSuite(ctx context.Context, suites []int) error {
 				telling = err
 			}
 		default:
-			return err
+			return nil, err
 		}
 	}
 	if telling != nil {
-		return telling
+		return nil, telling
 	}
-	return fmt.Errorf("%w: the BMC refused %v", ErrNoCipherSuite, suites)
-}
-
-// logout ends the session of a finished operation. It needs a little time of its own, as the operation's may
-// be over, and its turn in the queue.
-func (o *operation) logout(ctx context.Context) {
-	if o.session == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.bmcs.cfg.ResponseTimeout)
-	defer cancel()
-	if o.bmc.queue.Acquire(ctx, 1) == nil {
-		o.session.close(ctx)
-		o.bmc.queue.Release(1)
-	}
-	o.abandon()
-}
-
-// abandon forgets the session without a word to the BMC.
-func (o *operation) abandon() {
-	if s, ok := o.session.(*lan); ok {
-		over, cancel := context.WithCancel(context.Background())
-		cancel()
-		s.close(over)
-	}
-	o.wire.close()
-	o.wire, o.session = nil, nil
+	return nil, fmt.Errorf("%w: the BMC refused %v", ErrNoCipherSuite, suites)
 }
 
 // interrupted prefers the news that the caller gave up, or that the driver is shut down, over err.
@@ -201,7 +173,7 @@ func (o *operation) explain(err error) error {
 	case errors.Is(err, ErrUnreachable):
 		hint = "; check ipmi_address, ipmi_port, the network between, and that IPMI over LAN is enabled on the BMC"
 	case errors.Is(err, ErrAuth):
-		hint = "; check ipmi_username and ipmi_password"
+		hint = "; check ipmi_username, ipmi_password and ipmi_hex_kg_key"
 	case errors.Is(err, ErrPrivilege):
 		hint = "; check ipmi_priv_level and what the user may do on this channel of the BMC"
 	case errors.Is(err, ErrNoCipherSuite):

@@ -18,7 +18,7 @@ type session interface {
 	// command sends one request and returns the data behind the completion code. Errors: *CompletionError,
 	// ErrUnreachable, or that of ctx.
 	command(ctx context.Context, cmd types.Command, data []byte) ([]byte, error)
-	// close ends the session on the BMC, if that answers before ctx ends.
+	// close tells the BMC, waits for its answer until ctx ends, and closes the socket.
 	close(ctx context.Context)
 }
 
@@ -58,7 +58,7 @@ func openRMCPPlus(ctx context.Context, w *wire, info Info, s suite) (*rmcpPlus, 
 			err = fmt.Errorf("%w: %w", ErrPrivilege, err)
 		}
 		if err != nil {
-			session.close(ctx)
+			session.logout(ctx)
 			return nil, fmt.Errorf("raise user %q to %s: %w", info.Username, info.PrivilegeLevel, err)
 		}
 	}
@@ -161,21 +161,20 @@ func (s *rmcpPlus) activate(ctx context.Context, info Info, a activation) error 
 		return err
 	}
 	if !hmac.Equal(want, fourth.IntegrityCheckValue) {
-		return fmt.Errorf("%w: the password matches, but the BMC key does not, check ipmi_hex_kg_key", ErrAuth)
+		return fmt.Errorf("%w: the password matches, but the BMC key (Kg) does not", ErrAuth)
 	}
 	return nil
 }
 
-// setup is one exchange outside of the session. Each sending has a tag of its own and only the answer to the
-// last one counts, as a BMC may make new random numbers for each request. A refusal is its tag and status; of
+// setup is one exchange outside of the session. Each sending on a socket has a tag of its own and only the
+// answer to the last one counts, as a BMC may make new random numbers for each request. A refusal is its tag and status; of
 // the 8 bytes that it should have, some send no more (ipmi_sim).
 func (s *rmcpPlus) setup(ctx context.Context, send, receive types.PayloadType, build func(tag uint8) []byte, accept func(payload []byte) bool) error {
-	var tag uint8
 	return s.exchange(ctx,
-		func(try int) ([]byte, error) { tag = uint8(try); return s.pack(send, build(tag), 0, 0), nil },
+		func() ([]byte, error) { s.tag++; return s.pack(send, build(s.tag), 0, 0), nil },
 		func(datagram []byte) (bool, error) {
 			p, ok := parsePacket(datagram, 0)
-			if !ok || p.payloadType != receive || p.sessionID != 0 || p.encrypted || p.authentic || len(p.payload) < 2 || p.payload[0] != tag {
+			if !ok || p.payloadType != receive || p.sessionID != 0 || p.encrypted || p.authentic || len(p.payload) < 2 || p.payload[0] != s.tag {
 				return false, nil
 			}
 			if err := statusError(types.RmcpStatusCode(p.payload[1])); err != nil {
@@ -215,7 +214,7 @@ func (s *rmcpPlus) command(ctx context.Context, cmd types.Command, data []byte) 
 	message := request.Pack()
 	var response types.IPMIResponse
 	err := s.exchange(ctx,
-		func(int) ([]byte, error) { return s.seal(message) },
+		func() ([]byte, error) { return s.seal(message) },
 		func(datagram []byte) (bool, error) {
 			plain, ok := s.unseal(datagram)
 			if !ok {
@@ -234,6 +233,11 @@ func (s *rmcpPlus) command(ctx context.Context, cmd types.Command, data []byte) 
 }
 
 func (s *rmcpPlus) close(ctx context.Context) {
+	s.logout(ctx)
+	s.wire.close()
+}
+
+func (s *rmcpPlus) logout(ctx context.Context) {
 	// Nobody can use a failure: the BMC ends idle sessions by itself after a minute (section 6.12.15).
 	_, _ = s.command(ctx, types.CommandCloseSession, binary.LittleEndian.AppendUint32(nil, s.bmcID))
 }

@@ -24,6 +24,7 @@ type wire struct {
 	conn net.Conn
 	wait time.Duration // for the answer to the first sending
 	buf  []byte
+	tag  uint8 // of the last session setup message
 }
 
 func dial(ctx context.Context, endpoint string, wait time.Duration) (*wire, error) {
@@ -39,12 +40,12 @@ func (w *wire) close() { w.conn.Close() }
 // exchange sends what build makes, up to sendings times, and hands each datagram that arrives to accept until
 // that returns done or an error. build is called anew for each sending, as RMCP+ demands new sequence numbers.
 // Without an answer, the error wraps ErrUnreachable; if ctx was cancelled, its error.
-func (w *wire) exchange(ctx context.Context, build func(try int) ([]byte, error), accept func(datagram []byte) (done bool, err error)) error {
+func (w *wire) exchange(ctx context.Context, build func() ([]byte, error), accept func(datagram []byte) (done bool, err error)) error {
 	stop := context.AfterFunc(ctx, func() { w.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	began := time.Now()
 	for try := range sendings {
-		datagram, err := build(try)
+		datagram, err := build()
 		if err != nil {
 			return err
 		}
