@@ -32,7 +32,7 @@ const (
 // applets are u-root's commands for the debug shell, in u-root's cmds.
 var applets = [...]string{
 	"core/gosh", "core/ls", "core/cat", "core/ip", "core/dmesg", "core/ps", "core/mount",
-	"core/umount", "core/lsmod", "core/ping", "core/wget", "core/grep", "core/head", "core/tail",
+	"core/umount", "core/lsmod", "core/ping", "core/grep", "core/head", "core/tail",
 	"core/df", "core/free", "core/kill", "core/uname", "core/hexdump", "core/pci",
 	"core/blkid", "core/cp", "core/mkdir", "core/rm", "core/find", "core/sync", "core/echo",
 }

@@ -72,8 +72,10 @@ func boot() {
 
 	plug.networkFirst()
 	network := startNetwork(ctx, cmdline.bootif(), out)
-	plug.scan()
+	// What appears from now on, behind a bus or a controller, is served while the agent
+	// starts; the agent waits for its disks anyway.
 	go plug.follow(events)
+	plug.scan()
 	if _, err := os.Stat("/sys/firmware/efi"); err == nil {
 		plug.load("efivarfs")
 		for _, err := range mountAll(efiMounts) {
