@@ -1,0 +1,261 @@
+// Package configdrive puts a config drive, the small volume labelled config-2
+// from which cloud-init configures a system, onto a written disk (agent
+// contract, section "Config drive").
+package configdrive
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/kdomanski/iso9660"
+
+	"ferric/images/disk"
+	"ferric/images/fat"
+	"ferric/images/partition"
+	"ferric/images/source"
+)
+
+const (
+	// Label of the volume; case does not count.
+	Label = "config-2"
+	// MaxSize of the volume in bytes, and size of the partition made for it.
+	MaxSize = 64 << 20
+)
+
+var (
+	// ErrInvalid: what was given is no config drive.
+	ErrInvalid = errors.New("invalid config drive")
+	// ErrAmbiguous: two partitions have the label.
+	ErrAmbiguous = errors.New("several partitions are labelled " + Label)
+)
+
+// Fetch tells how a config drive that is given as a URL is fetched.
+type Fetch struct {
+	Client *http.Client
+	Retry  source.Retry
+}
+
+// Write decodes value (base64(gzip(volume)), or the URL of that or of the bare
+// volume) and puts the volume into the partition of device that is labelled
+// config-2, or else into a new partition of 64 MiB at the end of the disk. An
+// ISO 9660 volume for a disk with sectors larger than its blocks is made anew
+// as FAT. It answers with the partition, of which the kernel knows then.
+func Write(ctx context.Context, device, value string, fetch Fetch) (partition.Partition, error) {
+	volume, err := decode(ctx, value, fetch)
+	if err != nil {
+		return partition.Partition{}, err
+	}
+	p, err := find(device)
+	if err == nil && p.Number == 0 {
+		p, err = partition.Append(device, MaxSize, Label)
+	}
+	if err != nil {
+		return partition.Partition{}, fmt.Errorf("config drive: %w", err)
+	}
+	if err := fill(device, p, volume); err != nil {
+		return partition.Partition{}, err
+	}
+	if err := partition.Reread(ctx, device); err != nil {
+		return partition.Partition{}, fmt.Errorf("config drive: %w", err)
+	}
+	return p, nil
+}
+
+// decode turns value into the bytes of a volume, at most MaxSize.
+func decode(ctx context.Context, value string, fetch Fetch) ([]byte, error) {
+	text, fetched := []byte(value), false
+	if lower := strings.ToLower(value); strings.HasPrefix(lower, "http://") || strings.HasPrefix(lower, "https://") {
+		f, err := source.Open(ctx, source.Config{URLs: []string{value}, Client: fetch.Client, Retry: fetch.Retry})
+		if err != nil {
+			return nil, fmt.Errorf("config drive: %w", err)
+		}
+		defer f.Close()
+		// base64 of something that gzip could not make smaller.
+		if text, err = readAll(f, MaxSize/3*4+1<<20); err != nil {
+			return nil, err
+		}
+		fetched = true
+	}
+	packed, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(bytes.TrimSpace(text))))
+	if err != nil && fetched {
+		return bounded(text) // a bare volume
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: it is not base64", ErrInvalid)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, fmt.Errorf("%w: it is not gzip in base64", ErrInvalid)
+	}
+	volume, err := readAll(z, MaxSize)
+	if err != nil {
+		return nil, err
+	}
+	return bounded(volume)
+}
+
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%w: it is larger than %d MiB", ErrInvalid, MaxSize>>20)
+	}
+	return b, nil
+}
+
+func bounded(volume []byte) ([]byte, error) {
+	switch {
+	case len(volume) == 0:
+		return nil, fmt.Errorf("%w: it is empty", ErrInvalid)
+	case len(volume) > MaxSize:
+		return nil, fmt.Errorf("%w: it has %d bytes, more than %d MiB", ErrInvalid, len(volume), MaxSize>>20)
+	}
+	return volume, nil
+}
+
+// find is the partition with the label; its Number is 0 if there is none.
+func find(device string) (partition.Partition, error) {
+	d, err := disk.OpenReadOnly(device)
+	if err != nil {
+		return partition.Partition{}, err
+	}
+	defer d.Close()
+	t, err := partition.Read(d)
+	if err != nil {
+		return partition.Partition{}, err
+	}
+	var found partition.Partition
+	for _, p := range t.Partitions {
+		if !strings.EqualFold(volumeLabel(io.NewSectionReader(d, p.Start, p.Size)), Label) {
+			continue
+		}
+		if found.Number != 0 {
+			return found, fmt.Errorf("%w: %d and %d of %s", ErrAmbiguous, found.Number, p.Number, device)
+		}
+		found = p
+	}
+	return found, nil
+}
+
+// volumeLabel reads the label of an ISO 9660, FAT or ext file system, "" for
+// none. A config drive is one of the first two; ext is asked for because a
+// prepared partition may be of any kind.
+func volumeLabel(r *io.SectionReader) string {
+	at := func(off int64, n int) string {
+		b := make([]byte, n)
+		if _, err := r.ReadAt(b, off); err != nil {
+			return ""
+		}
+		return strings.TrimRight(strings.TrimRight(string(b), "\x00"), " ")
+	}
+	if at(32769, 5) == "CD001" {
+		return at(32808, 32)
+	}
+	if at(1024+56, 2) == "\x53\xef" {
+		return at(1024+120, 16)
+	}
+	if fs, err := fat.Open(r, r.Size()); err == nil {
+		return fs.Label
+	}
+	return ""
+}
+
+// isoBlock is the block size of ISO 9660: a disk with larger sectors cannot
+// give the kernel such blocks.
+const isoBlock = 2048
+
+func fill(device string, p partition.Partition, volume []byte) error {
+	d, err := disk.Open(device)
+	if err != nil {
+		return fmt.Errorf("config drive: %w", err)
+	}
+	defer d.Close()
+	var files map[string][]byte
+	if d.Sector > isoBlock && len(volume) > 32774 && string(volume[32769:32774]) == "CD001" {
+		if files, err = isoFiles(volume); err != nil {
+			return err
+		}
+	}
+	if int64(len(volume)) > p.Size {
+		return fmt.Errorf("%w: it has %d bytes, partition %d of %s has %d", ErrInvalid, len(volume), p.Number, device, p.Size)
+	}
+	if err := d.Zero(p.Start, p.Size); err != nil {
+		return fmt.Errorf("config drive: %w", err)
+	}
+	if files != nil {
+		err = fat.Build(offset{d, p.Start}, p.Size, d.Sector, strings.ToUpper(Label), crc32.ChecksumIEEE(volume), files)
+	} else {
+		_, err = d.WriteAt(volume, p.Start)
+	}
+	if err != nil {
+		return fmt.Errorf("config drive: %w", err)
+	}
+	return d.Sync()
+}
+
+// offset writes to a part of a disk.
+type offset struct {
+	w  io.WriterAt
+	at int64
+}
+
+func (o offset) WriteAt(p []byte, off int64) (int, error) { return o.w.WriteAt(p, o.at+off) }
+
+// Bounds on what a config drive holds.
+const (
+	maxFiles = 10000
+	maxDepth = 8
+)
+
+// isoFiles reads all files of an ISO 9660 volume.
+func isoFiles(volume []byte) (map[string][]byte, error) {
+	img, err := iso9660.OpenImage(bytes.NewReader(volume))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	root, err := img.RootDir()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	files, total := map[string][]byte{}, int64(0)
+	var walk func(dir *iso9660.File, path string, depth int) error
+	walk = func(dir *iso9660.File, path string, depth int) error {
+		children, err := dir.GetChildren()
+		if err != nil {
+			return err
+		}
+		for _, c := range children {
+			sub := path + c.Name()
+			if c.IsDir() {
+				if depth == maxDepth {
+					return fmt.Errorf("directories are nested deeper than %d", maxDepth)
+				}
+				if err := walk(c, sub+"/", depth+1); err != nil {
+					return err
+				}
+				continue
+			}
+			if total += c.Size(); total > MaxSize || len(files) >= maxFiles {
+				return errors.New("it holds more than fits")
+			}
+			if files[sub], err = io.ReadAll(c.Reader()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := walk(root, "", 0); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return files, nil
+}

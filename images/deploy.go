@@ -1,0 +1,64 @@
+package images
+
+import (
+	"context"
+	"fmt"
+
+	"ferric/api/ipa"
+	"ferric/images/configdrive"
+	"ferric/images/disk"
+	"ferric/images/partition"
+)
+
+// Deployment is a disk with its image, as far as the agent contract wants to
+// know (section "prepare_image").
+type Deployment struct {
+	Result
+	// RootUUID is the MBR disk signature, "0x%08x".
+	RootUUID string
+	// ConfigDrive is the partition that holds the config drive, "" if none.
+	ConfigDrive string
+}
+
+// Deploy writes the image, moves the GPT's backup header to the end of the
+// disk, checks that the partition table is usable, writes the config drive
+// (base64(gzip(volume)) or URL; "" for none), makes the kernel see the new
+// partitions and reads the MBR signature. If it fails after the image was
+// written, the ends of the disk are wiped as Write does it.
+func Deploy(ctx context.Context, device string, req Request, configDrive string, progress func(ipa.Progress)) (Deployment, error) {
+	res, err := Write(ctx, device, req, progress)
+	if err != nil {
+		return Deployment{Result: res}, err
+	}
+	d := Deployment{Result: res}
+	if err := d.finish(ctx, device, req, configDrive); err != nil {
+		if werr := disk.Wipe(context.WithoutCancel(ctx), device); werr != nil {
+			err = fmt.Errorf("%w; and the disk could not be wiped again: %w", err, werr)
+		}
+		return d, fmt.Errorf("deploy image to %s: %w", device, err)
+	}
+	return d, nil
+}
+
+func (d *Deployment) finish(ctx context.Context, device string, req Request, configDrive string) error {
+	// Whatever keeps the backup header from moving, the primary one may
+	// still be good: that is for Validate to say (agent contract, "After
+	// writing": errors of the fix are ignored).
+	_ = partition.FixBackup(device)
+	if err := partition.Validate(device); err != nil {
+		return err
+	}
+	if configDrive != "" {
+		p, err := configdrive.Write(ctx, device, configDrive, configdrive.Fetch{Client: req.Client, Retry: req.Retry})
+		if err != nil {
+			return err
+		}
+		d.ConfigDrive = partition.Node(device, p.Number)
+	}
+	if err := partition.Reread(ctx, device); err != nil {
+		return err
+	}
+	var err error
+	d.RootUUID, err = partition.Signature(device)
+	return err
+}
