@@ -22,6 +22,9 @@ const (
 	Prefix6  = "fd00:77::/64"
 
 	firstBMC = 201 // last octet of the first BMC's address
+
+	DefaultUser     = "admin"
+	DefaultPassword = "ferric-lab"
 )
 
 // Firmware of a machine.
@@ -88,8 +91,8 @@ const (
 // BMCConfig is the access to a machine's BMC.
 type BMCConfig struct {
 	Address  string // default 192.168.77.201 and up, port 623
-	User     string // default "admin"
-	Password string // default "ferric-lab"
+	User     string // default DefaultUser
+	Password string // default DefaultPassword
 }
 
 // NodeConfig describes a machine. Only Name is required.
@@ -164,8 +167,8 @@ func (n NodeConfig) complete(dir string, index int) (NodeConfig, error) {
 	setDefault(&n.MAC, fmt.Sprintf("52:54:00:77:00:%02x", index+1))
 	setDefault(&n.Override, OneShot)
 	setDefault(&n.BMC.Address, fmt.Sprintf("192.168.77.%d", firstBMC+index))
-	setDefault(&n.BMC.User, "admin")
-	setDefault(&n.BMC.Password, "ferric-lab")
+	setDefault(&n.BMC.User, DefaultUser)
+	setDefault(&n.BMC.Password, DefaultPassword)
 	setDefault(&n.SMBIOS.Manufacturer, "Ferric")
 	setDefault(&n.SMBIOS.Product, "Virtual Machine "+string(n.Firmware))
 	setDefault(&n.SMBIOS.Serial, "SN-"+n.Name)

@@ -249,3 +249,27 @@ func (s *stripper) next(b byte) byte {
 	}
 	return 0
 }
+
+// CopyTo writes the console's bytes from the given offset to w, the past and what comes, until ctx ends or w fails.
+func (c *Console) CopyTo(ctx context.Context, w io.Writer, offset int64) error {
+	file, err := os.Open(c.Path())
+	if err != nil {
+		return fmt.Errorf("read the console log: %w", err)
+	}
+	defer file.Close()
+	for {
+		c.mu.Lock()
+		size, changed := c.size, c.changed
+		c.mu.Unlock()
+		n, err := io.Copy(w, io.NewSectionReader(file, offset, size-offset))
+		offset += n
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}

@@ -140,8 +140,8 @@ func Main(m interface{ Run() int }) {
 
 // outside starts process 1 and waits for it.
 func outside(ctx context.Context, opts Options) error {
-	if reason := userNamespacesForbidden(); reason != "" && os.Geteuid() != 0 {
-		return throughSudo(ctx, reason)
+	if NeedsSudo() {
+		return throughSudo(ctx, userNamespacesForbidden())
 	}
 	listeners, err := listen(ctx, opts.Forwards)
 	if err != nil {
@@ -315,6 +315,9 @@ func relay(l net.Listener, to string) {
 		}()
 	}
 }
+
+// NeedsSudo reports whether [Run] will call sudo, which may ask for a password.
+func NeedsSudo() bool { return os.Geteuid() != 0 && userNamespacesForbidden() != "" }
 
 // userNamespacesForbidden names the setting by which a distribution forbids unprivileged user namespaces, or "".
 // Ubuntu 24.04 lets them be created but gives them no rights, which would show only later and less clearly.
