@@ -1,0 +1,70 @@
+# ferric: `make demo` deploys two virtual machines, `make test` runs all tests.
+# `make help` lists the rest.
+
+GO        ?= go
+BIN       := bin
+# What `make` builds and keeps lies here; nothing outside the checkout is written.
+CACHE     ?= .cache
+OS        ?= small
+CLEAN     ?= metadata
+KEEP      ?=
+VERSION   := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+# Loop-device tests need root; a test binary that has them runs through sudo.
+AS_ROOT   := $(if $(filter 0,$(shell id -u)),,-exec "sudo -E")
+ROOTED    := ./images/... ./hwmanager/... ./integration/bench/...
+
+.PHONY: help deps test-deps go-version build ramdisk demo test lint bench generate clean
+
+help:
+	@echo "make demo [OS=small|debian] [CLEAN=metadata|full] [KEEP=1]"
+	@echo "          boot two bare virtual machines into an operating system"
+	@echo "make test        run all tests: unit, loop device, process, VM"
+	@echo "make build       build bin/ferric and bin/ferric-agent"
+	@echo "make ramdisk     build kernel and initramfs of the agent in $(CACHE)/ramdisk"
+	@echo "make deps        install the distribution's packages that the demo needs"
+	@echo "make lint        gofmt, go vet, go.mod, import rules"
+	@echo "make bench       measure against other tools"
+	@echo "make generate    render the pages in docs/ from their tables"
+
+go-version:
+	@integration/setup/go-version.sh "$(GO)"
+
+deps: go-version
+	@integration/setup/packages.sh demo $(if $(filter debian,$(OS)),debian)
+
+test-deps: go-version
+	@integration/setup/packages.sh demo test
+
+build: go-version
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ferric ./cmd/ferric
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ferric-agent ./cmd/ferric-agent
+
+ramdisk: deps build
+	$(BIN)/ferric ramdisk build --profile virtual --output $(CACHE)/ramdisk
+
+demo: ramdisk
+	$(BIN)/ferric lab image --os $(OS) --cache $(CACHE)/images
+	$(BIN)/ferric lab demo --os $(OS) --clean $(CLEAN) --ramdisk $(CACHE)/ramdisk --cache $(CACHE)/images $(if $(KEEP),--keep)
+
+# -p 1: the machines of two packages at once would wait for each other.
+test: test-deps lint ramdisk
+	$(GO) test -p 1 -timeout 20m $(AS_ROOT) $(ROOTED)
+	FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
+		$(GO) test -p 1 -timeout 20m $$($(GO) list ./... | grep -v -E '^ferric/(images|hwmanager|integration/bench)')
+
+lint: go-version
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these files" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+bench: test-deps
+	$(GO) run $(AS_ROOT) ./integration/bench
+
+generate: go-version
+	$(GO) generate ./...
+
+clean:
+	rm -rf $(BIN) $(CACHE)

@@ -1,0 +1,129 @@
+package flow_test
+
+import (
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"ferric/api/ipa"
+)
+
+// scriptedAgent speaks the agent's side of the command API over TLS. Steps run
+// until the test says how they end.
+type scriptedAgent struct {
+	*httptest.Server
+	t     *testing.T
+	token func() string
+
+	mu       sync.Mutex
+	commands []ipa.Result
+	params   []map[string]any
+	offers   map[string][]ipa.Step // by phase
+	powerOff func()
+}
+
+func newAgent(t *testing.T, token func() string) *scriptedAgent {
+	a := &scriptedAgent{t: t, token: token, offers: map[string][]ipa.Step{
+		"clean": {
+			{Step: "erase_devices_metadata", Interface: "deploy", Priority: 99, Abortable: true},
+			{Step: "erase_devices", Interface: "deploy", Priority: 10, Abortable: true},
+			{Step: "burnin_cpu", Interface: "deploy", Priority: 0},
+		},
+		"deploy": {{Step: "write_image", Interface: "deploy", Priority: 0}},
+	}}
+	a.Server = httptest.NewTLSServer(http.HandlerFunc(a.serve))
+	t.Cleanup(a.Close)
+	return a
+}
+
+// certificate is what the agent's heartbeats carry.
+func (a *scriptedAgent) certificate() string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate().Raw}))
+}
+
+func (a *scriptedAgent) serve(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r.URL.Query().Get("agent_token") != a.token() {
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprint(w, `{"faultcode":"Client","faultstring":"401 Unauthorized: Token invalid."}`)
+		return
+	}
+	if r.Method == http.MethodGet {
+		_ = json.NewEncoder(w).Encode(ipa.Results{Commands: a.commands})
+		return
+	}
+	var req ipa.Request
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		a.t.Errorf("agent got a malformed command: %v", err)
+	}
+	_, name, _ := strings.Cut(req.Name, ".")
+	result := ipa.Result{ID: fmt.Sprint(len(a.commands)), Name: name, Status: ipa.StatusSucceeded}
+	switch {
+	case strings.HasPrefix(name, "get_") && strings.HasSuffix(name, "_steps"):
+		phase := strings.Split(name, "_")[1]
+		result.Result = a.encode(map[string]any{
+			phase + "_steps":           map[string]any{"GenericHardwareManager": a.offers[phase]},
+			"hardware_manager_version": map[string]string{"generic_hardware_manager": "1.2"},
+		})
+	case name == "get_partition_uuids":
+		result.Result = a.encode(map[string]string{"root uuid": "0x00000000"})
+	case name == "power_off":
+		a.powerOff()
+	case strings.HasPrefix(name, "execute_"):
+		result.Status = ipa.StatusRunning
+	}
+	a.commands = append(a.commands, result)
+	a.params = append(a.params, req.Params)
+	_ = json.NewEncoder(w).Encode(result)
+}
+
+// finish ends the step that runs.
+func (a *scriptedAgent) finish(status string, failure *ipa.Error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last := &a.commands[len(a.commands)-1]
+	if last.Status != ipa.StatusRunning {
+		a.t.Fatalf("no step runs; the last command is %+v", last)
+	}
+	last.Status, last.Error = status, failure
+	if failure == nil {
+		phase := strings.Split(last.Name, "_")[1]
+		last.Result = a.encode(map[string]any{phase + "_step": a.params[len(a.params)-1]["step"], phase + "_result": nil})
+	}
+}
+
+// reboot forgets all commands, as a freshly booted agent has none.
+func (a *scriptedAgent) reboot() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.commands, a.params = nil, nil
+}
+
+// last is the name of the last command and its step, "execute_clean_step deploy.erase_devices".
+func (a *scriptedAgent) last() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.commands) == 0 {
+		return ""
+	}
+	i := len(a.commands) - 1
+	step, ok := a.params[i]["step"].(map[string]any)
+	if !ok {
+		return a.commands[i].Name
+	}
+	return fmt.Sprintf("%s %v.%v", a.commands[i].Name, step["interface"], step["step"])
+}
+
+func (a *scriptedAgent) encode(v any) json.RawMessage {
+	b, err := json.Marshal(v)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return b
+}

@@ -1,0 +1,82 @@
+#!/bin/sh
+# Installs the distribution's packages for the named purposes (demo, debian,
+# test), after saying which and why. What is installed already is left alone.
+set -eu
+
+# The full kernel: Debian's cloud kernel and Ubuntu's virtual one lack IPMI, AHCI and more.
+kernel=linux-image-amd64
+if [ -r /etc/os-release ] && grep -q '^ID=ubuntu' /etc/os-release; then
+	kernel=linux-image-generic
+fi
+
+demo="
+gcc:C compiler for the SQLite library
+libc6-dev:C library headers for it
+qemu-system-x86:the virtual machines
+qemu-utils:disk images for them
+ovmf:UEFI firmware of the machines
+openipmi:ipmi_sim, the machines' BMCs
+ipmitool:second opinion on what the BMCs say
+ipxe:network boot loaders
+$kernel:kernel and modules of the ramdisk and of the deployed system
+grub-common:boot loader of the deployed system
+grub-pc-bin:its BIOS part
+grub-efi-amd64-bin:its UEFI part
+mtools:EFI system partition of the deployed system
+dosfstools:the same
+gdisk:partition table of the deployed system
+e2fsprogs:root file system of the deployed system
+ca-certificates:certificate authorities for the ramdisk
+"
+debian="
+mmdebstrap:builds the full Debian that is deployed
+"
+test="
+cpio:reads the ramdisk back
+fdisk:second opinion on partition tables
+util-linux:loop devices
+mdadm:RAID superblocks to be wiped
+lvm2:LVM labels to be wiped
+genisoimage:config drives made by others
+dnsmasq-base:another DHCP server beside ours
+curl:downloads by another program
+zstd:compressed images
+xz-utils:the same
+python3-ironicclient:the baremetal command line client
+kmod:second opinion on module dependencies
+procps:process lists
+"
+
+wanted=""
+for purpose in "$@"; do
+	eval "list=\${$purpose}"
+	wanted="$wanted$list"
+done
+
+missing=$(printf '%s' "$wanted" | while IFS=: read -r package why; do
+	[ -n "$package" ] || continue
+	case "$package" in
+	linux-image-*)
+		# Any full kernel that is there serves.
+		for dir in /lib/modules/*; do
+			[ -d "$dir/kernel/drivers/char/ipmi" ] && continue 2
+		done
+		;;
+	esac
+	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package:$why"
+done)
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+	echo "These packages (by Debian's names) are needed, and apt-get is not here to install them:" >&2
+	echo "$missing" | sed 's/:/: /; s/^/  /' >&2
+	exit 1
+fi
+echo "Installing these packages of the distribution:"
+echo "$missing" | sed 's/:/: /; s/^/  /'
+root=""
+[ "$(id -u)" = 0 ] || root="sudo"
+# shellcheck disable=SC2046,SC2086
+$root env DEBIAN_FRONTEND=noninteractive apt-get update -q >/dev/null
+# shellcheck disable=SC2046,SC2086
+$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(echo "$missing" | cut -d: -f1) >/dev/null
