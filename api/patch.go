@@ -93,17 +93,6 @@ func (p Patch) Roots() []string {
 	return roots
 }
 
-// Whole reports whether the last change of root set or removed it as a whole,
-// and gives the operation.
-func (p Patch) Whole(root string) (ironic.PatchOperation, bool) {
-	for _, op := range slices.Backward(p.Operations) {
-		if op.Path == "/"+root {
-			return op, true
-		}
-	}
-	return ironic.PatchOperation{}, false
-}
-
 // Apply changes doc, which holds every patchable attribute (null where it has
 // no value), and returns the outcome; a removed attribute is not in it. The
 // error is an *Error with status 400.

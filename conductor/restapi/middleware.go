@@ -72,11 +72,7 @@ func normalisePath(next echo.HandlerFunc) echo.HandlerFunc {
 		if path == "" {
 			path = "/"
 		}
-		// The server keeps r itself; only the router sees the copy.
-		routed, address := *r, *r.URL
-		address.Path, address.RawPath = path, ""
-		routed.URL = &address
-		c.SetRequest(&routed)
+		r.URL.Path, r.URL.RawPath = path, "" // in place: echo routes this very request
 		return next(c)
 	}
 }

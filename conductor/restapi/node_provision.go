@@ -130,13 +130,13 @@ func (s *Server) provisionRequest(a arguments, verb provision.Verb, v ironic.Ver
 	if req.ConfigDrive, err = configDrive(a, verb, v); err != nil {
 		return req, err
 	}
-	if req.CleanSteps, err = s.steps(a, "clean_steps", false); err != nil {
+	if req.CleanSteps, err = steps(a, "clean_steps", s.cfg.DisallowCleanSteps, false); err != nil {
 		return req, err
 	}
 	if verb.Target == "clean" && len(req.CleanSteps) == 0 {
 		return req, badRequest("clean_steps is required and cannot be empty with the target clean.")
 	}
-	if req.DeploySteps, err = s.steps(a, "deploy_steps", true); err != nil {
+	if req.DeploySteps, err = steps(a, "deploy_steps", s.cfg.DisallowDeploySteps, true); err != nil {
 		return req, err
 	}
 	return req, checkOthers(a, verb)
@@ -212,7 +212,7 @@ var stepInterfaces = []string{"vendor", "power", "management", "firmware", "depl
 
 // steps reads a list of steps; those of a deployment need arguments and a
 // priority too.
-func (s *Server) steps(a arguments, name string, deploy bool) ([]flow.Step, error) {
+func steps(a arguments, name string, disallowed []string, deploy bool) ([]flow.Step, error) {
 	if !a.has(name) {
 		return nil, nil
 	}
@@ -226,7 +226,7 @@ func (s *Server) steps(a arguments, name string, deploy bool) ([]flow.Step, erro
 		if err != "" {
 			return nil, badRequest("%s[%d] %s.", name, i, err)
 		}
-		if full := step.Interface + "." + step.Step; slices.Contains(s.cfg.DisallowedSteps, full) {
+		if full := step.Interface + "." + step.Step; slices.Contains(disallowed, full) {
 			return nil, badRequest("%s[%d] is %s, which is disallowed by configuration.", name, i, full)
 		}
 		steps = append(steps, step)

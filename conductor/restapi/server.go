@@ -28,8 +28,9 @@ type Config struct {
 	EnableRamdiskEndpoints bool `ini:"api.enable_ramdisk_endpoints"`
 	// HeartbeatTimeout is how often, at least, an agent is to heartbeat.
 	HeartbeatTimeout time.Duration `ini:"api.ramdisk_heartbeat_timeout"`
-	// DisallowedSteps, as interface.step, cannot be asked for.
-	DisallowedSteps []string `ini:"api.disallow_steps"`
+	// DisallowCleanSteps and DisallowDeploySteps, as interface.step, cannot be asked for.
+	DisallowCleanSteps  []string `ini:"api.disallow_clean_steps"`
+	DisallowDeploySteps []string `ini:"api.disallow_deploy_steps"`
 	// ConductorHeartbeatTimeout is when a silent conductor counts as dead.
 	ConductorHeartbeatTimeout time.Duration `ini:"conductor.heartbeat_timeout"`
 	// DefaultResourceClass is that of nodes created without one.
@@ -55,7 +56,8 @@ func DefaultConfig() Config {
 		MaxLimit:                  1000,
 		EnableRamdiskEndpoints:    true,
 		HeartbeatTimeout:          300 * time.Second,
-		DisallowedSteps:           []string{"vendor.send_raw"},
+		DisallowCleanSteps:        []string{"vendor.send_raw"},
+		DisallowDeploySteps:       []string{"vendor.send_raw"},
 		ConductorHeartbeatTimeout: 60 * time.Second,
 		AgentMD5:                  true,
 		PermittedImageFormats:     []string{"raw", "gpt", "qcow2", "iso"},
