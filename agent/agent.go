@@ -86,8 +86,9 @@ type Agent struct {
 
 	lockdown chan struct{} // gets a value when the conductor wants silence
 
-	mu   sync.Mutex
-	node hwmanager.Node // as the conductor last sent it
+	mu    sync.Mutex
+	node  hwmanager.Node // as the conductor last sent it
+	token string         // of this boot
 }
 
 // New makes an agent that logs to console.
@@ -170,6 +171,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	a.setToken(token)
 	return a.serve(ctx, client, uuid, token, time.Duration(found.Config.HeartbeatTimeout*float64(time.Second)))
 }
 

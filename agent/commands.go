@@ -198,3 +198,22 @@ func (a *Agent) currentNode() hwmanager.Node {
 	defer a.mu.Unlock()
 	return a.node
 }
+
+func (a *Agent) setToken(token string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.token = token
+}
+
+// secrets are texts that must not leave the machine in logs.
+func (a *Agent) secrets() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var secrets []string
+	for _, s := range []string{a.token, a.cfg.AgentToken} {
+		if s != "" {
+			secrets = append(secrets, s)
+		}
+	}
+	return secrets
+}

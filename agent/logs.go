@@ -47,7 +47,7 @@ var logPrograms = []struct {
 // collectLogs answers with a gzipped tar archive in base64.
 func (a *Agent) collectLogs(ctx context.Context, _ params, _ progress) (any, error) {
 	var packed bytes.Buffer
-	archive := newArchive(&packed)
+	archive := newArchive(&packed, a.secrets())
 	if err := archive.add("journal", bytes.NewReader(a.journal.contents())); err != nil {
 		return nil, err
 	}
@@ -106,16 +106,17 @@ func kernelLog() []byte {
 	return buf[:n]
 }
 
-// archive is a tar.gz with bounded members.
+// archive is a tar.gz with bounded members, secrets masked.
 type archive struct {
-	gzip  *gzip.Writer
-	tar   *tar.Writer
-	total int64
+	gzip    *gzip.Writer
+	tar     *tar.Writer
+	total   int64
+	secrets []string
 }
 
-func newArchive(w io.Writer) *archive {
+func newArchive(w io.Writer, secrets []string) *archive {
 	g := gzip.NewWriter(w)
-	return &archive{gzip: g, tar: tar.NewWriter(g)}
+	return &archive{gzip: g, tar: tar.NewWriter(g), secrets: secrets}
 }
 
 // add puts a member into the archive, cut off at the limits.
@@ -125,6 +126,9 @@ func (a *archive) add(name string, r io.Reader) error {
 		return fmt.Errorf("log %s: %w", name, err)
 	}
 	a.total += int64(len(data))
+	for _, secret := range a.secrets {
+		data = bytes.ReplaceAll(data, []byte(secret), []byte("***"))
+	}
 	header := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(data)), ModTime: time.Now(), Format: tar.FormatPAX}
 	if err := a.tar.WriteHeader(header); err != nil {
 		return fmt.Errorf("log %s: %w", name, err)

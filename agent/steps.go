@@ -48,7 +48,8 @@ func (a *Agent) getSteps(ctx context.Context, phase hwmanager.Phase, p params) (
 }
 
 // executeStep runs a step (agent contract, section "Step execution"). The
-// step is echoed as it came: the conductor recognises it.
+// step is echoed, for the conductor to recognise it, but without its arguments:
+// they may be large (a config drive) and hold secrets, and results are kept.
 func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params, report progress) (any, error) {
 	node, ports, err := a.cacheNode(p)
 	if err != nil {
@@ -78,9 +79,11 @@ func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params
 		return nil, err
 	}
 	a.log.WithField("step", name).Info("step done")
+	echo := maps.Clone(step)
+	delete(echo, "args")
 	return map[string]any{
 		string(phase) + "_result": result,
-		string(phase) + "_step":   step,
+		string(phase) + "_step":   echo,
 	}, nil
 }
 

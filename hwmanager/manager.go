@@ -132,7 +132,8 @@ type Syncer interface {
 	FullSync(ctx context.Context, h *Host) error
 }
 
-// LogSource adds members to the archive of log.collect_system_logs.
+// LogSource adds members to the archive of log.collect_system_logs. The agent
+// masks its token in them.
 type LogSource interface {
 	Logs(ctx context.Context, h *Host, add func(name string, r io.Reader) error) error
 }

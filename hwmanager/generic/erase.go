@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -14,6 +15,7 @@ import (
 	"ferric/api/ipa"
 	"ferric/hwmanager"
 	"ferric/images/disk"
+	"ferric/images/partition"
 )
 
 // eraseOptions are the keys of driver_internal_info that steer erasing (agent
@@ -118,18 +120,30 @@ func (m *Manager) eraseMetadata(ctx context.Context, h *hwmanager.Host, call hwm
 		return nil, err
 	}
 	var failures []error
-	for i := len(devices) - 1; i >= 0; i-- {
-		name := devices[i].Name
-		if err := disk.Wipe(ctx, h.DevicePath(name)); err != nil {
-			failures = append(failures, fmt.Errorf("%s: %w", name, err))
+	for _, device := range slices.Backward(devices) {
+		if err := wipe(ctx, h, device.Name); err != nil {
+			failures = append(failures, fmt.Errorf("%s: %w", device.Name, err))
 			continue
 		}
-		h.Log.WithField("device", name).Info("metadata erased")
+		h.Log.WithField("device", device.Name).Info("metadata erased")
 	}
 	if err := errors.Join(failures...); err != nil {
 		return nil, ipa.BlockDeviceErase.New("%v", err)
 	}
 	return nil, nil
+}
+
+// wipe removes the metadata of a disk or partition and lets the kernel forget
+// the partitions of a disk.
+func wipe(ctx context.Context, h *hwmanager.Host, name string) error {
+	path := h.DevicePath(name)
+	if err := disk.Wipe(ctx, path); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(h.Sys, "block", sysName(name))); err != nil {
+		return nil // a partition
+	}
+	return partition.Reread(ctx, path)
 }
 
 // eraseTargets are the devices that a step has to erase, each one checked:

@@ -1,6 +1,7 @@
 package generic
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -93,24 +94,9 @@ func (m *Manager) Logs(_ context.Context, h *hwmanager.Host, add func(name strin
 		if err != nil {
 			continue // not every kernel has each
 		}
-		if name == "cmdline" {
-			data = []byte(withoutToken(string(data)))
-		}
-		if err := add("proc/"+name, strings.NewReader(string(data))); err != nil {
+		if err := add("proc/"+name, bytes.NewReader(data)); err != nil {
 			return fmt.Errorf("log %s: %w", name, err)
 		}
 	}
 	return nil
-}
-
-// withoutToken masks the agent token that virtual media put on the kernel
-// command line.
-func withoutToken(cmdline string) string {
-	words := strings.Fields(cmdline)
-	for i, word := range words {
-		if strings.HasPrefix(word, "ipa-agent-token=") {
-			words[i] = "ipa-agent-token=***"
-		}
-	}
-	return strings.Join(words, " ") + "\n"
 }

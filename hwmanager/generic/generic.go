@@ -23,6 +23,7 @@ const version = "1.2"
 type Manager struct {
 	bmcOnce sync.Once
 	bmc     bmcFacts
+	bmcErr  error
 }
 
 // New makes the manager.
@@ -105,8 +106,8 @@ func (m *Manager) Inventory(ctx context.Context, h *hwmanager.Host) (*ipa.Invent
 	note(err)
 	inv.Boot = readBoot(h)
 	if !h.Settings.SkipBMCDetect {
-		m.bmcOnce.Do(func() { m.bmc, err = readBMC(h) })
-		note(err)
+		m.bmcOnce.Do(func() { m.bmc, m.bmcErr = readBMC(h) })
+		note(m.bmcErr)
 		inv.BMCAddress, inv.BMCV6Address, inv.BMCMAC = m.bmc.v4, m.bmc.v6, m.bmc.mac
 	}
 	if err := errors.Join(missing...); err != nil {

@@ -1,0 +1,91 @@
+// Package hwmtest helps to test hardware managers: it builds a machine out of
+// a text file that lists what its sysfs and procfs hold.
+package hwmtest
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+
+	"ferric/hwmanager"
+)
+
+// Machine makes the file trees that the file at path describes, below a
+// directory that goes with the test, and returns the host that sees them: Sys
+// is its directory "sys", Proc "proc", Dev "dev". The lines of the file are
+//
+//	PATH = CONTENT     a file; \n, \x00 and the like as in Go strings
+//	PATH -> TARGET     a symbolic link, TARGET from the root of the tree
+//	PATH : SIZE        a sparse file of so many bytes, for a disk below dev
+//	# …                a comment
+//
+// Nothing may be written to but what lies in dev.
+func Machine(t testing.TB, path string) *hwmanager.Host {
+	t.Helper()
+	// A path with symbolic links in it would not match the guard's.
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(string(text), "\n") {
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if err := build(root, line); err != nil {
+			t.Fatalf("%s:%d: %v", path, i+1, err)
+		}
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return &hwmanager.Host{
+		Sys: filepath.Join(root, "sys"), Proc: filepath.Join(root, "proc"), Dev: filepath.Join(root, "dev"),
+		Run: hwmanager.Exec{}, Log: logrus.NewEntry(log),
+		Guard:    hwmanager.DeviceGuard{Allowed: []string{filepath.Join(root, "dev/*")}},
+		Settings: hwmanager.Settings{MD5Enabled: true, GuardSpecialFilesystems: true},
+	}
+}
+
+// build makes what one line says.
+func build(root, line string) error {
+	path, rest, _ := strings.Cut(line, " ")
+	full := filepath.Join(root, path)
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		return err
+	}
+	kind, value, _ := strings.Cut(rest, " ")
+	switch kind {
+	case "=":
+		var content string
+		if _, err := fmt.Sscanf(`"`+value+`"`, "%q", &content); err != nil {
+			return err
+		}
+		return os.WriteFile(full, []byte(content), 0o644)
+	case "->":
+		target, err := filepath.Rel(filepath.Dir(full), filepath.Join(root, value))
+		if err != nil {
+			return err
+		}
+		return os.Symlink(target, full)
+	case ":":
+		var size int64
+		if _, err := fmt.Sscan(value, &size); err != nil {
+			return err
+		}
+		f, err := os.Create(full)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return f.Truncate(size)
+	}
+	return fmt.Errorf("line %q is not understood", line)
+}
