@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -141,7 +142,7 @@ func (s *Server) machineOf(r *http.Request, uuid string) (net.HardwareAddr, Mach
 		}
 		mac = parsed
 	} else if mac = s.macOf(r.RemoteAddr); mac == nil {
-		return nil, Machine{}, fmt.Errorf("%s: give ?mac=, %s has no lease here: %w", r.URL.Path, r.RemoteAddr, fs.ErrNotExist)
+		return nil, Machine{}, fmt.Errorf("%s: give ?mac=, for %s is not a known client: %w", r.URL.Path, r.RemoteAddr, fs.ErrNotExist)
 	}
 	m, err := s.machine(r.Context(), mac)
 	if err == nil && !strings.EqualFold(m.NodeUUID, uuid) {
@@ -160,13 +161,40 @@ func (s *Server) machine(ctx context.Context, mac net.HardwareAddr) (Machine, er
 	return m, nil
 }
 
-// macOf returns who has the lease of an address and port, or nil.
+// macOf returns who has an address: by our lease, else by the kernel's neighbour
+// table, which knows every client that we talk to without a router between. It
+// returns nil if neither knows.
 func (s *Server) macOf(hostport string) net.HardwareAddr {
 	host, _, err := net.SplitHostPort(hostport)
-	if err != nil || s.dhcp.leases == nil {
+	if err != nil {
 		return nil
 	}
-	return s.dhcp.leases.owner(toAddr(net.ParseIP(host)))
+	addr := toAddr(net.ParseIP(host))
+	if s.dhcp.leases != nil {
+		if mac := s.dhcp.leases.owner(addr); mac != nil {
+			return mac
+		}
+	}
+	table, err := os.ReadFile("/proc/net/arp")
+	if err != nil {
+		return nil
+	}
+	return neighbour(string(table), addr)
+}
+
+// neighbour finds an address in a table like /proc/net/arp: address, hardware
+// type, flags, hardware address, mask, device.
+func neighbour(table string, addr netip.Addr) net.HardwareAddr {
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		if len(fields) < 4 || fields[0] != addr.String() || fields[2] == "0x0" {
+			continue
+		}
+		if mac, err := net.ParseMAC(fields[3]); err == nil {
+			return mac
+		}
+	}
+	return nil
 }
 
 // tftpSent reports a file sent by TFTP.

@@ -3,6 +3,7 @@ package netboot
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/net/ipv6"
 )
 
 // The tests of this file run real firmware against the server in a network
@@ -84,6 +86,44 @@ func setUpNetwork(t *testing.T) {
 	} {
 		run(t, strings.Fields(line)...)
 	}
+	advertiseRouter(t)
+}
+
+// advertiseRouter sends router advertisements until the test ends. Without them iPXE
+// waits 13 s longer for IPv6 at each start (lab-notes 0.2).
+func advertiseRouter(t *testing.T) {
+	t.Helper()
+	conn, err := net.ListenPacket("ip6:ipv6-icmp", "::")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ifi, err := net.InterfaceByName(bridge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pc := ipv6.NewPacketConn(conn)
+	if err := errors.Join(pc.SetMulticastInterface(ifi), pc.SetMulticastHopLimit(255)); err != nil {
+		t.Fatal(err)
+	}
+	// RFC 4861 section 4.2: type, code, checksum, hop limit, flags, lifetime of 30 minutes, two timers.
+	packet := []byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for tick := time.NewTicker(time.Second); ; {
+			select {
+			case <-stop:
+				return
+			case <-tick.C: // an error is no address yet: the next one will do
+				conn.WriteTo(packet, &net.IPAddr{IP: net.IPv6linklocalallnodes, Zone: bridge})
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		<-done
+		conn.Close()
+	})
 }
 
 // eventLog collects events.
@@ -297,22 +337,3 @@ func (c *consoleLog) String() string {
 
 // kernelLines prove that kernel, parameters and ramdisk arrived.
 var kernelLines = []string{"Linux version", "BOOTIF=" + bootMAC + " initrd=deploy_ramdisk", "Freeing initrd memory"}
-
-var wholeChain = []string{EventDHCP, EventScript, EventKernel, EventKernelSent, EventRamdisk, EventRamdiskSent}
-
-func TestBIOSWithIPXEROM(t *testing.T) {
-	if !inOwnNamespace(t, "qemu-system-x86_64", "cpio") {
-		return
-	}
-	setUpNetwork(t)
-	events := startServer(t, fullConfig(), ramdiskMachine(t))
-	console := bootMachine(t, 3*time.Minute, kernelLines, "-m", "512",
-		"-device", "virtio-net-pci,netdev=n0,mac="+bootMAC+",bootindex=1")
-	t.Logf("events:\n%s", events)
-	if !events.has(wholeChain...) {
-		t.Errorf("events %v; want %v in this order", events.kinds(), wholeChain)
-	}
-	if t.Failed() {
-		t.Logf("console:\n%s", console)
-	}
-}

@@ -50,8 +50,10 @@ func listenOn(ctx context.Context, iface string, addr netip.AddrPort, share bool
 			if err == nil {
 				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
 			}
-			if err == nil && share {
-				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+			if err == nil && share { // servers set the one or the other: both must agree
+				err = errors.Join(
+					unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+					unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 			}
 		})
 		return errors.Join(ctlErr, err)
