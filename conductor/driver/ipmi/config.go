@@ -10,21 +10,21 @@ import (
 // Config holds the options of ironic.conf that concern IPMI. A zero duration means zero, not the default.
 type Config struct {
 	// MinCommandInterval is [ipmi]min_command_interval: the pause between two commands to one BMC.
-	MinCommandInterval time.Duration
+	MinCommandInterval time.Duration `ini:"ipmi.min_command_interval"`
 	// CommandRetryTimeout is [ipmi]command_retry_timeout: how long one command is tried before the BMC counts
 	// as unreachable.
-	CommandRetryTimeout time.Duration
+	CommandRetryTimeout time.Duration `ini:"ipmi.command_retry_timeout"`
 	// CipherSuites is [ipmi]cipher_suite_versions: the RMCP+ suites to offer, best first.
-	CipherSuites []int
+	CipherSuites []int `ini:"ipmi.cipher_suite_versions"`
 	// DisableBootTimeout is [ipmi]disable_boot_timeout: forbid the BMC to forget boot flags after 60 s.
-	DisableBootTimeout bool
+	DisableBootTimeout bool `ini:"ipmi.disable_boot_timeout"`
 	// PowerStateChangeTimeout is [conductor]power_state_change_timeout.
-	PowerStateChangeTimeout time.Duration
+	PowerStateChangeTimeout time.Duration `ini:"conductor.power_state_change_timeout"`
 	// SoftPowerOffTimeout is [conductor]soft_power_off_timeout.
-	SoftPowerOffTimeout time.Duration
+	SoftPowerOffTimeout time.Duration `ini:"conductor.soft_power_off_timeout"`
 	// ResponseTimeout is how long the first sending of a datagram waits for its answer; the second sending
-	// waits twice, the third four times as long.
-	ResponseTimeout time.Duration
+	// waits twice, the third four times as long. Not an option: tests shorten it.
+	ResponseTimeout time.Duration `ini:"-"`
 }
 
 // DefaultConfig returns Ironic's defaults, with the cipher suites of the dependency study: 17 first, then 3.
