@@ -1,0 +1,272 @@
+package generic
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+)
+
+const mib = 1 << 20
+
+// shrink makes the disks of the lab small enough to be filled.
+func shrink(t *testing.T, h *hwmanager.Host, size int64, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if err := os.Truncate(filepath.Join(h.Dev, name), size); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func write(t *testing.T, path string, off int64, data []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(data, off); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func isZero(t *testing.T, path string) bool {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(bytes.Trim(data, "\x00")) == 0
+}
+
+func call(info map[string]any) hwmanager.StepCall {
+	return hwmanager.StepCall{Node: hwmanager.Node{"driver_internal_info": info}, Progress: func(ipa.Progress) {}}
+}
+
+func TestEraseDevices(t *testing.T) {
+	h := lab(t)
+	shrink(t, h, 9*mib+512, "vda", "sda", "sdb", "nvme0n1")
+	for _, name := range []string{"vda", "sda", "sdb", "nvme0n1"} {
+		write(t, filepath.Join(h.Dev, name), 5*mib, []byte("a secret"))
+	}
+	result, err := New().eraseDevices(context.Background(), h, call(map[string]any{"agent_erase_devices_iterations": 2.0, "disk_erasure_concurrency": 4.0}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	erased, ok := result.(map[string]any)
+	if !ok || len(erased) != 4 {
+		t.Errorf("result = %v; want an entry for each of 4 disks", result)
+	}
+	for name := range erased {
+		if !isZero(t, h.DevicePath(name)) {
+			t.Errorf("%s is not zero after erasing", name)
+		}
+	}
+}
+
+func TestEraseWithoutZeros(t *testing.T) {
+	h := lab(t)
+	shrink(t, h, 2*mib, "vda", "sda", "sdb", "nvme0n1")
+	_, err := New().eraseDevices(context.Background(), h, call(map[string]any{"agent_erase_devices_zeroize": false}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if isZero(t, filepath.Join(h.Dev, "vda")) {
+		t.Error("the disk is zero; want random bytes")
+	}
+}
+
+func TestEraseOptions(t *testing.T) {
+	tests := []struct {
+		name string
+		info map[string]any
+		want string
+	}{
+		{"nothing to do", map[string]any{"agent_erase_devices_iterations": 0.0, "agent_erase_devices_zeroize": false}, "nothing would be erased"},
+		{"fraction", map[string]any{"agent_erase_devices_iterations": 1.5}, "agent_erase_devices_iterations"},
+		{"too many", map[string]any{"agent_erase_devices_iterations": 1e6}, "from 0 to 100"},
+		{"text", map[string]any{"agent_erase_devices_zeroize": "yes"}, "agent_erase_devices_zeroize"},
+		{"no concurrency", map[string]any{"disk_erasure_concurrency": 0.0}, "disk_erasure_concurrency"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			h := lab(t)
+			_, err := New().eraseDevices(context.Background(), h, call(test.info))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error = %v; want %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestEraseFailsClosed(t *testing.T) {
+	gpfs := map[string]string{"GPFS by GPT": "37AFFC90-EF7D-4E96-91C3-2D7AE055B174"}
+	for name, guid := range gpfs {
+		t.Run(name, func(t *testing.T) {
+			if _, err := exec.LookPath("sgdisk"); err != nil {
+				if os.Getenv("CI") == "true" {
+					t.Fatal("sgdisk is missing")
+				}
+				t.Skip("sgdisk is missing")
+			}
+			h := lab(t)
+			if out, err := exec.Command("sgdisk", "-n", "1:0:+10M", "-t", "1:"+guid, filepath.Join(h.Dev, "sdb")).CombinedOutput(); err != nil {
+				t.Fatalf("sgdisk: %v\n%s", err, out)
+			}
+			mustProtect(t, h)
+		})
+	}
+	t.Run("VMFS by MBR", func(t *testing.T) {
+		h := lab(t)
+		record := make([]byte, 66)
+		record[4], record[64], record[65] = mbrVMFS, 0x55, 0xaa
+		write(t, filepath.Join(h.Dev, "sdb"), 446, record)
+		mustProtect(t, h)
+	})
+	t.Run("GFS2", func(t *testing.T) {
+		h := lab(t)
+		write(t, filepath.Join(h.Dev, "sdb"), gfs2Offset, []byte{0x01, 0x16, 0x19, 0x70})
+		mustProtect(t, h)
+	})
+	t.Run("the node permits it", func(t *testing.T) {
+		h := lab(t)
+		shrink(t, h, 2*mib, "vda", "sda", "sdb", "nvme0n1")
+		write(t, filepath.Join(h.Dev, "sdb"), gfs2Offset, []byte{0x01, 0x16, 0x19, 0x70})
+		c := call(nil)
+		c.Node["driver_info"] = map[string]any{"wipe_special_filesystems": true}
+		if _, err := New().eraseDevices(context.Background(), h, c); err != nil {
+			t.Errorf("error = %v; want none", err)
+		}
+	})
+	t.Run("read-only", func(t *testing.T) {
+		h := lab(t)
+		setReadOnly(t, h)
+		_, err := New().eraseDevices(context.Background(), h, call(nil))
+		if !ipa.BlockDeviceErase.Is(err) || !strings.Contains(err.Error(), "/dev/sdb is read-only") {
+			t.Errorf("error = %v; want BlockDeviceEraseError naming /dev/sdb", err)
+		}
+	})
+	t.Run("read-only, may be skipped", func(t *testing.T) {
+		h := lab(t)
+		shrink(t, h, 2*mib, "vda", "sda", "sdb", "nvme0n1")
+		setReadOnly(t, h)
+		result, err := New().eraseDevices(context.Background(), h, call(map[string]any{"agent_erase_skip_read_only": true}))
+		if erased, ok := result.(map[string]any); err != nil || !ok || len(erased) != 3 {
+			t.Errorf("result = %v, %v; want 3 disks", result, err)
+		}
+	})
+	t.Run("a device that is gone", func(t *testing.T) {
+		h := lab(t)
+		h.Guard.InRamdisk = true
+		h.Settings.GuardSpecialFilesystems = false
+		shrink(t, h, 2*mib, "vda", "sda", "nvme0n1")
+		if err := os.Remove(filepath.Join(h.Dev, "sdb")); err != nil {
+			t.Fatal(err)
+		}
+		_, err := New().eraseDevices(context.Background(), h, call(nil))
+		if !ipa.BlockDeviceErase.Is(err) || !strings.Contains(err.Error(), "/dev/sdb") {
+			t.Errorf("error = %v; want BlockDeviceEraseError naming /dev/sdb", err)
+		}
+	})
+	t.Run("outside a ramdisk", func(t *testing.T) {
+		h := lab(t)
+		shrink(t, h, 2*mib, "sda")
+		write(t, filepath.Join(h.Dev, "sda"), 0, []byte("keep me"))
+		h.Guard = hwmanager.DeviceGuard{}
+		for _, run := range []func(context.Context, *hwmanager.Host, hwmanager.StepCall) (any, error){New().eraseDevices, New().eraseMetadata} {
+			if _, err := run(context.Background(), h, call(nil)); !ipa.ProtectedDevice.Is(err) {
+				t.Errorf("error = %v; want ProtectedDeviceError", err)
+			}
+		}
+		if isZero(t, filepath.Join(h.Dev, "sda")) {
+			t.Error("the disk was written to")
+		}
+	})
+}
+
+// mustProtect checks that nothing is erased because of /dev/sdb, not even the
+// disks before it.
+func mustProtect(t *testing.T, h *hwmanager.Host) {
+	t.Helper()
+	write(t, filepath.Join(h.Dev, "sda"), 4096*16, []byte("keep me"))
+	_, err := New().eraseDevices(context.Background(), h, call(nil))
+	if !ipa.ProtectedDevice.Is(err) || !strings.Contains(err.Error(), "/dev/sdb") {
+		t.Errorf("error = %v; want ProtectedDeviceError naming /dev/sdb", err)
+	}
+	f, err := os.Open(filepath.Join(h.Dev, "sda"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	kept := make([]byte, 7)
+	if _, err := f.ReadAt(kept, 4096*16); err != nil || string(kept) != "keep me" {
+		t.Errorf("sda holds %q, %v; want it untouched", kept, err)
+	}
+}
+
+func setReadOnly(t *testing.T, h *hwmanager.Host) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(h.Sys, "block/sdb/ro"), []byte("1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEraseMetadata(t *testing.T) {
+	h := lab(t)
+	disk := filepath.Join(h.Dev, "nvme0n1")
+	if out, err := exec.Command("sgdisk", "-n", "1:0:+10M", disk).CombinedOutput(); err != nil {
+		t.Fatalf("sgdisk: %v\n%s", err, out)
+	}
+	if _, err := New().eraseMetadata(context.Background(), h, call(nil)); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := exec.Command("sgdisk", "-p", disk).CombinedOutput()
+	if !strings.Contains(string(out), "Creating new GPT entries") {
+		t.Errorf("sgdisk still finds a table after the metadata erase:\n%s", out)
+	}
+}
+
+func TestArrayMembersAreSkipped(t *testing.T) {
+	size := int64(7 << 30)
+	places := map[string]int64{"1.2": 4096, "1.1": 0, "1.0": size - 8192, "0.90": size - 65536}
+	for version, off := range places {
+		t.Run(version, func(t *testing.T) {
+			h := lab(t)
+			magic := binary.LittleEndian.AppendUint32(nil, mdMagic)
+			write(t, filepath.Join(h.Dev, "nvme0n1"), off, magic)
+			if _, err := New().eraseMetadata(context.Background(), h, call(nil)); err != nil {
+				t.Fatal(err)
+			}
+			if !isArrayMember(filepath.Join(h.Sys, "block/nvme0n1"), filepath.Join(h.Dev, "nvme0n1")) {
+				t.Error("the superblock of the array is gone")
+			}
+		})
+	}
+}
+
+func TestErasePstore(t *testing.T) {
+	h := lab(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "dmesg-efi-1"), []byte("oops"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mounts := "rootfs / rootfs rw 0 0\npstore " + dir + " pstore rw 0 0\n"
+	if err := os.WriteFile(filepath.Join(h.Proc, "mounts"), []byte(mounts), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New().erasePstore(context.Background(), h, call(nil)); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("pstore holds %v, %v; want nothing", left, err)
+	}
+}

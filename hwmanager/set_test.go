@@ -1,0 +1,248 @@
+package hwmanager
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
+
+	"ferric/api/ipa"
+)
+
+// tool is a manager whose answers are set by the test.
+type tool struct {
+	name    string
+	level   Support
+	steps   []Step
+	syncErr error
+	synced  *[]string
+}
+
+func (m tool) Name() string      { return m.name }
+func (m tool) ClassName() string { return strings.ToUpper(m.name) }
+func (m tool) Version() string   { return "1.0" }
+func (m tool) Evaluate(context.Context, *Host) (Support, error) {
+	return m.level, nil
+}
+func (m tool) CleanSteps(context.Context, *Host, Node) ([]Step, error) { return m.steps, nil }
+func (m tool) FullSync(context.Context, *Host) error {
+	if m.synced != nil {
+		*m.synced = append(*m.synced, m.name)
+	}
+	return m.syncErr
+}
+
+func host() *Host {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return &Host{Log: logrus.NewEntry(log)}
+}
+
+func step(name string, priority int, answer any, err error) Step {
+	return Step{
+		Declaration: ipa.Step{Step: name, Interface: "deploy", Priority: priority},
+		Run:         func(context.Context, *Host, StepCall) (any, error) { return answer, err },
+	}
+}
+
+func load(t *testing.T, managers ...Manager) *Set {
+	t.Helper()
+	s, err := Load(context.Background(), host(), managers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestLoad(t *testing.T) {
+	s := load(t, tool{name: "b", level: Generic}, tool{name: "none", level: None}, tool{name: "vendor", level: 7}, tool{name: "a", level: Generic})
+	var order []string
+	for _, m := range s.managers {
+		order = append(order, m.Name())
+	}
+	if diff := cmp.Diff([]string{"vendor", "b", "a"}, order); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"vendor": "1.0", "b": "1.0", "a": "1.0"}, s.Versions()); diff != "" {
+		t.Errorf("versions (-want +got):\n%s", diff)
+	}
+	if _, err := Load(context.Background(), host(), []Manager{tool{name: "none"}}); !ipa.ManagerNotFound.Is(err) {
+		t.Errorf("Load of nothing that fits = %v; want HardwareManagerNotFound", err)
+	}
+	if _, err := Load(context.Background(), host(), []Manager{tool{name: "x", level: 1}, tool{name: "x", level: 1}}); err == nil {
+		t.Error("Load accepted two managers of one name")
+	}
+}
+
+func TestDispatch(t *testing.T) {
+	failure := errors.New("broken")
+	tests := []struct {
+		name   string
+		errs   [3]error
+		asked  []string
+		first  error
+		allErr error
+		all    int
+	}{
+		{"everybody answers", [3]error{}, []string{"c"}, nil, nil, 3},
+		{"the best passes", [3]error{ErrNotHandled, nil, nil}, []string{"c", "b"}, nil, nil, 2},
+		{"the best passes in IPA's words", [3]error{ipa.IncompatibleMethod.New("x"), nil, nil}, []string{"c", "b"}, nil, nil, 2},
+		{"an error ends it", [3]error{ErrNotHandled, failure, nil}, []string{"c", "b"}, failure, failure, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var asked []string
+			s := load(t, tool{"c", 3, nil, test.errs[0], &asked}, tool{"b", 2, nil, test.errs[1], &asked}, tool{"a", 1, nil, test.errs[2], &asked})
+			sync := func(y Syncer) (any, error) { return nil, y.FullSync(context.Background(), nil) }
+			_, err := First(s, "full_sync", sync)
+			if !errors.Is(err, test.first) {
+				t.Errorf("First = %v; want %v", err, test.first)
+			}
+			if diff := cmp.Diff(test.asked, asked); diff != "" {
+				t.Errorf("asked (-want +got):\n%s", diff)
+			}
+			answers, err := All(s, "full_sync", sync)
+			if !errors.Is(err, test.allErr) || len(answers) != test.all {
+				t.Errorf("All = %v, %v; want %d answers, %v", answers, err, test.all, test.allErr)
+			}
+		})
+	}
+	s := load(t, tool{name: "a", level: 1, syncErr: ErrNotHandled})
+	_, err := First(s, "full_sync", func(y Syncer) (any, error) { return nil, y.FullSync(context.Background(), nil) })
+	if !ipa.MethodNotFound.Is(err) || !strings.Contains(err.Error(), "Could not find method: full_sync") {
+		t.Errorf("First = %v; want MethodNotFound", err)
+	}
+	_, err = All(s, "write_image", func(ImageWriter) (any, error) { return nil, nil })
+	if !ipa.MethodNotFound.Is(err) {
+		t.Errorf("All = %v; want MethodNotFound", err)
+	}
+}
+
+func TestStepsWithoutDuplicates(t *testing.T) {
+	s := load(t,
+		tool{name: "low", level: 1, steps: []Step{step("erase", 99, nil, nil), step("only_low", 5, nil, nil)}},
+		tool{name: "b", level: 2, steps: []Step{step("erase", 1, nil, nil), step("tie", 7, nil, nil), step("prio", 3, nil, nil)}},
+		tool{name: "a", level: 2, steps: []Step{step("tie", 7, nil, nil), step("prio", 2, nil, nil)}},
+		tool{name: "empty", level: 2},
+	)
+	steps, err := s.Steps(context.Background(), host(), Clean, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{}
+	for class, list := range steps {
+		for _, s := range list {
+			got[class] = append(got[class], s.Step)
+		}
+	}
+	want := map[string][]string{"LOW": {"only_low"}, "B": {"erase", "prio"}, "A": {"tie"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+}
+
+func TestRunStep(t *testing.T) {
+	failure := errors.New("broken")
+	s := load(t,
+		tool{name: "high", level: 2, steps: []Step{step("pass", 0, nil, ErrNotHandled), step("fail", 0, nil, failure)}},
+		tool{name: "low", level: 1, steps: []Step{step("pass", 0, "low", nil), step("fail", 0, "low", nil)}},
+	)
+	got, err := s.RunStep(context.Background(), host(), Clean, "pass", StepCall{})
+	if err != nil || got != "low" {
+		t.Errorf("step that the best manager passes on = %v, %v; want low", got, err)
+	}
+	if _, err := s.RunStep(context.Background(), host(), Clean, "fail", StepCall{}); !errors.Is(err, failure) {
+		t.Errorf("failing step = %v; want %v", err, failure)
+	}
+	for _, c := range []struct {
+		phase Phase
+		name  string
+	}{{Clean, "other"}, {Deploy, "pass"}} {
+		if _, err := s.RunStep(context.Background(), host(), c.phase, c.name, StepCall{}); !ipa.MethodNotFound.Is(err) {
+			t.Errorf("%s step %s = %v; want MethodNotFound", c.phase, c.name, err)
+		}
+	}
+}
+
+func TestExec(t *testing.T) {
+	out, err := Exec{}.Run(context.Background(), "sh", "-c", "echo out; echo noise >&2")
+	if err != nil || string(out) != "out\n" {
+		t.Errorf("Run = %q, %v; want standard output only", out, err)
+	}
+	_, err = Exec{}.Run(context.Background(), "sh", "-c", "echo no such disk >&2; exit 3")
+	if err == nil || !strings.Contains(err.Error(), "no such disk") || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("Run = %v; want status and standard error", err)
+	}
+	if _, err = (Exec{}).Run(context.Background(), "no-such-program-here"); !NoProgram(err) {
+		t.Errorf("Run = %v; want NoProgram", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	// The child of the shell holds the pipe open: the whole group must go.
+	if _, err = (Exec{}).Run(ctx, "sh", "-c", "sleep 60 & wait"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Run = %v; want the deadline", err)
+	}
+}
+
+func TestParseImageInfo(t *testing.T) {
+	valid := func(change func(map[string]any)) map[string]any {
+		m := map[string]any{"id": "img", "urls": []any{"http://s/i"}, "os_hash_algo": "sha256", "os_hash_value": "00", "disk_format": nil, "checksum": nil}
+		change(m)
+		return m
+	}
+	tests := []struct {
+		name   string
+		change func(map[string]any)
+		want   string // part of the error, "" for none
+	}{
+		{"complete", func(map[string]any) {}, ""},
+		{"checksum URL", func(m map[string]any) {
+			delete(m, "os_hash_algo")
+			delete(m, "os_hash_value")
+			m["checksum"] = "http://s/SUMS"
+		}, ""},
+		{"sha256 as checksum", func(m map[string]any) {
+			delete(m, "os_hash_algo")
+			delete(m, "os_hash_value")
+			m["checksum"] = strings.Repeat("a", 64)
+		}, ""},
+		{"md5", func(m map[string]any) {
+			delete(m, "os_hash_algo")
+			delete(m, "os_hash_value")
+			m["checksum"] = strings.Repeat("a", 32)
+		}, "MD5"},
+		{"no id", func(m map[string]any) { delete(m, "id") }, "id is missing"},
+		{"no urls", func(m map[string]any) { m["urls"] = []any{} }, "urls is missing or empty"},
+		{"urls of the wrong type", func(m map[string]any) { m["urls"] = "http://s/i" }, "urls must not be a string"},
+		{"another scheme", func(m map[string]any) { m["urls"] = []any{"file:///etc/passwd"} }, "not an http or https URL"},
+		{"empty checksum", func(m map[string]any) { m["checksum"] = "" }, "checksum is empty"},
+		{"half a pair", func(m map[string]any) { delete(m, "os_hash_value") }, "together"},
+		{"no checksum at all", func(m map[string]any) { delete(m, "os_hash_algo"); delete(m, "os_hash_value") }, "neither"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := ParseImageInfo(valid(test.change), false)
+			switch {
+			case test.want == "" && err != nil:
+				t.Errorf("error %v; want none", err)
+			case test.want != "" && (!ipa.InvalidCommandParams.Is(err) || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("error %v; want InvalidCommandParamsError with %q", err, test.want)
+			}
+		})
+	}
+	if _, err := ParseImageInfo(valid(func(m map[string]any) {
+		delete(m, "os_hash_algo")
+		delete(m, "os_hash_value")
+		m["checksum"] = strings.Repeat("a", 32)
+	}), true); err != nil {
+		t.Errorf("MD5 where it is allowed: %v", err)
+	}
+	if _, err := ParseImageInfo("text", true); !ipa.InvalidCommandParams.Is(err) {
+		t.Errorf("text as image_info: %v", err)
+	}
+}
