@@ -151,6 +151,15 @@ func TestProxyUEFIPXE(t *testing.T) {
 	bootChain(t, proxyConfig(), pxeChain, append(ovmf(t), "-device", cardBare)...)
 }
 
+func TestProxyUEFIHTTPBoot(t *testing.T) {
+	if !inOwnNamespace(t, "qemu-system-x86_64", "cpio", "dnsmasq") {
+		return
+	}
+	setUpNetwork(t)
+	startDnsmasq(t)
+	bootChain(t, proxyConfig(), httpChain, slices.Concat(ovmf(t), httpOnly, []string{"-device", cardBare})...)
+}
+
 // bootSector prints text on the first serial port and halts.
 func bootSector(text string) []byte {
 	code := []byte{
