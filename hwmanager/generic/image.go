@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
@@ -38,20 +37,14 @@ func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.
 		p.Step = "write_image"
 		progress(p)
 	}
-	if configDrive != "" {
-		return nil, ipa.Deployment.New("config drives are not supported")
-	}
-	if _, err := images.Write(ctx, path, req, report); err != nil {
+	deployed, err := images.Deploy(ctx, path, req, configDrive, report)
+	if err != nil {
 		return nil, wireError(ctx, err)
 	}
-	rootUUID, err := diskSignature(path)
-	if err != nil {
-		return nil, ipa.Deployment.New("%v", err)
-	}
 	return &hwmanager.ImageResult{
-		Text:     fmt.Sprintf("image (%s) written to device %s root_uuid=%s", info.ID, device.Name, rootUUID),
+		Text:     fmt.Sprintf("image (%s) written to device %s root_uuid=%s", info.ID, device.Name, deployed.RootUUID),
 		Device:   device.Name,
-		RootUUID: rootUUID,
+		RootUUID: deployed.RootUUID,
 	}, nil
 }
 
@@ -111,20 +104,6 @@ func wireError(ctx context.Context, err error) error {
 		return ipa.ImageDownloadTimeout.New("%v", err)
 	}
 	return images.Kind(err).New("%v", err)
-}
-
-// diskSignature reads the signature of the MBR: four bytes at offset 440.
-func diskSignature(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	var signature [4]byte
-	if _, err := f.ReadAt(signature[:], 440); err != nil {
-		return "", fmt.Errorf("read MBR signature of %s: %w", path, err)
-	}
-	return fmt.Sprintf("0x%08x", binary.LittleEndian.Uint32(signature[:])), nil
 }
 
 // noSignature is the MBR signature of most GPT images.
