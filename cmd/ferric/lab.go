@@ -43,7 +43,7 @@ func newLabCommand() *cobra.Command {
 		return filepath.Abs(dir)
 	}
 	cmd.AddCommand(newLabUpCommand(resolve), newLabServeCommand(resolve), newLabDownCommand(resolve),
-		newLabStatusCommand(resolve), newLabConsoleCommand(resolve))
+		newLabStatusCommand(resolve), newLabConsoleCommand(resolve), newLabImageCommand(), newLabDemoCommand(resolve))
 	return cmd
 }
 
@@ -118,6 +118,7 @@ func startRack(ctx context.Context, dir string, args []string) (*lab.Status, err
 	serve := exec.Command(exe, args...)
 	serve.Stdout, serve.Stderr = log, log
 	if lab.NeedsSudo() {
+		fmt.Fprintln(os.Stderr, "This system forbids unprivileged user namespaces; using sudo for the one step of creating the rack's.")
 		serve.Stdin = os.Stdin // sudo asks for a password on this terminal, so the session must stay the same
 	} else {
 		serve.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -120,7 +120,10 @@ type Config struct {
 // maxDir keeps the paths of the rack's Unix sockets below the 108 bytes that the kernel allows.
 const maxDir = 80
 
-var nodeName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+// maxSerial is what virtio and NVMe have room for.
+const maxSerial = 20
+
+var nodeName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,12}$`)
 
 // complete returns a copy of the configuration with all defaults filled in, or what is wrong with it.
 func (c Config) complete() (Config, error) {
@@ -159,7 +162,7 @@ func (c Config) complete() (Config, error) {
 
 func (n NodeConfig) complete(dir string, index int) (NodeConfig, error) {
 	if !nodeName.MatchString(n.Name) {
-		return n, fmt.Errorf("machine %d: name %q must be lower-case letters, digits and hyphens, at most 32", index, n.Name)
+		return n, fmt.Errorf("machine %d: name %q must be lower-case letters, digits and hyphens, at most 13", index, n.Name)
 	}
 	setDefault(&n.Firmware, BIOS)
 	setDefault(&n.NetBoot, NICROM)
@@ -238,8 +241,16 @@ func (n NodeConfig) validate() error {
 		default:
 			return bad("disk kind %q is none of virtio, nvme, sata, scsi", d.Kind)
 		}
-		if strings.Contains(d.File, ",") {
-			return bad("disk file %q holds a comma", d.File)
+		if len(d.Serial) > maxSerial {
+			return bad("disk serial number %q is longer than %d characters", d.Serial, maxSerial)
+		}
+		if d.SizeMiB < 1 {
+			return bad("disk %s has %d MiB", d.Serial, d.SizeMiB)
+		}
+		for _, s := range []string{d.File, d.Serial, d.Model} {
+			if strings.ContainsAny(s, ",\n") {
+				return bad("%q holds a comma", s)
+			}
 		}
 	}
 	if sata > 6 {

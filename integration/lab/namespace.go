@@ -151,6 +151,9 @@ func outside(ctx context.Context, opts Options) error {
 	err = start(ctx, listeners)
 	var denied *deniedError
 	if errors.As(err, &denied) {
+		if errors.Is(err, unix.ENOSPC) { // for root, too
+			return fmt.Errorf("%w: %w: see user.max_user_namespaces", ErrForbidden, denied.err)
+		}
 		if os.Geteuid() == 0 {
 			return fmt.Errorf("%w: %w", ErrForbidden, denied.err)
 		}
@@ -164,6 +167,7 @@ func outside(ctx context.Context, opts Options) error {
 type deniedError struct{ err error }
 
 func (e *deniedError) Error() string { return e.err.Error() }
+func (e *deniedError) Unwrap() error { return e.err }
 
 func start(ctx context.Context, listeners []*os.File) error {
 	exe, err := os.Executable()
@@ -325,7 +329,6 @@ func userNamespacesForbidden() string {
 	for _, s := range []struct{ path, forbids string }{
 		{"kernel/apparmor_restrict_unprivileged_userns", "1"},
 		{"kernel/unprivileged_userns_clone", "0"},
-		{"user/max_user_namespaces", "0"},
 	} {
 		data, err := os.ReadFile("/proc/sys/" + s.path)
 		if err == nil && strings.TrimSpace(string(data)) == s.forbids {

@@ -245,6 +245,8 @@ func TestUpRefuses(t *testing.T) {
 		"address":          {lab.Config{Dir: "x", Nodes: []lab.NodeConfig{{Name: "a", BMC: lab.BMCConfig{Address: "10.0.0.1"}}}}, "not in 192.168.77.0/24"},
 		"quote in the key": {lab.Config{Dir: "x", Nodes: []lab.NodeConfig{{Name: "a", BMC: lab.BMCConfig{Password: `a"b`}}}}, "no blanks, quotes"},
 		"disk kind":        {lab.Config{Dir: "x", Nodes: []lab.NodeConfig{{Name: "a", Disks: []lab.Disk{{Kind: "tape"}}}}}, `"tape" is none of`},
+		"long serial":      {lab.Config{Dir: "x", Nodes: []lab.NodeConfig{{Name: "a", Disks: []lab.Disk{{Serial: strings.Repeat("7", 21)}}}}}, "longer than 20"},
+		"comma":            {lab.Config{Dir: "x", Nodes: []lab.NodeConfig{{Name: "a", Disks: []lab.Disk{{Model: "a,b"}}}}}, `"a,b" holds a comma`},
 		"accelerator":      {lab.Config{Dir: "x", Accel: "xen"}, `"xen" is neither`},
 	} {
 		t.Run(name, func(t *testing.T) {
