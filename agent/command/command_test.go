@@ -1,0 +1,187 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ferric/api/ipa"
+)
+
+func ends(value any, err error) func(context.Context, map[string]any, func(ipa.Progress)) (any, error) {
+	return func(context.Context, map[string]any, func(ipa.Progress)) (any, error) { return value, err }
+}
+
+// table has a command for every way to end; "hold" runs until release closes.
+func table(release chan struct{}) Table {
+	hold := func(_ context.Context, _ map[string]any, progress func(ipa.Progress)) (any, error) {
+		progress(ipa.Progress{Step: "hold", Done: 1})
+		<-release
+		return "done", nil
+	}
+	return Table{
+		"test": {
+			"text":     {Run: ends("hello", nil)},
+			"null":     {Run: ends(nil, nil)},
+			"object":   {Run: ends(map[string]any{"a": 1}, nil)},
+			"failing":  {Run: ends(nil, errors.New("it broke"))},
+			"known":    {Run: ends(nil, fmt.Errorf("writing: %w", ipa.ImageWrite.New("disk is full")))},
+			"panicky":  {Run: func(context.Context, map[string]any, func(ipa.Progress)) (any, error) { panic("oh no") }},
+			"odd":      {Run: ends(func() {}, nil)},
+			"strict":   {Params: []string{"a!", "b"}, Run: ends(nil, nil)},
+			"loose":    {Params: []string{"a!"}, Extra: true, Run: ends(nil, nil)},
+			"checked":  {Validate: func(map[string]any) error { return errors.New("a is wrong") }, Run: ends(nil, nil)},
+			"mismatch": {Async: true, Run: ends(nil, ipa.VersionMismatch.New("1.0 is not 1.1"))},
+			"slow":     {Async: true, Run: ends("hello", nil)},
+			"hold":     {Async: true, Run: hold},
+		},
+	}
+}
+
+func TestResults(t *testing.T) {
+	tests := []struct {
+		name   string
+		params map[string]any
+		want   ipa.Result // without id
+		err    string     // part of details
+	}{
+		{"test.text", nil, ipa.Result{Name: "text", Status: "SUCCEEDED", Result: []byte(`{"result":"hello"}`)}, ""},
+		{"test.null", nil, ipa.Result{Name: "null", Status: "SUCCEEDED", Result: []byte(`null`)}, ""},
+		{"test.object", nil, ipa.Result{Name: "object", Status: "SUCCEEDED", Result: []byte(`{"a":1}`)}, ""},
+		{"test.failing", nil, ipa.Result{Name: "failing", Status: "FAILED", Error: &ipa.Error{Type: "CommandExecutionError", Code: 500, Message: "Command execution failed"}}, "it broke"},
+		{"test.known", nil, ipa.Result{Name: "known", Status: "FAILED", Error: &ipa.Error{Type: "ImageWriteError", Code: 500, Message: "Error writing image to device"}}, "disk is full"},
+		{"test.panicky", nil, ipa.Result{Name: "panicky", Status: "FAILED", Error: &ipa.Error{Type: "CommandExecutionError", Code: 500, Message: "Command execution failed"}}, "oh no"},
+		{"test.odd", nil, ipa.Result{Name: "odd", Status: "FAILED", Error: &ipa.Error{Type: "CommandExecutionError", Code: 500, Message: "Command execution failed"}}, "does not encode"},
+		{"test.strict", map[string]any{}, ipa.Result{Name: "strict", Status: "FAILED", Error: &ipa.Error{Type: "CommandExecutionError", Code: 500, Message: "Command execution failed"}}, "required parameters: a"},
+		{"test.strict", map[string]any{"a": nil, "z": 1, "y": 1}, ipa.Result{Name: "strict", Status: "FAILED", Error: &ipa.Error{Type: "CommandExecutionError", Code: 500, Message: "Command execution failed"}}, "y, z"},
+		{"test.strict", map[string]any{"a": 1, "b": 2}, ipa.Result{Name: "strict", Status: "SUCCEEDED", Result: []byte(`null`)}, ""},
+		{"test.loose", map[string]any{"a": 1, "z": 2}, ipa.Result{Name: "loose", Status: "SUCCEEDED", Result: []byte(`null`)}, ""},
+		{"test.mismatch", nil, ipa.Result{Name: "mismatch", Status: "CLEAN_VERSION_MISMATCH", Error: &ipa.Error{Type: "VersionMismatch", Code: 409, Message: "Hardware managers version mismatch, reload agent with correct version"}}, "1.0 is not 1.1"},
+		{"test.slow", nil, ipa.Result{Name: "slow", Status: "SUCCEEDED", Result: []byte(`{"result":"slow: hello"}`)}, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			e := New(context.Background(), table(nil), func() {})
+			first, _, err := e.Execute(context.Background(), ipa.Request{Name: test.name, Params: test.params})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := e.Get(context.Background(), first.ID, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.ID == "" {
+				t.Error("the result has no id")
+			}
+			got.ID = ""
+			if got.Error != nil {
+				if !strings.Contains(got.Error.Details, test.err) || test.err == "" {
+					t.Errorf("details %q; want %q", got.Error.Details, test.err)
+				}
+				bare := *got.Error
+				bare.Details = ""
+				got.Error = &bare
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("result (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	tests := []struct {
+		name, want string
+		code       int
+	}{
+		{"nodot", "Invalid command: Command name must be of the form <extension>.<name>", http.StatusBadRequest},
+		{"other.text", "Not found: Extension with id other not found.", http.StatusNotFound},
+		{"test.other", "Invalid command: Unknown command: other", http.StatusBadRequest},
+		{"test.text.more", "Invalid command: Unknown command: text.more", http.StatusBadRequest},
+		{"test.checked", "Invalid command parameters: a is wrong", http.StatusBadRequest},
+	}
+	for _, test := range tests {
+		e := New(context.Background(), table(nil), func() {})
+		_, _, err := e.Execute(context.Background(), ipa.Request{Name: test.name})
+		var known *ipa.Error
+		if !errors.As(err, &known) || known.Error() != test.want || known.Code != test.code {
+			t.Errorf("%s: error %v; want %d %q", test.name, err, test.code, test.want)
+		}
+		if len(e.List()) != 0 {
+			t.Errorf("%s was recorded", test.name)
+		}
+	}
+}
+
+func TestBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		ended := 0
+		e := New(context.Background(), table(release), func() { ended++ })
+		first, _, err := e.Execute(context.Background(), ipa.Request{Name: "test.hold"})
+		if err != nil || first.Status != ipa.StatusRunning || first.Result != nil || first.Error != nil {
+			t.Fatalf("async command answered %+v, %v; want RUNNING", first, err)
+		}
+		synctest.Wait()
+		if p, running := e.Progress(); !running || p.Step != "hold" {
+			t.Errorf("progress = %+v, %v; want that of the running command", p, running)
+		}
+		// A bad name is told before the agent is busy, a bad extension after.
+		for name, want := range map[string]string{
+			"test.text": "Agent is busy: executing command hold", "other.text": "Agent is busy: executing command hold",
+			"nodot": "Invalid command: Command name must be of the form <extension>.<name>",
+		} {
+			if _, _, err := e.Execute(context.Background(), ipa.Request{Name: name}); err == nil || err.Error() != want {
+				t.Errorf("%s while busy: %v; want %q", name, err, want)
+			}
+		}
+		if n := len(e.List()); n != 1 {
+			t.Errorf("%d commands are recorded; want 1", n)
+		}
+		if ended != 0 {
+			t.Error("a heartbeat was forced before the command ended")
+		}
+		close(release)
+		synctest.Wait()
+		if ended != 1 {
+			t.Errorf("forced %d heartbeats after the command; want 1", ended)
+		}
+		if _, running := e.Progress(); running {
+			t.Error("there is progress after the command ended")
+		}
+		if _, _, err := e.Execute(context.Background(), ipa.Request{Name: "test.text"}); err != nil {
+			t.Errorf("after the command ended: %v", err)
+		}
+		var names []string
+		for _, r := range e.List() {
+			names = append(names, r.Name+" "+r.Status)
+		}
+		if diff := cmp.Diff([]string{"hold SUCCEEDED", "text SUCCEEDED"}, names); diff != "" {
+			t.Errorf("commands (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestGetWaitsOnlyAsLongAsTheCaller(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	e := New(context.Background(), table(release), func() {})
+	first, _, err := e.Execute(context.Background(), ipa.Request{Name: "test.hold"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := e.Get(ctx, first.ID, true); !errors.Is(err, context.Canceled) {
+		t.Errorf("Get = %v; want that the caller has gone", err)
+	}
+	if _, err := e.Get(ctx, "unknown", false); !ipa.NotFound.Is(err) {
+		t.Errorf("Get of an unknown id = %v; want NotFound", err)
+	}
+}

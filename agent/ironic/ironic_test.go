@@ -1,0 +1,276 @@
+package ironic
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
+
+	"ferric/api/ipa"
+)
+
+func quiet() *logrus.Entry {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return logrus.NewEntry(log)
+}
+
+func newClient(t *testing.T, opts Options) *Client {
+	t.Helper()
+	if opts.Timeout == 0 {
+		opts.Timeout = 10 * time.Second
+	}
+	c, err := NewClient(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// api is a server of the given version that records requests.
+func api(t *testing.T, version string, answer http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" {
+			io.WriteString(w, `{"default_version":{"version":"`+version+`"}}`)
+			return
+		}
+		answer(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestVersions(t *testing.T) {
+	tests := []struct {
+		server            string
+		lookup, heartbeat string
+		members           []string
+	}{
+		{"1.106", "1.62", "1.68", []string{"agent_token", "agent_verify_ca", "agent_version", "callback_url"}},
+		{"1.62", "1.62", "1.62", []string{"agent_token", "agent_version", "callback_url"}},
+		{"1.40", "1.40", "1.40", []string{"agent_version", "callback_url"}},
+		{"nonsense", "1.31", "1.31", []string{"callback_url"}},
+	}
+	for _, test := range tests {
+		t.Run(test.server, func(t *testing.T) {
+			base := api(t, test.server, func(w http.ResponseWriter, r *http.Request) {
+				version := r.Header.Get("X-OpenStack-Ironic-API-Version")
+				switch {
+				case r.URL.Path == "/v1/lookup":
+					if version != test.lookup || r.URL.RawQuery != "addresses="+url.QueryEscape("aa:bb,cc:dd") {
+						t.Errorf("lookup %s with version %s; want %s", r.URL, version, test.lookup)
+					}
+					io.WriteString(w, `{"node":{"uuid":"u"},"config":{"heartbeat_timeout":300}}`)
+				case r.URL.Path == "/v1/heartbeat/u" && r.Method == "POST":
+					var body map[string]any
+					if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+						t.Error(err)
+					}
+					var members []string
+					for _, m := range []string{"agent_token", "agent_verify_ca", "agent_version", "callback_url"} {
+						if _, ok := body[m]; ok {
+							members = append(members, m)
+						}
+					}
+					if diff := cmp.Diff(test.members, members); diff != "" || version != test.heartbeat || len(body) != len(members) {
+						t.Errorf("heartbeat with version %s; want %s; members (-want +got):\n%s", version, test.heartbeat, diff)
+					}
+					w.WriteHeader(http.StatusAccepted)
+				}
+			})
+			c := newClient(t, Options{URLs: []string{base}})
+			if _, err := c.Lookup(context.Background(), []string{"aa:bb", "cc:dd"}, ""); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Heartbeat(context.Background(), "u", ipa.Heartbeat{CallbackURL: "x", AgentVersion: "1", AgentToken: "t", AgentVerifyCA: "p"}); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestSecondURL(t *testing.T) {
+	base := api(t, "1.82", func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"node":{"uuid":"u"},"config":{"heartbeat_timeout":300}}`)
+	})
+	dead := httptest.NewServer(http.NotFoundHandler())
+	dead.Close()
+	c := newClient(t, Options{URLs: []string{dead.URL, base}})
+	if _, err := c.Lookup(context.Background(), []string{"m"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.order()[0]; got != base {
+		t.Errorf("first URL is %s; want the one that works", got)
+	}
+}
+
+func TestLookupRefusesNonsense(t *testing.T) {
+	for name, body := range map[string]string{
+		"no node":     `{"config":{"heartbeat_timeout":300}}`,
+		"no timeout":  `{"node":{"uuid":"u"},"config":{}}`,
+		"bad timeout": `{"node":{"uuid":"u"},"config":{"heartbeat_timeout":-1}}`,
+		"no JSON":     `<html>`,
+		"wrong types": `{"node":[],"config":{}}`,
+		"too long":    `{"node":{"uuid":"u"},"config":{"heartbeat_timeout":300}}` + strings.Repeat(" ", maxAnswer),
+	} {
+		base := api(t, "1.82", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) })
+		if _, err := newClient(t, Options{URLs: []string{base}}).Lookup(context.Background(), []string{"m"}, ""); err == nil {
+			t.Errorf("%s: the lookup succeeded", name)
+		}
+	}
+}
+
+func TestWaitForLookup(t *testing.T) {
+	var asked atomic.Int32
+	base := api(t, "1.82", func(w http.ResponseWriter, _ *http.Request) {
+		if n := asked.Add(1); n < 3 {
+			http.Error(w, "locked", http.StatusConflict)
+			return
+		}
+		io.WriteString(w, `{"node":{"uuid":"u"},"config":{"heartbeat_timeout":300}}`)
+	})
+	c := newClient(t, Options{URLs: []string{base}})
+	got, err := c.WaitForLookup(context.Background(), []string{"m"}, time.Millisecond, time.Minute, quiet())
+	if err != nil || got.Node["uuid"] != "u" || asked.Load() != 3 {
+		t.Errorf("lookup = %v, %v after %d requests; want u after 3", got, err, asked.Load())
+	}
+	asked.Store(-1 << 20)
+	_, err = c.WaitForLookup(context.Background(), []string{"m"}, time.Millisecond, 20*time.Millisecond, quiet())
+	if !ipa.LookupNode.Is(err) || !strings.Contains(err.Error(), "409") {
+		t.Errorf("error = %v; want LookupNodeError with the last answer", err)
+	}
+}
+
+func TestLookupWait(t *testing.T) {
+	locked, unknown, broken := &StatusError{Code: 409}, &StatusError{Code: 404}, errors.New("refused")
+	tests := []struct {
+		attempt int
+		err     error
+		u       float64
+		want    time.Duration
+	}{
+		{1, broken, 0.9, time.Second},
+		{3, broken, 0, time.Second},
+		{3, broken, 0.5, 2500 * time.Millisecond},
+		{1000, broken, 1, time.Minute},
+		{1000, locked, 1, 5 * time.Second},
+		{1000, unknown, 1, 5 * time.Second},
+	}
+	for _, test := range tests {
+		if got := lookupWait(test.attempt, time.Second, test.err, test.u); got != test.want {
+			t.Errorf("wait after failure %d (%v) = %s; want %s", test.attempt, test.err, got, test.want)
+		}
+	}
+}
+
+// beats runs a Heartbeater in a bubble of fake time and records when it sends.
+func beats(t *testing.T, outcome func(n int) error, drive func(h *Heartbeater)) []time.Duration {
+	var sent []time.Duration
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		start := time.Now()
+		h := NewHeartbeater(func(context.Context) error {
+			sent = append(sent, time.Since(start))
+			return outcome(len(sent))
+		}, 100*time.Second, 5*time.Second, quiet())
+		go h.Run(ctx)
+		drive(h)
+		cancel()
+		synctest.Wait()
+	})
+	return sent
+}
+
+func between(t *testing.T, what string, got, least, most time.Duration) {
+	t.Helper()
+	if got < least || got > most {
+		t.Errorf("%s after %s; want from %s to %s", what, got, least, most)
+	}
+}
+
+func TestHeartbeatRhythm(t *testing.T) {
+	sent := beats(t, func(int) error { return nil }, func(*Heartbeater) { time.Sleep(200 * time.Second) })
+	if len(sent) < 3 || sent[0] != 0 {
+		t.Fatalf("heartbeats at %v; want one at once and more", sent)
+	}
+	for i := 1; i < len(sent); i++ {
+		between(t, "next heartbeat", sent[i]-sent[i-1], 30*time.Second, 60*time.Second)
+	}
+}
+
+func TestHeartbeatRetries(t *testing.T) {
+	failing := func(n int) error {
+		if n <= 3 {
+			return &StatusError{Code: 409}
+		}
+		return nil
+	}
+	sent := beats(t, failing, func(*Heartbeater) { time.Sleep(60 * time.Second) })
+	if len(sent) < 4 {
+		t.Fatalf("heartbeats at %v; want at least 4", sent)
+	}
+	for i := 1; i <= 3; i++ {
+		between(t, "repeated heartbeat", sent[i]-sent[i-1], 5*time.Second, 10*time.Second)
+	}
+}
+
+func TestForcedHeartbeat(t *testing.T) {
+	sent := beats(t, func(int) error { return nil }, func(h *Heartbeater) {
+		time.Sleep(time.Second)
+		h.Force() // too early: 5 s after the first
+		h.Force() // the same one
+		time.Sleep(20 * time.Second)
+		h.Force() // late enough: at once
+		time.Sleep(time.Second)
+	})
+	want := []time.Duration{0, 5 * time.Second, 21 * time.Second}
+	if diff := cmp.Diff(want, sent); diff != "" {
+		t.Errorf("heartbeats (-want +got):\n%s", diff)
+	}
+}
+
+func TestForcedHeartbeatIsRepeatedUntilAccepted(t *testing.T) {
+	failing := func(n int) error {
+		if n == 2 || n == 3 {
+			return errors.New("refused")
+		}
+		return nil
+	}
+	sent := beats(t, failing, func(h *Heartbeater) {
+		time.Sleep(10 * time.Second)
+		h.Force()
+		time.Sleep(25 * time.Second)
+	})
+	if len(sent) != 4 || sent[1] != 10*time.Second {
+		t.Fatalf("heartbeats at %v; want 4, the second after 10 s", sent)
+	}
+	between(t, "third", sent[2]-sent[1], 5*time.Second, 10*time.Second)
+	between(t, "fourth", sent[3]-sent[2], 5*time.Second, 10*time.Second)
+}
+
+func TestAddress(t *testing.T) {
+	base := api(t, "1.82", http.NotFound)
+	dead := httptest.NewServer(http.NotFoundHandler())
+	dead.Close()
+	addr, err := WaitForAddress(context.Background(), []string{dead.URL, base}, 1, time.Millisecond, time.Second)
+	if err != nil || addr != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("address = %s, %v; want 127.0.0.1", addr, err)
+	}
+	_, err = WaitForAddress(context.Background(), []string{dead.URL}, 2, time.Millisecond, time.Second)
+	if !ipa.LookupAgentIP.Is(err) || !strings.Contains(err.Error(), dead.URL) {
+		t.Errorf("error = %v; want LookupAgentIPError naming the URL", err)
+	}
+}
