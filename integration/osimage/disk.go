@@ -107,12 +107,20 @@ func (d *diskLayout) makeESP(ctx context.Context, disk, work string, l loaders) 
 
 // makeRoot writes the ext4 root partition from a directory.
 func (d *diskLayout) makeRoot(ctx context.Context, disk, root string) error {
-	_, err := run(ctx, nil, "mke2fs", "-q", "-F", "-b", "4096", "-m", "0", "-L", rootName, "-U", rootGUID,
-		// Only features that GRUB 2.06 reads.
-		"-O", "none,has_journal,filetype,extent,sparse_super,large_file,dir_index,metadata_csum", "-J", "size=4",
-		"-E", "root_owner=0:0,offset="+strconv.Itoa(rootStart),
-		"-d", root, disk, strconv.FormatInt(d.rootBytes/1024, 10)+"k")
+	_, err := run(ctx, nil, "mke2fs", append(d.mke2fs(disk), "-d", root)...)
 	return err
+}
+
+// mke2fs are the arguments for the root partition. Of file systems' features
+// only those are on that GRUB 2.06 reads.
+func (d *diskLayout) mke2fs(disk string) []string {
+	journal := "4"
+	if d.rootBytes >= 1<<30 {
+		journal = "32"
+	}
+	return []string{"-q", "-F", "-b", "4096", "-m", "0", "-L", rootName, "-U", rootGUID,
+		"-O", "none,has_journal,filetype,extent,sparse_super,large_file,dir_index,resize_inode,metadata_csum", "-J", "size=" + journal,
+		"-E", "root_owner=0:0,offset=" + strconv.Itoa(rootStart), disk, strconv.FormatInt(d.rootBytes/1024, 10) + "k"}
 }
 
 // copyInto copies a file to an offset of another, leaving holes for zeros.

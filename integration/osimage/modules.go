@@ -48,6 +48,9 @@ func planModules(dir string) ([]module, error) {
 				continue
 			}
 			path, ok := paths[name]
+			if !ok && group.condition != "*" {
+				continue // a cloud kernel has no AHCI and boots from other disks
+			}
 			if !ok {
 				return nil, fmt.Errorf("%s has no module %s", dir, name)
 			}

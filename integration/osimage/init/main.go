@@ -28,6 +28,7 @@ func main() {
 	}
 	mountKernelFS()
 	console := openConsole()
+	fmt.Fprintln(console) // ends the line that the boot loader left open
 	say := func(format string, args ...any) {
 		fmt.Fprintf(console, "ferric-os: "+format+"\n", args...)
 	}
