@@ -57,6 +57,7 @@ func newRamdiskBuildCommand() *cobra.Command {
 	f.StringVar(&o.KernelRelease, "kernel", "", "release of the kernel, as in /lib/modules (default: the newest that is not a cloud kernel)")
 	f.StringVar(&compression, "compression", string(ramdisk.Zstd), "compression of the initramfs: zstd or gzip")
 	f.StringArrayVar(&addFiles, "add-file", nil, "file or directory to add, as SOURCE:TARGET; may be repeated")
+	f.StringArrayVar(&o.Managers, "with", nil, "import path of a further hardware manager's package; may be repeated")
 	f.StringArrayVar(&o.Tools, "add-tool", nil, "program of this machine to add with its shared libraries; may be repeated")
 	cobra.CheckErr(cmd.MarkFlagRequired("output"))
 	return cmd

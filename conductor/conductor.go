@@ -1,0 +1,224 @@
+// Package conductor puts the thin conductor together: REST API, flows,
+// drivers, netboot servers and periodic jobs over one database. One call,
+// Run, is its whole life.
+package conductor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"ferric/conductor/driver"
+	"ferric/conductor/driver/builtin"
+	"ferric/conductor/driver/direct"
+	"ferric/conductor/driver/fake"
+	"ferric/conductor/driver/ipmi"
+	"ferric/conductor/driver/ipxe"
+	"ferric/conductor/flow"
+	"ferric/conductor/netboot"
+	"ferric/conductor/restapi"
+	"ferric/conductor/steps"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// Run serves until ctx ends, then stops taking requests and lets work in
+// flight finish for a while. What does not finish is failed by the recovery of
+// the next start.
+func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
+	path, err := cfg.databasePath()
+	if err != nil {
+		return err
+	}
+	unlock, err := lockDatabase(path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	db, err := store.Open(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+
+	registry, err := builtin.New(cfg.Drivers)
+	if err != nil {
+		return err
+	}
+	boots, err := netboot.New(cfg.Netboot, ipxe.Directory{Store: db}, recordEvents(ctx, db, log), log.WithField("service", "netboot"))
+	if err != nil {
+		return err
+	}
+	bmcs := ipmi.New(cfg.IPMI, log)
+	defer bmcs.Close()
+	views := steps.Views{Node: restapi.AgentNode, Port: restapi.AgentPort}
+	cfg.Boot.KernelParams = cfg.Netboot.KernelParams
+	registry.Add(builtin.Implementations{
+		Power:      map[string]driver.Power{"fake": fake.Power{}, "ipmitool": ipmi.NewPower(bmcs)},
+		Management: map[string]driver.Management{"fake": fake.Management{}, "ipmitool": ipmi.NewManagement(bmcs)},
+		Boot:       map[string]driver.Boot{"fake": fake.Boot{}, "ipxe": ipxe.New(cfg.Boot, registry)},
+		Deploy:     map[string]driver.Deploy{"fake": fake.Deploy{}, "direct": direct.New(cfg.Direct, registry, views)},
+	})
+
+	// Work outlives the stop of the servers, up to the graceful timeout.
+	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer endWork()
+	tasks := task.NewManager(work, task.Config{
+		Host: cfg.Host, WorkersPoolSize: cfg.WorkersPoolSize,
+		LockRetryAttempts: cfg.NodeLockedRetryAttempts, LockRetryInterval: cfg.NodeLockedRetryInterval,
+	}, db, log)
+	cfg.Flow.NodeView, cfg.Flow.PortView = restapi.AgentNode, restapi.AgentPort
+	flows := flow.New(cfg.Flow, db, tasks, registry, log)
+
+	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.APIHostIP, fmt.Sprint(cfg.APIPort)))
+	if err != nil {
+		return fmt.Errorf("listen for the API: %w", err)
+	}
+	if err := flows.Recover(ctx); err != nil {
+		listener.Close()
+		return fmt.Errorf("recover from an earlier run: %w", err)
+	}
+	if err := db.RegisterConductor(ctx, cfg.Host, "", cfg.Drivers.EnabledHardwareTypes); err != nil {
+		listener.Close()
+		return err
+	}
+	log.WithFields(logrus.Fields{"api": listener.Addr(), "conductor": cfg.Host, "database": path}).Info("ferric conductor is up")
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serveAPI(groupCtx, listener, restapi.New(cfg.API, db, flows, log).Handler()) })
+	group.Go(func() error { return boots.Run(groupCtx) })
+	for _, job := range jobs(cfg, db, flows) {
+		group.Go(func() error { return job.run(groupCtx, log) })
+	}
+	err = group.Wait()
+	log.Info("ferric conductor stops")
+	waitFor(tasks, cfg.GracefulShutdownTimeout)
+	return errors.Join(err, db.UnregisterConductor(work, cfg.Host))
+}
+
+// lockDatabase makes sure that no other process uses the database: SQLite
+// would allow it, the conductor's recovery would not.
+func lockDatabase(path string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("database directory: %w", err)
+	}
+	file, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock database: %w", err)
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("database %s is in use by another conductor", path)
+	}
+	return func() { file.Close() }, nil
+}
+
+func serveAPI(ctx context.Context, l net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = server.Shutdown(grace) // what does not end in time is cut by Close
+		_ = server.Close()
+	})
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the API: %w", err)
+	}
+	return nil
+}
+
+// job is periodic work.
+type job struct {
+	name  string
+	every time.Duration // 0 is never
+	fn    func(ctx context.Context) error
+}
+
+// jobs is the literal list.
+func jobs(cfg Config, db *store.Store, flows *flow.Flow) []job {
+	return []job{
+		{"conductor keepalive", cfg.HeartbeatInterval, func(ctx context.Context) error { return db.TouchConductor(ctx, cfg.Host) }},
+		{"provision timeouts", cfg.CheckProvisionStateInterval, flows.CheckTimeouts},
+		{"power state sync", cfg.SyncPowerStateInterval, flows.NewPowerSync().Run},
+		{"power failure recovery", cfg.PowerFailureRecoveryInterval, flows.RecoverPowerFailures},
+	}
+}
+
+// run repeats the job until ctx ends. A failure is logged; the next run may do.
+func (j job) run(ctx context.Context, log *logrus.Entry) error {
+	if j.every <= 0 {
+		return nil
+	}
+	ticker := time.NewTicker(j.every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if err := j.fn(ctx); err != nil && ctx.Err() == nil {
+				log.WithField("job", j.name).WithError(err).Error("periodic job failed")
+			}
+		}
+	}
+}
+
+// eventQueue bounds the netboot events that wait to be written.
+const eventQueue = 1024
+
+// recordEvents returns a function that files netboot events under their nodes
+// without making the servers wait. When the database cannot follow, events are
+// dropped rather than machines kept waiting.
+func recordEvents(ctx context.Context, db *store.Store, log *logrus.Entry) func(netboot.Event) {
+	queue := make(chan netboot.Event, eventQueue)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case e := <-queue:
+				n, err := db.Node(ctx, e.NodeUUID)
+				if err == nil {
+					err = db.AddEvent(ctx, n.ID, e.Time, e.Kind, e.Detail)
+				}
+				if err != nil && ctx.Err() == nil {
+					log.WithError(err).Warn("cannot record a netboot event")
+				}
+			}
+		}
+	}()
+	return func(e netboot.Event) {
+		log.WithFields(logrus.Fields{"node": e.NodeUUID, "mac": e.MAC, "event": e.Kind}).Info(e.Detail)
+		if e.NodeUUID == "" {
+			return
+		}
+		select {
+		case queue <- e:
+		default:
+			log.Warn("too many netboot events at once, one is not recorded")
+		}
+	}
+}
+
+// waitFor lets background work end, for at most the given time.
+func waitFor(tasks *task.Manager, limit time.Duration) {
+	done := make(chan struct{})
+	go func() {
+		tasks.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(limit):
+	}
+}

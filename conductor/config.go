@@ -1,0 +1,173 @@
+package conductor
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"ferric/conductor/driver/builtin"
+	"ferric/conductor/driver/direct"
+	"ferric/conductor/driver/ipmi"
+	"ferric/conductor/driver/ipxe"
+	"ferric/conductor/flow"
+	"ferric/conductor/netboot"
+	"ferric/conductor/restapi"
+)
+
+// Config is everything that can be set in the INI file; the tag of each field
+// names section and option. Options that Ironic has bear Ironic's names. The
+// parts belong to the packages that use them.
+type Config struct {
+	// Host is this conductor's identity. Default: the host name.
+	Host string `ini:"DEFAULT.host"`
+	// MyIP is the address that machines and clients reach this host by, for
+	// URLs that are not set. Default: that of the netboot interface.
+	MyIP string `ini:"DEFAULT.my_ip"`
+	// Debug logs more.
+	Debug bool `ini:"DEFAULT.debug"`
+	// LogFile is where the log goes. Default: standard error.
+	LogFile string `ini:"DEFAULT.log_file"`
+	// DatabaseConnection is sqlite:///<absolute path>.
+	DatabaseConnection string `ini:"database.connection"`
+	// APIHostIP and APIPort are where the API listens.
+	APIHostIP string `ini:"api.host_ip"`
+	APIPort   int    `ini:"api.port"`
+	// WorkersPoolSize bounds the nodes that are worked on at once.
+	WorkersPoolSize int `ini:"conductor.workers_pool_size"`
+	// NodeLockedRetryAttempts and NodeLockedRetryInterval are the patience
+	// with a locked node.
+	NodeLockedRetryAttempts int           `ini:"conductor.node_locked_retry_attempts"`
+	NodeLockedRetryInterval time.Duration `ini:"conductor.node_locked_retry_interval"`
+	// HeartbeatInterval is the pause between two signs of life of this conductor.
+	HeartbeatInterval time.Duration `ini:"conductor.heartbeat_interval"`
+	// SyncPowerStateInterval is the pause between two passes of the power sync; 0 is never.
+	SyncPowerStateInterval time.Duration `ini:"conductor.sync_power_state_interval"`
+	// PowerFailureRecoveryInterval is the pause between two tries of BMCs that failed; 0 is never.
+	PowerFailureRecoveryInterval time.Duration `ini:"conductor.power_failure_recovery_interval"`
+	// CheckProvisionStateInterval is the pause between two checks for timeouts.
+	CheckProvisionStateInterval time.Duration `ini:"conductor.check_provision_state_interval"`
+	// GracefulShutdownTimeout is how long work in flight may go on after a stop.
+	GracefulShutdownTimeout time.Duration `ini:"DEFAULT.graceful_shutdown_timeout"`
+
+	Flow    flow.Config
+	API     restapi.Config
+	Drivers builtin.Config
+	Direct  direct.Config
+	Boot    ipxe.Config
+	IPMI    ipmi.Config
+	Netboot netboot.Config
+}
+
+// DefaultConfig has Ironic's defaults, but for a database that needs no server.
+func DefaultConfig() Config {
+	return Config{
+		APIHostIP: "0.0.0.0", APIPort: 6385,
+		DatabaseConnection:           "sqlite:////var/lib/ferric/ferric.sqlite",
+		WorkersPoolSize:              300,
+		NodeLockedRetryAttempts:      3,
+		NodeLockedRetryInterval:      time.Second,
+		HeartbeatInterval:            10 * time.Second,
+		SyncPowerStateInterval:       120 * time.Second,
+		PowerFailureRecoveryInterval: 300 * time.Second,
+		CheckProvisionStateInterval:  60 * time.Second,
+		GracefulShutdownTimeout:      60 * time.Second,
+		Flow:                         flow.DefaultConfig(),
+		API:                          restapi.DefaultConfig(),
+		Drivers:                      builtin.DefaultConfig(),
+		Direct:                       direct.DefaultConfig(),
+		IPMI:                         ipmi.DefaultConfig(),
+		Netboot:                      netboot.DefaultConfig(),
+	}
+}
+
+// LoadConfig reads the file at path over the defaults. An empty path is the
+// defaults. Warnings name options that are not known, with file and line.
+func LoadConfig(path string) (cfg Config, warnings []string, err error) {
+	cfg = DefaultConfig()
+	if path != "" {
+		file, err := os.Open(path)
+		if err != nil {
+			return cfg, nil, err
+		}
+		defer file.Close()
+		options, err := parseINI(file)
+		if err == nil {
+			warnings, err = apply(&cfg, options)
+		}
+		if err != nil {
+			return cfg, nil, fmt.Errorf("%s: %w", path, err)
+		}
+		for i := range warnings {
+			warnings[i] = path + ": " + warnings[i]
+		}
+	}
+	return cfg, warnings, cfg.complete()
+}
+
+// complete fills in what follows from other options and checks the rest.
+func (c *Config) complete() error {
+	if c.Host == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("[DEFAULT]host is not set: %w", err)
+		}
+		c.Host = host
+		c.Flow.Host = host
+	}
+	if c.MyIP == "" {
+		c.MyIP = interfaceAddress(c.Netboot.Interface)
+	}
+	if c.Boot.APIURL == "" {
+		c.Boot.APIURL = c.API.PublicEndpoint
+	}
+	if c.Boot.APIURL == "" {
+		c.Boot.APIURL = "http://" + net.JoinHostPort(c.MyIP, fmt.Sprint(c.APIPort))
+	}
+	if _, err := c.databasePath(); err != nil {
+		return err
+	}
+	for name, n := range map[string]int{
+		"[conductor]workers_pool_size": c.WorkersPoolSize, "[api]port": c.APIPort,
+	} {
+		if n <= 0 {
+			return fmt.Errorf("%s is %d, it must be positive", name, n)
+		}
+	}
+	for name, d := range map[string]time.Duration{
+		"[conductor]heartbeat_interval": c.HeartbeatInterval, "[conductor]check_provision_state_interval": c.CheckProvisionStateInterval,
+		"[conductor]node_locked_retry_interval": c.NodeLockedRetryInterval,
+	} {
+		if d <= 0 {
+			return fmt.Errorf("%s must be positive", name)
+		}
+	}
+	return c.IPMI.Validate()
+}
+
+// databasePath is the file that [database]connection names.
+func (c *Config) databasePath() (string, error) {
+	path, ok := strings.CutPrefix(c.DatabaseConnection, "sqlite:///")
+	if !ok || path == "" {
+		return "", errors.New("[database]connection must be of the form sqlite:////absolute/path")
+	}
+	if strings.ContainsAny(path, "?#%") {
+		return "", fmt.Errorf("[database]connection: the path %q has one of the characters ?, # and %%", path)
+	}
+	return path, nil
+}
+
+// interfaceAddress is the first IPv4 address of an interface, or loopback.
+func interfaceAddress(name string) string {
+	if ifi, err := net.InterfaceByName(name); err == nil {
+		addresses, _ := ifi.Addrs() // none is handled below
+		for _, a := range addresses {
+			if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil {
+				return n.IP.String()
+			}
+		}
+	}
+	return "127.0.0.1"
+}

@@ -1,0 +1,165 @@
+package stories
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"ferric/api/ironic"
+	"ferric/integration/lab"
+	"ferric/integration/osimage"
+)
+
+// Machine is a machine of the rack as the API knows it.
+type Machine struct {
+	*lab.Node
+	Name string
+
+	site   *Site
+	format string // of the image: "qcow2" or "raw"
+	file   osimage.File
+	nonce  string
+	watch  func(*ironic.Node) // told of every change of state, power or step
+}
+
+// Machine prepares the machine of that name; it is to get the image as file,
+// whose content is of the given disk format.
+func (s *Site) Machine(name string, file osimage.File, format string) (*Machine, error) {
+	node := s.Node(name)
+	if node == nil {
+		return nil, fmt.Errorf("the rack has no machine %s", name)
+	}
+	random := make([]byte, 8)
+	rand.Read(random)
+	return &Machine{Node: node, Name: name, site: s, format: format, file: file, nonce: hex.EncodeToString(random), watch: func(*ironic.Node) {}}, nil
+}
+
+// Enrol makes node and port.
+func (m *Machine) Enrol(ctx context.Context) error {
+	bmc := m.Config.BMC
+	mode := string(m.Config.Firmware)
+	_, err := m.site.API.CreateNode(ctx, map[string]any{
+		"name": m.Name, "driver": "ipmi",
+		"driver_info": map[string]any{"ipmi_address": bmc.Address, "ipmi_username": bmc.User, "ipmi_password": bmc.Password},
+		"properties":  map[string]any{"capabilities": "boot_mode:" + mode, "cpu_arch": "x86_64"},
+	})
+	if err != nil {
+		return fmt.Errorf("enrol %s: %w", m.Name, err)
+	}
+	n, err := m.site.API.Node(ctx, m.Name)
+	if err != nil {
+		return err
+	}
+	_, err = m.site.API.CreatePort(ctx, map[string]any{"node_uuid": n.UUID, "address": m.Config.MAC})
+	if err != nil {
+		return fmt.Errorf("enrol %s: %w", m.Name, err)
+	}
+	return nil
+}
+
+// Provision performs a verb and waits until the node rests in state; BMC,
+// ipmitool and conductor are to agree then.
+func (m *Machine) Provision(ctx context.Context, request ironic.ProvisionRequest, state string) error {
+	if err := m.site.API.SetProvisionState(ctx, m.Name, request); err != nil {
+		return fmt.Errorf("%s %s: %w", request.Target, m.Name, err)
+	}
+	if _, err := m.site.API.WaitProvision(ctx, m.Name, []string{state}, m.watch); err != nil {
+		return fmt.Errorf("%s: %w", request.Target, err)
+	}
+	return m.Agree(ctx)
+}
+
+// Deploy sets the image and deploys it with a config drive.
+func (m *Machine) Deploy(ctx context.Context, debian bool) error {
+	_, err := m.site.API.UpdateNode(ctx, m.Name, ironic.Patch{
+		{Op: "add", Path: "/instance_info/image_source", Value: m.site.ImageURL(m.file)},
+		{Op: "add", Path: "/instance_info/image_os_hash_algo", Value: "sha256"},
+		{Op: "add", Path: "/instance_info/image_os_hash_value", Value: m.file.SHA256},
+		{Op: "add", Path: "/instance_info/image_disk_format", Value: m.format},
+	})
+	if err != nil {
+		return fmt.Errorf("set the image of %s: %w", m.Name, err)
+	}
+	drive := ironic.ConfigDrive{
+		MetaData: map[string]any{"hostname": m.Hostname()},
+		UserData: osimage.UserData(m.nonce, debian),
+	}
+	return m.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbActive, ConfigDrive: drive}, ironic.StateActive)
+}
+
+// Hostname is what the deployed system is to be called.
+func (m *Machine) Hostname() string { return "deployed-" + m.Name }
+
+// Booted waits until the deployed system has told on the console what it is
+// to tell, in lines numbered since or higher, and returns the last of them.
+func (m *Machine) Booted(ctx context.Context, since int) (lab.Line, error) {
+	var last lab.Line
+	for _, want := range []string{
+		"hostname=" + m.Hostname(),
+		"nonce=" + m.nonce,
+		"disk-serial=" + m.Config.Disks[0].Serial,
+		"firmware=" + string(m.Config.Firmware),
+	} {
+		line, err := m.Console.WaitFor(ctx, since, regexp.MustCompile(`ferric-os: `+regexp.QuoteMeta(want)+`\s*$`))
+		if err != nil {
+			return last, fmt.Errorf("%s did not boot what was deployed: %w", m.Name, err)
+		}
+		if line.Number > last.Number {
+			last = line
+		}
+	}
+	return last, nil
+}
+
+// agreePatience covers a power change between the questions.
+const agreePatience = 10 * time.Second
+
+// Agree checks that the conductor's row, the BMC as the conductor reads it and
+// the BMC as ipmitool reads it say the same of power and boot selector.
+func (m *Machine) Agree(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, agreePatience)
+	defer cancel()
+	var last error
+	for {
+		if last = m.agree(ctx); last == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return last
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (m *Machine) agree(ctx context.Context) error {
+	is, err := m.Node.Agree(ctx)
+	if err != nil {
+		return err
+	}
+	n, err := m.site.API.Node(ctx, m.Name)
+	if err != nil {
+		return err
+	}
+	if recorded := n.PowerState != nil && *n.PowerState == ironic.PowerOn; n.PowerState != nil && recorded != is.Powered {
+		return fmt.Errorf("%s: the conductor has %q, ipmitool sees power on: %v", m.Name, *n.PowerState, is.Powered)
+	}
+	device, err := m.site.API.BootDevice(ctx, m.Name)
+	if err != nil {
+		return err
+	}
+	if device.BootDevice == nil { // no override, or flags that say so
+		return nil
+	}
+	if *device.BootDevice != string(is.Selector) {
+		return fmt.Errorf("%s: the conductor reads boot device %q, ipmitool %q", m.Name, *device.BootDevice, is.Selector)
+	}
+	return nil
+}
+
+// errNoEvent says that the timeline lacks something that has to be there.
+var errNoEvent = errors.New("was not seen")
