@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,8 +29,8 @@ func (o one) Machine(context.Context, net.HardwareAddr) (netboot.Machine, error)
 		Kernel: o.kernel, Ramdisk: o.ramdisk, Params: "console=ttyS0 panic=5"}, nil
 }
 
-// guest builds a ramdisk of testdata/guest.
-func guest(t *testing.T, dir string) string {
+// guest builds a ramdisk of testdata/guest and the kernel's IPMI modules.
+func guest(t *testing.T, dir, release string) string {
 	t.Helper()
 	program := filepath.Join(dir, "init")
 	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, "./testdata/guest")
@@ -45,6 +46,14 @@ func guest(t *testing.T, dir string) string {
 	w := cpio.Newc.Writer(&archive)
 	records := []cpio.Record{
 		cpio.Directory("dev", 0o755), cpio.CharDev("dev/console", 0o600, 5, 1), cpio.StaticFile("init", string(content), 0o755),
+		cpio.Directory("modules", 0o755),
+	}
+	for _, name := range []string{"ipmi_msghandler.ko", "ipmi_devintf.ko", "ipmi_si.ko"} {
+		module, err := os.ReadFile(filepath.Join("/lib/modules", release, "kernel/drivers/char/ipmi", name))
+		if err != nil {
+			missing(t, err.Error()+" (linux-image-amd64)")
+		}
+		records = append(records, cpio.StaticFile("modules/"+name, string(module), 0o644))
 	}
 	for _, r := range records {
 		if err := w.WriteRecord(r); err != nil {
@@ -61,13 +70,14 @@ func guest(t *testing.T, dir string) string {
 	return path
 }
 
-// TestNetworkBoot switches machines on with the selector at PXE, waits for kernel and init, and for the power-off that
-// init asks for.
+// TestNetworkBoot switches machines on with the selector at PXE, waits for kernel and init, which must reach the same BMC
+// through KCS, and for the power-off that init asks for.
 func TestNetworkBoot(t *testing.T) {
 	kernels, err := filepath.Glob("/boot/vmlinuz-*")
 	if err != nil || len(kernels) == 0 {
 		missing(t, "a kernel in /boot (linux-image-amd64)")
 	}
+	kernel := kernels[len(kernels)-1]
 	ctx, rack := up(t,
 		lab.NodeConfig{Name: "rom", Disks: []lab.Disk{{Kind: lab.Virtio}, {Kind: lab.NVMe}, {Kind: lab.SATA, WWN: 0x5000c50015ea71ac, Model: "FERRIC DISK", SSD: true}, {Kind: lab.SCSI}}},
 		lab.NodeConfig{Name: "pxe", Firmware: lab.UEFI, NetBoot: lab.FirmwarePXE, Disks: []lab.Disk{{Kind: lab.NVMe}}},
@@ -79,7 +89,7 @@ func TestNetworkBoot(t *testing.T) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	events := make(chan netboot.Event, 1000)
-	server, err := netboot.New(config, one{kernels[len(kernels)-1], guest(t, rack.Dir)}, func(e netboot.Event) { events <- e }, logrus.NewEntry(log))
+	server, err := netboot.New(config, one{kernel, guest(t, rack.Dir, strings.TrimPrefix(kernel, "/boot/vmlinuz-"))}, func(e netboot.Event) { events <- e }, logrus.NewEntry(log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,10 +116,13 @@ func TestNetworkBoot(t *testing.T) {
 			began := time.Now()
 			tool(t, ctx, n, "chassis", "power", "on")
 			agrees(t, ctx, n, lab.State{Powered: true, Selector: lab.SelectNone})
-			want := fmt.Sprintf("guest: firmware=%s serial=SN-%s", n.Config.Firmware, n.Config.Name)
-			line, err := n.Console.WaitFor(ctx, 0, regexp.MustCompile(want))
+			want := fmt.Sprintf("guest: firmware=%s serial=SN-%s bmc=%s error=<nil>", n.Config.Firmware, n.Config.Name, n.Config.BMC.Address)
+			line, err := n.Console.WaitFor(ctx, 0, regexp.MustCompile("guest: .*error="))
 			if err != nil {
 				t.Fatal(err)
+			}
+			if line.Text != want {
+				t.Errorf("the guest found %q, want %q", line.Text, want)
 			}
 			if configured, err := n.Console.WaitFor(ctx, 0, regexp.MustCompile(`Configuring \(net0`)); err == nil {
 				t.Logf("iPXE after %.1f s, init after %.1f s", configured.Time.Sub(began).Seconds(), line.Time.Sub(began).Seconds())
