@@ -41,16 +41,16 @@ func (s *Server) updateNode(ctx context.Context, r *request) (reply, error) {
 		return reply{}, err
 	}
 	change := func(n *store.Node) error { return changeNode(n, p, reset, r.version) }
-	id := n.ID
 	// What is wrong by itself is said at once, not after waiting for the lock.
-	if err := change(n); err != nil {
+	trial := *n
+	if err := change(&trial); err != nil {
 		return reply{}, err
 	}
-	n, err = s.conductor.UpdateNode(ctx, id, change)
+	updated, err := s.conductor.UpdateNode(ctx, n.ID, change)
 	if err != nil {
-		return reply{}, err
+		return reply{}, nodeConflict(err, &trial)
 	}
-	view, err := s.nodeView(ctx, r, n, nil)
+	view, err := s.nodeView(ctx, r, updated, nil)
 	if err != nil {
 		return reply{}, err
 	}

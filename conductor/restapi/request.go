@@ -62,8 +62,12 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 		limit = defaultBodyLimit
 	}
 	return func(c echo.Context) error {
+		query, err := url.ParseQuery(c.Request().URL.RawQuery)
+		if err != nil {
+			return badRequest("The query of the URL is malformed: %v.", err)
+		}
 		r := &request{
-			version: versionOf(c), base: s.linkBase(c.Request()), query: c.QueryParams(), params: map[string]string{},
+			version: versionOf(c), base: s.linkBase(c.Request()), query: query, params: map[string]string{},
 			jsonSuffix: c.Get(keyJSONSuffix) != nil, log: s.requestLog(c),
 		}
 		if r.version < rt.since {

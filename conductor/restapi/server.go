@@ -59,7 +59,6 @@ func DefaultConfig() Config {
 		DisallowCleanSteps:        []string{"vendor.send_raw"},
 		DisallowDeploySteps:       []string{"vendor.send_raw"},
 		ConductorHeartbeatTimeout: 60 * time.Second,
-		AgentMD5:                  true,
 		PermittedImageFormats:     []string{"raw", "gpt", "qcow2", "iso"},
 		TLSMinVersion:             "1.3",
 	}

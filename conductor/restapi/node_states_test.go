@@ -1,0 +1,135 @@
+package restapi_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+)
+
+func TestStates(t *testing.T) {
+	s := newService(t)
+	id := s.enrol("n1")
+	short := map[string]any{"console_enabled": false, "last_error": nil, "power_state": nil, "provision_state": "enroll", "provision_updated_at": nil,
+		"target_power_state": nil, "target_provision_state": nil}
+	if diff := cmp.Diff(short, s.want(200, "11", "GET", "/v1/nodes/"+id+"/states", "").object); diff != "" {
+		t.Errorf("states at 1.11 (-want +got):\n%s", diff)
+	}
+	long := s.want(200, "75", "GET", "/v1/nodes/n1/states", "").object
+	for _, name := range []string{"raid_config", "target_raid_config", "boot_mode", "secure_boot"} {
+		if _, ok := long[name]; !ok {
+			t.Errorf("states at 1.75 lack %s", name)
+		}
+	}
+	s.edit("n1", in(provision.InspectWait))
+	for minor, want := range map[string]string{"38": "inspecting", "39": "inspect wait"} {
+		if got := s.want(200, minor, "GET", "/v1/nodes/n1/states", "").object["provision_state"]; got != want {
+			t.Errorf("inspect wait is %v at 1.%s, want %s", got, minor, want)
+		}
+	}
+}
+
+func TestPower(t *testing.T) {
+	s := newService(t)
+	s.enrol("n1")
+	s.enrol("cleaning")
+	s.edit("cleaning", in(provision.CleanWait))
+	for _, tc := range []struct {
+		minor, node, body string
+		status            int
+		fault             string
+	}{
+		{"82", "n1", `{"target": "power on"}`, 202, ""},
+		{"82", "n1", `{"target": "power off", "timeout": 5}`, 202, ""},
+		{"82", "n1", `{"target": "soft power off", "timeout": 5}`, 202, ""},
+		{"26", "n1", `{"target": "soft power off"}`, 406, "1.27"},
+		{"26", "n1", `{"target": "power on", "timeout": 5}`, 406, "1.27"},
+		{"82", "n1", `{"target": "power on", "timeout": 0}`, 400, "timeout"},
+		{"82", "n1", `{"target": "power on", "timeout": "soon"}`, 400, "timeout"},
+		{"82", "n1", `{"target": "explode"}`, 400, `"explode"`},
+		{"82", "n1", `{}`, 400, "target"},
+		{"82", "cleaning", `{"target": "power off"}`, 400, "clean wait"},
+		{"82", "nobody", `{"target": "power off"}`, 404, "nobody"},
+	} {
+		a := s.call(tc.minor, "PUT", "/v1/nodes/"+tc.node+"/states/power", tc.body)
+		if a.status != tc.status || !strings.Contains(a.fault(), tc.fault) {
+			t.Errorf("power at 1.%s of %s with %s: %d %s, want %d %q", tc.minor, tc.node, tc.body, a.status, a.body, tc.status, tc.fault)
+		}
+		if a.status == 202 && a.header.Get("Location") != s.url+"/v1/nodes/n1/states" {
+			t.Errorf("Location is %q", a.header.Get("Location"))
+		}
+		s.tasks.Wait()
+	}
+	if got := s.want(200, "82", "GET", "/v1/nodes/n1", "").object["power_state"]; got != "power off" {
+		t.Errorf("power state is %v, want the last one asked for", got)
+	}
+}
+
+func TestMaintenance(t *testing.T) {
+	s := newService(t)
+	s.enrol("n1")
+	s.want(202, "82", "PUT", "/v1/nodes/n1/maintenance", `{"reason": "broken"}`)
+	got := s.want(200, "82", "GET", "/v1/nodes/n1", "").object
+	if got["maintenance"] != true || got["maintenance_reason"] != "broken" {
+		t.Errorf("maintenance %v, %v", got["maintenance"], got["maintenance_reason"])
+	}
+	s.edit("n1", func(n *store.Node) { n.Fault = ptr("clean failure") })
+	s.want(202, "82", "DELETE", "/v1/nodes/n1/maintenance", "")
+	got = s.want(200, "82", "GET", "/v1/nodes/n1", "").object
+	if got["maintenance"] != false || got["maintenance_reason"] != nil || got["fault"] != nil {
+		t.Errorf("after maintenance: %v, %v, %v", got["maintenance"], got["maintenance_reason"], got["fault"])
+	}
+	s.want(202, "82", "PUT", "/v1/nodes/n1/maintenance", "")
+	s.want(400, "82", "PUT", "/v1/nodes/n1/maintenance", `{"reason": 7}`)
+}
+
+func TestValidateAndBootDevice(t *testing.T) {
+	s := newService(t)
+	id := s.enrol("n1")
+	for _, path := range []string{"/v1/nodes/n1/validate", "/v1/nodes/validate?node=n1", "/v1/nodes/validate?node_uuid=" + id} {
+		power, _ := s.want(200, "82", "GET", path, "").object["power"].(map[string]any)
+		if diff := cmp.Diff(map[string]any{"result": true}, power); diff != "" {
+			t.Errorf("%s: power (-want +got):\n%s", path, diff)
+		}
+	}
+	s.want(400, "82", "GET", "/v1/nodes/validate", "")
+
+	const path = "/v1/nodes/n1/management/boot_device"
+	if diff := cmp.Diff(map[string]any{"supported_boot_devices": []any{"pxe"}}, s.want(200, "82", "GET", path+"/supported", "").object); diff != "" {
+		t.Errorf("supported (-want +got):\n%s", diff)
+	}
+	s.want(204, "82", "PUT", path, `{"boot_device": "pxe", "persistent": true}`)
+	s.want(400, "82", "PUT", path, `{"boot_device": "toaster"}`)
+	s.want(400, "82", "PUT", path, `{"persistent": true}`)
+	s.want(400, "82", "PUT", path, `{"boot_device": "pxe", "persistent": "perhaps"}`)
+	if got := s.want(200, "82", "GET", path, "").object["boot_device"]; got != "pxe" {
+		t.Errorf("boot device is %v", got)
+	}
+	s.reserve("n1")
+	s.want(409, "82", "PUT", path, `{"boot_device": "pxe"}`)
+}
+
+func TestVIFsAndTraits(t *testing.T) {
+	s := newService(t)
+	id := s.enrol("n1")
+	s.want(400, "82", "POST", "/v1/nodes/n1/vifs", `{"id": "vif1"}`) // no port
+	s.want(201, "82", "POST", "/v1/ports", `{"node_uuid": "`+id+`", "address": "52:54:00:00:00:01"}`)
+	s.want(204, "82", "POST", "/v1/nodes/n1/vifs", `{"id": "vif1"}`)
+	s.want(409, "82", "POST", "/v1/nodes/n1/vifs", `{"id": "vif1"}`)
+	s.want(400, "82", "POST", "/v1/nodes/n1/vifs", `{"id": "vif2"}`) // no free port
+	s.want(400, "82", "POST", "/v1/nodes/n1/vifs", `{}`)
+	if got := s.want(200, "82", "GET", "/v1/nodes/n1/vifs", "").body; got != `{"vifs":[{"id":"vif1"}]}` {
+		t.Errorf("vifs %s", got)
+	}
+	s.want(204, "82", "DELETE", "/v1/nodes/n1/vifs/vif1", "")
+	s.want(400, "82", "DELETE", "/v1/nodes/n1/vifs/vif1", "")
+	s.want(404, "27", "GET", "/v1/nodes/n1/vifs", "")
+
+	if got := s.want(200, "37", "GET", "/v1/nodes/n1/traits", "").body; got != `{"traits":[]}` {
+		t.Errorf("traits %s", got)
+	}
+	s.want(404, "36", "GET", "/v1/nodes/n1/traits", "")
+}
