@@ -25,8 +25,14 @@ const (
 	filterLZMA2   = 0x21
 )
 
-// A dictionary of at least this size is given back before the next is made.
-const largeDict = 4 << 20
+// A dictionary of at least largeDict is given back before the next is made,
+// and what the library leaves behind (a buffer of 32 KiB for every chunk that
+// could not be compressed) after every collectEvery bytes: by itself the
+// collector would let garbage of the dictionary's size pile up.
+const (
+	largeDict    = 4 << 20
+	collectEvery = 8 << 20
+)
 
 // errXZ is wrapped in ErrCorrupt by the caller.
 func errXZ(what string) error { return errors.New(what) }
@@ -38,11 +44,13 @@ type xzReader struct {
 	block io.Reader // nil between blocks
 	start int64     // of the block's compressed data, in r
 
-	want   sizes // what the block's header declares; negative if nothing
-	unread int64 // header size of the block, part of its unpadded size
-	out    int64 // bytes decoded from the block
-	index  indexSum
-	err    error
+	want    sizes // what the block's header declares; negative if nothing
+	unread  int64 // header size of the block, part of its unpadded size
+	out     int64 // bytes decoded from the block
+	large   bool  // whether its dictionary is
+	garbage int64 // bytes decoded since the last collection
+	index   indexSum
+	err     error
 }
 
 type sizes struct{ compressed, uncompressed int64 }
@@ -92,6 +100,10 @@ func (x *xzReader) Read(p []byte) (int, error) {
 		}
 		n, err := x.block.Read(p)
 		x.out += int64(n)
+		if x.garbage += int64(n); x.large && x.garbage >= collectEvery {
+			x.garbage = 0
+			runtime.GC()
+		}
 		if x.sum != nil {
 			x.sum.Write(p[:n])
 		}
@@ -224,9 +236,7 @@ func (x *xzReader) blockHeader(first byte) error {
 		return err
 	}
 	x.unread, x.out, x.start = int64(len(h)), 0, x.r.n
-	if window >= largeDict {
-		// The dictionary of the block before is garbage by now; two large
-		// ones at a time would not be within the bound.
+	if x.large = window >= largeDict; x.large {
 		runtime.GC()
 	}
 	x.block, err = lzma.Reader2Config{DictCap: int(window)}.NewReader2(x.r)
