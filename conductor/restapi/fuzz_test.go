@@ -18,7 +18,7 @@ import (
 
 // handler is the API over an empty database, without conductor: for requests
 // that must not get as far as it.
-func handler(f *testing.F) http.Handler {
+func handler(f testing.TB) http.Handler {
 	db, err := store.Open(f.Context(), filepath.Join(f.TempDir(), "ferric.sqlite"))
 	if err != nil {
 		f.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"ferric/conductor/flow"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
+	"ferric/conductor/task"
 )
 
 // provisionMembers are the members of PUT states/provision besides target: the
@@ -87,7 +88,7 @@ func provisionVerb(a arguments, n *store.Node, v ironic.Version) (provision.Verb
 	}
 	if _, err := provision.Next(n.ProvisionState, event); err != nil {
 		if n.Reservation != nil {
-			return verb, conflict("Node %s is locked by host %s, please retry after the current operation is completed.", n.UUID, *n.Reservation)
+			return verb, &task.LockedError{Node: n.UUID, Host: *n.Reservation}
 		}
 		return verb, invalidState(target, n)
 	}

@@ -2,6 +2,7 @@ package restapi_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -90,6 +91,19 @@ func TestErrorShapes(t *testing.T) {
 	}
 	if a := s.call("82", "GET", "/v1/nonsense", ""); !strings.Contains(a.body, `\"title\":\"Not Found\"`) || !strings.Contains(a.body, `\"code\":\"404 Not Found\"`) {
 		t.Errorf("routing error %s", a.body)
+	}
+}
+
+// TestPanic: a fault of the program is answered in shape and ends nothing else.
+func TestPanic(t *testing.T) {
+	h := handler(t) // without conductor
+	for range 2 {
+		req := httptest.NewRequest("POST", "/v1/nodes", strings.NewReader(`{"driver": "ipmi"}`))
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, req)
+		if rec.Code != 500 || !strings.Contains(rec.Body.String(), `\"faultcode\":\"Server\"`) || strings.Contains(rec.Body.String(), "pointer") {
+			t.Errorf("answer to a panic: %d %s", rec.Code, rec.Body)
+		}
 	}
 }
 
