@@ -20,7 +20,11 @@ type Options struct {
 	Profile       Profile     // "" is Virtual
 	KernelRelease string      // as in /lib/modules; "" is the newest that is not a cloud kernel
 	Compression   Compression // "" is Zstd
-	// Agent is the package of the agent's program; "" is ferric's own.
+	// Managers are further hardware managers for the agent, in order after the built-in
+	// ones: import paths of packages that export "func New() hwmanager.Manager", which
+	// ferric's module has to require.
+	Managers []string
+	// Agent is the package of another program to run as the agent.
 	Agent string
 	// Files are added as they are.
 	Files []File
@@ -42,7 +46,7 @@ type File struct {
 }
 
 const (
-	agentPackage   = "ferric/cmd/ferric-agent"
+	genericManager = "ferric/hwmanager/generic"
 	initPackage    = "ferric/ramdisk/uinit"
 	caCertificates = "/etc/ssl/certs/ca-certificates.crt"
 )
@@ -104,9 +108,6 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Compression == "" {
 		o.Compression = Zstd
 	}
-	if o.Agent == "" {
-		o.Agent = agentPackage
-	}
 	if o.CACertificates == "" {
 		o.CACertificates = caCertificates
 	}
@@ -135,12 +136,12 @@ type builder struct {
 
 func (b *builder) versions(ctx context.Context) error {
 	b.manifest.Versions = map[string]string{"go": b.tools.version, "kernel": b.kernel.release}
-	for _, module := range []string{uroot, mkuimage} {
-		v, err := b.tools.moduleVersion(ctx, module)
+	for _, name := range []string{uroot, mkuimage} {
+		v, err := b.tools.moduleVersion(ctx, name)
 		if err != nil {
 			return err
 		}
-		b.manifest.Versions[module] = v
+		b.manifest.Versions[name] = v
 	}
 	return nil
 }
@@ -161,11 +162,18 @@ func (b *builder) commands(ctx context.Context) error {
 }
 
 func (b *builder) programs(ctx context.Context) error {
+	agent := b.options.Agent
+	if agent == "" {
+		var err error
+		if agent, err = writeAgent(b.tempDir, append([]string{genericManager}, b.options.Managers...)); err != nil {
+			return err
+		}
+	}
 	for _, p := range []struct {
 		pkg, path string
 		part      *Part
 	}{
-		{b.options.Agent, "bin/ferric-agent", &b.manifest.Agent},
+		{agent, "bin/ferric-agent", &b.manifest.Agent},
 		{initPackage, "init", &b.manifest.Init},
 	} {
 		content, err := b.tools.build(ctx, p.pkg, b.tempDir)

@@ -7,15 +7,18 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"go/format"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"text/template"
 
 	"github.com/u-root/gobusybox/src/pkg/golang"
 	"github.com/u-root/mkuimage/uimage"
 	"github.com/u-root/uio/llog"
+	"golang.org/x/mod/module"
 )
 
 // ErrNoGo is wrapped by errors about a missing or unsuitable Go.
@@ -93,8 +96,46 @@ func (t toolchain) build(ctx context.Context, pkg, tempDir string) ([]byte, erro
 	return content, nil
 }
 
-// buildAgent builds an agent. With managers it is a generated program: the agent's own
-// main function, which is given the further hardware managers.
+// agentMain is the agent's program with a choice of hardware managers.
+const agentMain = `package main
+
+import (
+	"os"
+
+	"ferric/agent"
+	"ferric/hwmanager"
+{{range $i, $path := .}}	m{{$i}} "{{$path}}"
+{{end}})
+
+func main() {
+	os.Exit(agent.Main([]hwmanager.Manager{ {{- range $i, $path := .}}{{if $i}}, {{end}}m{{$i}}.New(){{end -}} }))
+}
+`
+
+// writeAgent writes the agent's program and returns its path, which build takes. Managers
+// are import paths of packages that export "func New() hwmanager.Manager".
+func writeAgent(dir string, managers []string) (string, error) {
+	for _, m := range managers {
+		if err := module.CheckImportPath(m); err != nil {
+			return "", fmt.Errorf("hardware manager: %w", err)
+		}
+	}
+	var text bytes.Buffer
+	if err := template.Must(template.New("agent").Parse(agentMain)).Execute(&text, managers); err != nil {
+		return "", fmt.Errorf("write the agent's program: %w", err)
+	}
+	source, err := format.Source(text.Bytes())
+	if err != nil {
+		return "", fmt.Errorf("write the agent's program: %w", err)
+	}
+	file := filepath.Join(dir, "main.go")
+	if err := os.WriteFile(file, source, 0o644); err != nil {
+		return "", fmt.Errorf("write the agent's program: %w", err)
+	}
+	return file, nil
+}
+
+// moduleVersion is the version of a module that ferric is built with.
 func (t toolchain) moduleVersion(ctx context.Context, module string) (string, error) {
 	v, err := t.run(ctx, "list", "-m", "-f", "{{.Version}}{{with .Replace}} => {{.Path}} {{.Version}}{{end}}", module)
 	if err != nil {

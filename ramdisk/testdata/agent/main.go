@@ -1,16 +1,53 @@
-// Command agent stands in for ferric-agent where only the ramdisk is tested: it listens
-// where the agent does and says so.
+// Command agent stands in for ferric-agent where only the ramdisk is tested. It listens
+// where the agent does, says so, and serves what the machine looks like to it.
 package main
 
 import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
 	fmt.Println("agent listening")
-	err := http.ListenAndServe(":9999", http.NotFoundHandler())
-	fmt.Fprintln(os.Stderr, err)
+	http.HandleFunc("/file", serveFile)
+	http.HandleFunc("/mount", mountAndRead)
+	http.HandleFunc("/list", list)
+	http.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(3) })
+	http.HandleFunc("/poweroff", func(http.ResponseWriter, *http.Request) { _ = exec.Command("poweroff").Run() })
+	fmt.Fprintln(os.Stderr, http.ListenAndServe(":9999", nil))
 	os.Exit(1)
+}
+
+func serveFile(w http.ResponseWriter, r *http.Request) {
+	answer(w)(os.ReadFile(r.FormValue("path")))
+}
+
+// mountAndRead mounts a disk with a file system that the kernel has to load a module for.
+func mountAndRead(w http.ResponseWriter, r *http.Request) {
+	err := unix.Mount(r.FormValue("disk"), "/mnt", r.FormValue("type"), unix.MS_RDONLY, "")
+	if err != nil {
+		answer(w)(nil, err)
+		return
+	}
+	answer(w)(os.ReadFile("/mnt/" + r.FormValue("path")))
+}
+
+func list(w http.ResponseWriter, r *http.Request) {
+	names, err := filepath.Glob(r.FormValue("path"))
+	answer(w)(fmt.Append(nil, names), err)
+}
+
+func answer(w http.ResponseWriter) func([]byte, error) {
+	return func(text []byte, err error) {
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_, _ = w.Write(text)
+	}
 }
