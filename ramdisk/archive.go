@@ -145,7 +145,7 @@ func (a *archive) merge(data []byte) error {
 
 // parts lists the regular files below a path, sorted.
 func (a *archive) parts(below string) []Part {
-	var parts []Part
+	parts := []Part{}
 	for _, name := range slices.Sorted(maps.Keys(a.content)) {
 		if strings.HasPrefix(name, below) {
 			parts = append(parts, partOf("/"+name, a.content[name]))

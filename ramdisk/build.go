@@ -72,7 +72,7 @@ func Build(ctx context.Context, o Options) (*Manifest, error) {
 	}
 	defer os.RemoveAll(tempDir)
 
-	b := &builder{options: o, kernel: k, tools: tools, tempDir: tempDir, archive: newArchive(), manifest: &Manifest{Profile: o.Profile}}
+	b := &builder{options: o, kernel: k, tools: tools, tempDir: tempDir, archive: newArchive(), manifest: newManifest(o.Profile)}
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error

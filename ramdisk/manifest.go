@@ -48,6 +48,14 @@ type Part struct {
 	SHA256 string `json:"sha256"` // hexadecimal
 }
 
+// newManifest has empty lists, which JSON shows as such.
+func newManifest(p Profile) *Manifest {
+	return &Manifest{
+		Profile: p, Modules: []Part{}, Firmware: []Part{}, Files: []Part{},
+		Builtin: []string{}, Absent: []string{}, AbsentFirmware: []string{},
+	}
+}
+
 func partOf(path string, content []byte) Part {
 	sum := sha256.Sum256(content)
 	return Part{Path: path, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:])}
