@@ -138,6 +138,10 @@ func TestWriteFails(t *testing.T) {
 		return b
 	}
 	sum := func(b []byte) string { return fmt.Sprintf("%x", sha256sum(b)) }
+	zeros, err := exec.Command("sh", "-c", "head -c 20000000 /dev/zero | gzip -c").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	changing := func(n int) []byte { return append(bytes.Clone(plain), byte(n)) }
 	for _, c := range []struct {
 		name   string
@@ -154,6 +158,8 @@ func TestWriteFails(t *testing.T) {
 		{"xz that was cut off when made", &flaky{content: always(pack("xz", "-0")[:mib])}, sum(pack("xz", "-0")[:mib]), images.ErrTruncated, "ends early"},
 		{"gzip, damaged", &flaky{content: always(damaged(pack("gzip")))}, sum(damaged(pack("gzip"))), images.ErrCorrupt, "gzip"},
 		{"qcow2 cut off when made", &flaky{content: always(qcow[:len(qcow)/2])}, sum(qcow[:len(qcow)/2]), images.ErrTruncated, "ends before the cluster"},
+		{"larger than the disk, seen only on the way", &flaky{content: always(zeros)}, sum(zeros), images.ErrTooLarge, "larger than the disk"},
+		{"weak tag changes", &flaky{content: always(plain), cut: 3 * mib, cuts: 1 << 30, noRange: true, etag: func(n int) string { return fmt.Sprintf("W/%q", fmt.Sprint(n)) }}, sum(plain), images.ErrChanged, "file changed on the server"},
 		{"changes with every request", &flaky{content: changing, cut: 3 * mib, cuts: 1 << 30, etag: func(n int) string { return fmt.Sprintf("%q", fmt.Sprint(n)) }}, sum(plain), images.ErrChanged, "file changed on the server"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -48,9 +48,17 @@ func Write(ctx context.Context, device string, req Request, progress func(ipa.Pr
 	res, err := t.run(ctx)
 	finish(err == nil)
 	if err != nil {
-		return res, fmt.Errorf("write image to %s: %w", device, err)
+		return res, fmt.Errorf("write image%s to %s: %w", named(res.URL), device, err)
 	}
 	return res, nil
+}
+
+// named is the URL of the image for a message, if one has answered.
+func named(url string) string {
+	if url == "" {
+		return "" // what failed then names what it asked
+	}
+	return " " + url
 }
 
 // transfer is one image on its way to one disk.

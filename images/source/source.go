@@ -39,8 +39,17 @@ type File struct {
 
 // version is what identifies the content of a file across requests.
 type version struct {
-	size      int64 // -1 if the server did not tell
-	validator string
+	size      int64  // -1 if the server did not tell
+	validator string // for If-Range
+	tag       string // entity tag, also a weak one; only to be compared
+}
+
+// differs tells whether other cannot be the same content. A server may leave
+// out in one answer what it says in another.
+func (v version) differs(other version) bool {
+	return v.size >= 0 && other.size >= 0 && v.size != other.size ||
+		v.tag != "" && other.tag != "" && v.tag != other.tag ||
+		v.validator != "" && other.validator != "" && v.validator != other.validator
 }
 
 // Open asks for the file at the first URL that answers. A client error (4xx)
@@ -181,7 +190,7 @@ func (f *File) resume() error {
 				return nil
 			case resp.StatusCode == http.StatusOK:
 				// No ranges here, or If-Range found another file.
-				if v := versionOf(resp); v.size != f.version.size || v.validator != f.version.validator {
+				if f.version.differs(versionOf(resp)) {
 					body.Close()
 					return f.changed()
 				}
@@ -244,7 +253,7 @@ func (f *File) readRange(p []byte, off int64) error {
 		_, err := io.ReadFull(body, p)
 		return err
 	case resp.StatusCode == http.StatusOK:
-		if v := versionOf(resp); v.size != f.version.size || v.validator != f.version.validator {
+		if f.version.differs(versionOf(resp)) {
 			return f.changed()
 		}
 		return fmt.Errorf("%s: %w", f.URL(), ErrNoRange)
@@ -262,10 +271,9 @@ func (f *File) sameRange(resp *http.Response, off int64) error {
 	if !ok || start != off {
 		return fmt.Errorf("%w: %s answered a request for byte %d with Content-Range %q", ErrDownload, f.URL(), off, resp.Header.Get("Content-Range"))
 	}
-	if size >= 0 && f.version.size >= 0 && size != f.version.size {
-		return f.changed()
-	}
-	if v := validator(resp.Header); v != "" && f.version.validator != "" && v != f.version.validator {
+	other := versionOf(resp)
+	other.size = size
+	if f.version.differs(other) {
 		return f.changed()
 	}
 	return nil
@@ -362,6 +370,7 @@ func versionOf(resp *http.Response) version {
 	return version{
 		size:      resp.ContentLength,
 		validator: validator(resp.Header),
+		tag:       resp.Header.Get("ETag"),
 	}
 }
 
