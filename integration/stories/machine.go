@@ -24,6 +24,7 @@ type Machine struct {
 	file   osimage.File
 	nonce  string
 	watch  func(*ironic.Node) // told of every change of state, power or step
+	killed int
 }
 
 // Machine prepares the machine of that name; it is to get the image as file,
@@ -90,6 +91,27 @@ func (m *Machine) Deploy(ctx context.Context, debian bool) error {
 	}
 	return m.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbActive, ConfigDrive: drive}, ironic.StateActive)
 }
+
+// Killing kills the conductor (SIGKILL) and starts it again the next time that
+// the node, while it is waited for, is as the condition says.
+func (m *Machine) Killing(when func(*ironic.Node) bool) {
+	done := false
+	m.watch = func(n *ironic.Node) {
+		if done || !when(n) {
+			return
+		}
+		done = true
+		m.site.KillConductor()
+		// A conductor that does not come back shows as an API that does not
+		// answer, with the reason in its log.
+		if m.site.StartConductor(context.Background()) == nil {
+			m.killed++
+		}
+	}
+}
+
+// Killed counts the conductors that Killing killed and started again.
+func (m *Machine) Killed() int { return m.killed }
 
 // Hostname is what the deployed system is to be called.
 func (m *Machine) Hostname() string { return "deployed-" + m.Name }
