@@ -22,11 +22,11 @@ const (
 	// rootName is how the small system's init finds its root partition.
 	rootName = "ferric-root"
 
-	// Identities of the image.
-	diskGUID = "6F0F4C3C-4C0D-4D0E-9B57-66E20A6B2F00"
-	biosGUID = "6F0F4C3C-4C0D-4D0E-9B57-66E20A6B2F01"
-	espGUID  = "6F0F4C3C-4C0D-4D0E-9B57-66E20A6B2F02"
-	rootGUID = "6F0F4C3C-4C0D-4D0E-9B57-66E20A6B2F03"
+	// Identities of the image, in the case that udev's links have.
+	diskGUID = "6f0f4c3c-4c0d-4d0e-9b57-66e20a6b2f00"
+	biosGUID = "6f0f4c3c-4c0d-4d0e-9b57-66e20a6b2f01"
+	espGUID  = "6f0f4c3c-4c0d-4d0e-9b57-66e20a6b2f02"
+	rootGUID = "6f0f4c3c-4c0d-4d0e-9b57-66e20a6b2f03"
 	espID    = "FE221C05" // FAT volume id
 
 	biosStart, biosSize = 1 * mib, 1 * mib

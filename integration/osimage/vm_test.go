@@ -132,7 +132,7 @@ func deploy(t *testing.T, image, configDrive string) string {
 	t.Helper()
 	disk := filepath.Join(t.TempDir(), "disk.raw")
 	command(t, "cp", "--sparse=always", image, disk)
-	if err := os.Truncate(disk, 1<<30); err != nil {
+	if err := os.Truncate(disk, 4<<30); err != nil {
 		t.Fatal(err)
 	}
 	command(t, "sgdisk", "-e", disk)
