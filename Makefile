@@ -64,7 +64,7 @@ bench: test-deps
 	$(GO) run $(AS_ROOT) ./integration/bench
 
 generate: go-version
-	$(GO) generate ./...
+	$(GO) test ./conductor ./conductor/provision ./agent/config -run Page -update
 
 clean:
 	rm -rf $(BIN) $(CACHE)
