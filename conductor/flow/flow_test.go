@@ -363,15 +363,33 @@ func TestLookupTellsNothing(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	r := newRig(t, func(c *flow.Config) { c.CleanCallbackTimeout = time.Nanosecond })
-	r.must("manage", provision.Manageable)
-	r.must("provide", provision.CleanWait)
-	if err := r.flow.CheckTimeouts(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	n := r.reach(provision.CleanFailed)
-	if !strings.HasPrefix(*n.LastError, "Timeout reached while waiting for callback for node "+n.UUID) || n.Maintenance {
-		t.Errorf("last_error %q, maintenance %v", *n.LastError, n.Maintenance)
+	for _, tt := range []struct {
+		name   string
+		events [][2]string
+		want   string
+	}{
+		{"nothing was seen but power", nil, "Last seen of the machine: power, power on verified"},
+		{"how far it came", [][2]string{{"dhcp", "192.0.2.5"}, {"kernel", "deploy_kernel"}}, "Last seen of the machine: kernel, deploy_kernel"},
+		{"two machines, one MAC", [][2]string{{"mac-conflict", "machines a and b both use 52:54:00:77:00:01"}, {"dhcp", "192.0.2.5"}},
+			"Last seen of the machine: mac-conflict, machines a and b both use 52:54:00:77:00:01"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, func(c *flow.Config) { c.CleanCallbackTimeout = time.Nanosecond })
+			r.must("manage", provision.Manageable)
+			r.must("provide", provision.CleanWait)
+			for _, e := range tt.events {
+				if err := r.db.AddEvent(t.Context(), r.node, time.Now(), e[0], e[1]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := r.flow.CheckTimeouts(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			n := r.reach(provision.CleanFailed)
+			if !strings.HasPrefix(*n.LastError, "Timeout reached while waiting for callback for node "+n.UUID) || !strings.Contains(*n.LastError, tt.want) || n.Maintenance {
+				t.Errorf("last_error %q, maintenance %v; want %q", *n.LastError, n.Maintenance, tt.want)
+			}
+		})
 	}
 }
 

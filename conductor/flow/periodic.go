@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ferric/conductor/driver"
+	"ferric/conductor/netboot"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
 	"ferric/conductor/task"
@@ -37,8 +38,8 @@ func (f *Flow) CheckTimeouts(ctx context.Context) error {
 					return nil
 				}
 				return t.Background("timeout", func(ctx context.Context, t *task.Task) error {
-					return f.fail(ctx, t, "Timeout reached while waiting for callback for node %s: no agent was heard for %v in state %q. Its console and the node's events show how far the boot came.",
-						t.Node.UUID, limit, state)
+					return f.fail(ctx, t, "Timeout reached while waiting for callback for node %s: no agent was heard for %v in state %q. %s",
+						t.Node.UUID, limit, state, f.lastSeen(ctx, t.Node))
 				})
 			})
 			if err != nil {
@@ -48,6 +49,32 @@ func (f *Flow) CheckTimeouts(ctx context.Context) error {
 	}
 	return nil
 }
+
+// lastSeen says how far the machine came: first of all what went wrong, such as
+// two machines with one MAC address, else the last thing that was seen of it.
+func (f *Flow) lastSeen(ctx context.Context, n *store.Node) string {
+	events, err := f.store.Events(ctx, n.ID)
+	if err != nil {
+		return fmt.Sprintf("Its events cannot be read: %v", err)
+	}
+	var last *store.Event
+	for i := range events {
+		e := &events[i]
+		if n.ProvisionUpdatedAt != nil && e.Time.Before(n.ProvisionUpdatedAt.Add(-time.Minute)) {
+			continue
+		}
+		if last == nil || slices.Contains(troubles, e.Kind) || !slices.Contains(troubles, last.Kind) {
+			last = e
+		}
+	}
+	if last == nil {
+		return "Nothing was seen of the machine in that time: check that it boots from the network, on the port whose MAC address was enrolled."
+	}
+	return fmt.Sprintf("Last seen of the machine: %s, %s (%s UTC).", last.Kind, last.Detail, last.Time.UTC().Format(time.TimeOnly))
+}
+
+// troubles are the kinds of events that explain why a machine did not boot.
+var troubles = []string{netboot.EventMACConflict, netboot.EventError, netboot.EventDeclined}
 
 func overdue(n *store.Node, state provision.State, limit time.Duration) bool {
 	return n.ProvisionState == state && !n.Maintenance && n.ProvisionUpdatedAt != nil && time.Since(*n.ProvisionUpdatedAt) > limit
