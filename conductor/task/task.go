@@ -222,6 +222,16 @@ func (m *Manager) enter(ctx context.Context, id int64, wait time.Duration) (leav
 	return nil, false
 }
 
+// Queued counts the tasks of this process that hold or want a node's lock.
+func (m *Manager) Queued(id int64) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if q := m.queues[id]; q != nil {
+		return q.users
+	}
+	return 0
+}
+
 func (m *Manager) locked(ctx context.Context, id int64) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -1,0 +1,218 @@
+package task_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/sirupsen/logrus"
+
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+func newManager(t *testing.T, workers int) (*task.Manager, *store.Store, int64) {
+	t.Helper()
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "db.sqlite"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	n := &store.Node{UUID: uuid.NewString(), Driver: "fake-hardware", ProvisionState: provision.Enroll}
+	if err := db.CreateNode(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	m := task.NewManager(context.Background(), task.Config{Host: "test", WorkersPoolSize: workers, LockRetryAttempts: 3, LockRetryInterval: 30 * time.Millisecond}, db, logrus.NewEntry(log))
+	m.Failed = func(ctx context.Context, t *task.Task, what string, err error) {
+		t.SetError("%s: %v", what, err)
+		_ = t.Save(ctx) // what is missing then is what the test looks for
+	}
+	return m, db, n.ID
+}
+
+func row(t *testing.T, db *store.Store, id int64) *store.Node {
+	t.Helper()
+	n, err := db.NodeByID(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestLockIsReleased goes through all ways that a task can end.
+func TestLockIsReleased(t *testing.T) {
+	boom := errors.New("boom")
+	for _, tt := range []struct {
+		name      string
+		fn        func(ctx context.Context, t *task.Task) error
+		want      error
+		lastError string
+	}{
+		{"done", func(context.Context, *task.Task) error { return nil }, nil, ""},
+		{"error", func(context.Context, *task.Task) error { return boom }, boom, ""},
+		{"background done", func(_ context.Context, t *task.Task) error {
+			return t.Background("work", func(context.Context, *task.Task) error { return nil })
+		}, nil, ""},
+		{"background error", func(_ context.Context, t *task.Task) error {
+			return t.Background("work", func(context.Context, *task.Task) error { return boom })
+		}, nil, "work: boom"},
+		{"background panic", func(_ context.Context, t *task.Task) error {
+			return t.Background("work", func(context.Context, *task.Task) error { panic("ouch") })
+		}, nil, "work: internal error: ouch"},
+		{"error after the hand-over", func(_ context.Context, t *task.Task) error {
+			_ = t.Background("work", func(context.Context, *task.Task) error { panic("must not run") })
+			return boom
+		}, boom, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m, db, id := newManager(t, 1)
+			for range 2 { // the second finds lock and worker free again
+				if err := m.Do(t.Context(), id, "test", tt.fn); !errors.Is(err, tt.want) {
+					t.Fatalf("Do gives %v; want %v", err, tt.want)
+				}
+				m.Wait()
+			}
+			n := row(t, db, id)
+			if n.Reservation != nil {
+				t.Errorf("the node is still reserved by %s", *n.Reservation)
+			}
+			got := ""
+			if n.LastError != nil {
+				got = *n.LastError
+			}
+			if got != tt.lastError {
+				t.Errorf("last_error is %q; want %q", got, tt.lastError)
+			}
+		})
+	}
+}
+
+// TestPanicInRequest: the server above recovers it; the lock must not stay.
+func TestPanicInRequest(t *testing.T) {
+	m, db, id := newManager(t, 1)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was swallowed")
+			}
+		}()
+		_ = m.Do(t.Context(), id, "test", func(_ context.Context, w *task.Task) error {
+			panic("ouch")
+		})
+	}()
+	if n := row(t, db, id); n.Reservation != nil {
+		t.Errorf("the node is still reserved by %s", *n.Reservation)
+	}
+}
+
+func TestNoFreeWorker(t *testing.T) {
+	m, db, id := newManager(t, 1)
+	other := &store.Node{UUID: uuid.NewString(), Driver: "fake-hardware", ProvisionState: provision.Enroll}
+	if err := db.CreateNode(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	hold := make(chan struct{})
+	start := func(_ context.Context, w *task.Task) error {
+		return w.Background("work", func(context.Context, *task.Task) error { <-hold; return nil })
+	}
+	if err := m.Do(t.Context(), id, "test", start); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Do(t.Context(), other.ID, "test", start); !errors.Is(err, task.ErrNoFreeWorker) {
+		t.Errorf("a second worker of one gives %v; want %v", err, task.ErrNoFreeWorker)
+	}
+	var locked *task.LockedError
+	if err := m.TryDo(t.Context(), id, "test", start); !errors.As(err, &locked) || locked.Host != "test" {
+		t.Errorf("a busy node gives %v; want that it is locked by test", err)
+	}
+	close(hold)
+	m.Wait()
+}
+
+// TestFirstComeFirstServed queues tasks for one node.
+func TestFirstComeFirstServed(t *testing.T) {
+	m, _, id := newManager(t, 4)
+	var mu sync.Mutex
+	var order []int
+	var wg sync.WaitGroup
+	running := make(chan struct{})
+	release := make(chan struct{})
+	wg.Go(func() {
+		if err := m.Do(t.Context(), id, "first", func(context.Context, *task.Task) error { close(running); <-release; return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	<-running
+	const waiters = 5
+	for i := range waiters {
+		wg.Go(func() {
+			err := m.Do(t.Context(), id, fmt.Sprint(i), func(context.Context, *task.Task) error {
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, i)
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		for m.Queued(id) != i+2 { // until this one waits
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	close(release)
+	wg.Wait()
+	if !slices.IsSorted(order) || len(order) != waiters {
+		t.Errorf("tasks ran in the order %v", order)
+	}
+}
+
+func TestProcess(t *testing.T) {
+	m, db, id := newManager(t, 1)
+	step := func(event provision.Event, target provision.State) {
+		t.Helper()
+		if err := m.Do(t.Context(), id, "test", func(ctx context.Context, w *task.Task) error { return w.Process(ctx, event, target) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(state, target provision.State) {
+		t.Helper()
+		n := row(t, db, id)
+		got := provision.State("")
+		if n.TargetProvisionState != nil {
+			got = *n.TargetProvisionState
+		}
+		if n.ProvisionState != state || got != target {
+			t.Errorf("state %q with target %q; want %q with %q", n.ProvisionState, got, state, target)
+		}
+	}
+	step(provision.Manage, "")
+	check(provision.Verifying, provision.Manageable)
+	step(provision.Done, "")
+	check(provision.Manageable, "")
+	step(provision.Clean, provision.Manageable) // manual cleaning keeps its target
+	step(provision.Wait, "")
+	check(provision.CleanWait, provision.Manageable)
+	step(provision.Resume, "")
+	check(provision.Cleaning, provision.Manageable)
+	step(provision.Fail, "")
+	check(provision.CleanFailed, provision.Manageable)
+	step(provision.Manage, "")
+	step(provision.Provide, "")
+	step(provision.Done, "")
+	step(provision.Deploy, "")
+	step(provision.Wait, "")
+	check(provision.WaitCallback, provision.Active)
+	step(provision.Delete, "") // not what was begun: the new state's own target
+	check(provision.Deleting, provision.Available)
+}
