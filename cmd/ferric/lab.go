@@ -88,7 +88,7 @@ func newLabUpCommand(resolve func() (string, error)) *cobra.Command {
 			// the same flags, for the process that stays
 			args := slices.Clone(os.Args[1:])
 			args[slices.Index(args, "up")] = "serve"
-			status, err := startRack(ctx, dir, args)
+			status, err := startRack(ctx, dir, args, io.Discard)
 			if err != nil {
 				return err
 			}
@@ -100,8 +100,9 @@ func newLabUpCommand(resolve func() (string, error)) *cobra.Command {
 	return cmd
 }
 
-// startRack starts "ferric lab serve" and waits until the rack answers.
-func startRack(ctx context.Context, dir string, args []string) (*lab.Status, error) {
+// startRack starts this program with args, which serve a rack in dir, and waits until the rack answers. Meanwhile what
+// that process prints, which goes to DIR/rack.log, is shown on out.
+func startRack(ctx context.Context, dir string, args []string, out io.Writer) (*lab.Status, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -126,16 +127,26 @@ func startRack(ctx context.Context, dir string, args []string) (*lab.Status, err
 	if err := serve.Start(); err != nil {
 		return nil, fmt.Errorf("start the rack: %w", err)
 	}
+	shown, err := os.Open(logPath)
+	if err != nil {
+		return nil, fmt.Errorf("start the rack: %w", err)
+	}
+	defer shown.Close()
 	ended := make(chan error, 1)
 	go func() { ended <- serve.Wait() }()
 	for {
-		if status, err := lab.QueryStatus(ctx, dir); err == nil {
+		status, err := lab.QueryStatus(ctx, dir)
+		if _, err := io.Copy(out, shown); err != nil {
+			return nil, fmt.Errorf("show %s: %w", logPath, err)
+		}
+		if err == nil {
 			return status, nil
 		}
 		select {
 		case <-ended:
 			text, _ := os.ReadFile(logPath)
-			return nil, fmt.Errorf("the rack did not start: %s", strings.TrimSpace(string(text)))
+			lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+			return nil, fmt.Errorf("the rack did not start: %s", strings.Join(lines[max(0, len(lines)-5):], "\n"))
 		case <-ctx.Done():
 			_ = serve.Process.Signal(syscall.SIGTERM)
 			return nil, fmt.Errorf("start the rack: %w; see %s", ctx.Err(), logPath)

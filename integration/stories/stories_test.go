@@ -124,7 +124,7 @@ func TestFirstBoot(t *testing.T) {
 // TestConductorKilled kills the conductor while the agent cleans and while it
 // writes the image. The agent's work goes on, and so does the node.
 func TestConductorKilled(t *testing.T) {
-	site, image := open(t, lab.NodeConfig{Name: "machine", Firmware: lab.BIOS, MemoryMiB: 384}, osimage.Options{Ballast: 300 << 20}, stories.Options{FullErase: true})
+	site, image := open(t, lab.NodeConfig{Name: "machine", Firmware: lab.BIOS, MemoryMiB: 384, Disks: []lab.Disk{{Kind: lab.Virtio, SizeMiB: 1024}}}, osimage.Options{Ballast: 200 << 20}, stories.Options{FullErase: true})
 	m, err := site.Machine("machine", image.Raw, "raw")
 	if err != nil {
 		t.Fatal(err)
