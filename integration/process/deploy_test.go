@@ -88,12 +88,12 @@ func TestBadImages(t *testing.T) {
 		// disk is still there; in all other cases the tables must be gone.
 		untouched bool
 	}{
-		{"not found", images.URL + "/missing.raw", "raw", good, []string{"404", images.URL + "/missing.raw"}, true},
-		{"connection refused", dead + "/good.raw", "raw", good, []string{"connection refused", dead + "/good.raw"}, true},
-		{"shorter than declared", images.URL + "/short/good.raw", "raw", good, []string{"truncated", "/short/good.raw", strconv.Itoa(imageSize)}, false},
-		{"wrong digest", images.URL + "/good.raw", "raw", func(*testing.T) string { return strings.Repeat("5a", 32) }, []string{"digest", "5a5a", good(t)}, false},
-		{"qcow2 declared raw", images.URL + "/good.qcow2", "raw", of("good.qcow2"), []string{"raw", "qcow2"}, true},
-		{"raw declared qcow2", images.URL + "/good.raw", "qcow2", good, []string{"qcow2"}, true},
+		{"not found", images.URL + "/missing.raw", "raw", good, []string{"404"}, true},
+		{"connection refused", dead + "/good.raw", "raw", good, []string{"connection refused"}, true},
+		{"shorter than declared", images.URL + "/short/good.raw", "raw", good, []string{"truncated", strconv.Itoa(imageSize)}, false},
+		{"wrong digest", images.URL + "/good.raw", "raw", func(*testing.T) string { return strings.Repeat("5a", 32) }, []string{"wrong digest", "5a5a", good(t)}, false},
+		{"qcow2 declared raw", images.URL + "/good.qcow2", "raw", of("good.qcow2"), []string{"declared as raw, but it is qcow2"}, true},
+		{"raw declared qcow2", images.URL + "/good.raw", "qcow2", good, []string{"declared as qcow2, but it is raw"}, true},
 		{"larger than the disk", images.URL + "/huge.qcow2", "qcow2", of("huge.qcow2"), []string{strconv.Itoa(8 << 30), strconv.Itoa(4 << 30)}, true},
 		{"backing file", images.URL + "/backing.qcow2", "qcow2", of("backing.qcow2"), []string{"backing file"}, true},
 		{"truncated qcow2", images.URL + "/truncated.qcow2", "qcow2", of("truncated.qcow2"), []string{"truncated"}, false},
@@ -107,7 +107,7 @@ func TestBadImages(t *testing.T) {
 			m.format(t)
 			m.setImage(t, tt.url, tt.format, tt.digest(t))
 			m.verb(t, ironic.ProvisionRequest{Target: ironic.VerbActive})
-			n := m.fails(t, ironic.StateDeployFailed, append(tt.reasons, "write_image")...)
+			n := m.fails(t, ironic.StateDeployFailed, append(tt.reasons, "write_image", tt.url, "/dev/vda")...)
 			if n.PowerState == nil || *n.PowerState != ironic.PowerOff || n.Maintenance {
 				t.Errorf("power %v, maintenance %v; want off and none", n.PowerState, n.Maintenance)
 			}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,8 +32,10 @@ type machine struct {
 	dir  string
 
 	mu    sync.Mutex
-	agent *process // nil while the power is off
+	agent *process // nil while the power is off or the boot hangs
+	on    bool
 	boots int
+	held  bool   // switched on, it does not get as far as the agent
 	state string // directory of the agent's that lives as long as a boot
 	args  []string
 }
@@ -160,6 +163,7 @@ func (m *machine) switched(t *testing.T, what string) {
 func (m *machine) off(t *testing.T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.on = false
 	if m.agent != nil {
 		m.agent.kill(t)
 		m.agent = nil
@@ -170,8 +174,41 @@ func (m *machine) boot(t *testing.T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.boots++
+	m.on = true
+	if m.held {
+		return
+	}
 	m.state = filepath.Join(m.dir, fmt.Sprintf("boot-%d", m.boots))
 	m.runAgent(t)
+}
+
+// hold makes the boots from now on hang; release ends that, also for the one
+// that hangs.
+func (m *machine) hold() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held = true
+}
+
+func (m *machine) release(t *testing.T) {
+	m.mu.Lock()
+	hangs := m.on && m.agent == nil
+	m.held = false
+	m.mu.Unlock()
+	if hangs {
+		m.boot(t)
+	}
+}
+
+// signal sends s to the agent.
+func (m *machine) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.agent == nil {
+		t.Fatal("no agent runs")
+	}
+	m.agent.signal(t, s)
 }
 
 func (m *machine) runAgent(t *testing.T) {
