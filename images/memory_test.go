@@ -115,7 +115,7 @@ func TestMemory(t *testing.T) {
 	const bound = 64 * mib
 	dir := t.TempDir()
 	raw := filepath.Join(dir, "big.raw")
-	tool(t, "sh", "-c", "(yes ferric | head -c 300000000; head -c 64000000 /dev/urandom; head -c 700000000 /dev/zero) > "+raw)
+	tool(t, "sh", "-c", "(yes ferric | head -c 120000000; head -c 64000000 /dev/urandom; head -c 300000000 /dev/zero) > "+raw)
 	size := fileSize(t, raw)
 	shell := func(name, command string) string {
 		tool(t, "sh", "-c", command+" "+raw+" > "+filepath.Join(dir, name))
@@ -145,7 +145,7 @@ func TestMemory(t *testing.T) {
 		{"raw", "big.raw", "raw", size},
 		{"gzip", shell("big.gz", "gzip -1 -c"), "raw", size},
 		{"zstd with a window of 32 MiB", shell("big.zst", "zstd -1 --long=25 -c"), "raw", size},
-		{"xz with dictionaries of 32 MiB", shell("big.xz", "xz -T2 --block-size=100MiB --lzma2=preset=0,dict=32MiB -c"), "raw", size},
+		{"xz with dictionaries of 32 MiB", shell("big.xz", "xz -T2 --block-size=50MiB --lzma2=preset=0,dict=32MiB -c"), "raw", size},
 		{"qcow2, zstd, clusters of 2 MiB", qcow("big.qcow2", "-c", "-o", "compression_type=zstd,cluster_size=2M"), "qcow2", size},
 		{"qcow2 of 2 TiB", "huge.qcow2", "qcow2", 2 << 40},
 		{"qcow2 of 300000 pieces", "fragmented.qcow2", "qcow2", 300_032 * 512},

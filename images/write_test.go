@@ -104,7 +104,7 @@ func request(url, format, sum string) images.Request {
 }
 
 func TestWriteFormats(t *testing.T) {
-	const size = 48*mib + 512
+	const size = 20*mib + 512
 	dir := t.TempDir()
 	raw := makeRaw(t, dir, size)
 	convert := func(name string, args ...string) string {
