@@ -167,6 +167,9 @@ func (d *demo) run(ctx context.Context, ns *lab.Namespace, out io.Writer) error 
 	if d.image.os == osDebian {
 		bios.MemoryMiB, uefi.MemoryMiB = debianMemory, debianMemory
 	}
+	if err := lab.Forget(d.dir); err != nil { // bare machines, unknown to the conductor
+		return err
+	}
 	config := lab.Config{Dir: d.dir, Nodes: []lab.NodeConfig{bios, uefi}}
 	story := func(ctx context.Context, rack *lab.Rack) error { return d.story(ctx, rack, image, out) }
 	if d.stay {
