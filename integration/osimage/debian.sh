@@ -14,6 +14,8 @@ printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
 cat >"$root/etc/cloud/cloud.cfg.d/90_ferric.cfg" <<END
 datasource_list: [ConfigDrive, None]
 manage_etc_hosts: true
+locale: false
+ssh_genkeytypes: [ed25519]
 END
 # A network without DHCP server holds the start up for this long, not a minute.
 echo 'timeout 15;' >>"$root/etc/dhcp/dhclient.conf"
