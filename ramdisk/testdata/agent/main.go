@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,13 +14,17 @@ import (
 )
 
 func main() {
-	fmt.Println("agent listening")
 	http.HandleFunc("/file", serveFile)
 	http.HandleFunc("/mount", mountAndRead)
 	http.HandleFunc("/list", list)
 	http.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(3) })
 	http.HandleFunc("/poweroff", func(http.ResponseWriter, *http.Request) { _ = exec.Command("poweroff").Run() })
-	fmt.Fprintln(os.Stderr, http.ListenAndServe(":9999", nil))
+	l, err := net.Listen("tcp", ":9999")
+	if err == nil {
+		fmt.Println("agent listening")
+		err = http.Serve(l, nil)
+	}
+	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }
 
