@@ -19,7 +19,28 @@ import (
 
 // TestMain runs the tests in namespaces of their own: whatever a test starts
 // ends with them, and all ports are free.
-func TestMain(m *testing.M) { lab.Main(m) }
+func TestMain(m *testing.M) { lab.Main(tidy{m}) }
+
+// tidy runs tests whose temporary files, those that several share included,
+// are gone at the end.
+type tidy struct{ *testing.M }
+
+func (m tidy) Run() int {
+	dir, err := os.MkdirTemp("", "process")
+	if err == nil {
+		err = os.Setenv("TMPDIR", dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.M.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
 
 // patience bounds every wait of these tests; the machine may be busy.
 const patience = 60 * time.Second
