@@ -3,7 +3,7 @@
 
 GO        ?= go
 BIN       := bin
-# What `make` builds and keeps lies here; nothing outside the checkout is written.
+# What `make` builds and keeps lies here.
 CACHE     ?= .cache
 OS        ?= small
 CLEAN     ?= metadata
@@ -14,6 +14,9 @@ LDFLAGS   := -s -w -X main.version=$(VERSION)
 AS_ROOT   := $(if $(filter 0,$(shell id -u)),,-exec "sudo -E")
 ROOTED    := ./images/... ./hwmanager/... ./integration/bench/...
 
+# Ordinary users lack these, where mkfs and others are.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 .PHONY: help deps test-deps go-version build ramdisk demo test lint bench generate clean
 
 help:
@@ -23,7 +26,7 @@ help:
 	@echo "make build       build bin/ferric and bin/ferric-agent"
 	@echo "make ramdisk     build kernel and initramfs of the agent in $(CACHE)/ramdisk"
 	@echo "make deps        install the distribution's packages that the demo needs"
-	@echo "make lint        gofmt, go vet, go.mod, import rules"
+	@echo "make lint        gofmt, go vet, go.mod"
 	@echo "make bench       measure against other tools"
 	@echo "make generate    render the pages in docs/ from their tables"
 

@@ -124,16 +124,19 @@ func lockDatabase(path string) (unlock func(), err error) {
 
 func serveAPI(ctx context.Context, l net.Listener, handler http.Handler) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	stop := context.AfterFunc(ctx, func() {
+	// Serve returns when the shutdown begins; requests in flight are waited for.
+	down := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(down)
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		_ = server.Shutdown(grace) // what does not end in time is cut by Close
 		_ = server.Close()
 	})
-	defer stop()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the API: %w", err)
 	}
+	<-down
 	return nil
 }
 

@@ -159,7 +159,8 @@ func (c *Config) databasePath() (string, error) {
 	return path, nil
 }
 
-// interfaceAddress is the first IPv4 address of an interface, or loopback.
+// interfaceAddress is the first IPv4 address of an interface; without one that
+// of the default route, or loopback.
 func interfaceAddress(name string) string {
 	if ifi, err := net.InterfaceByName(name); err == nil {
 		addresses, _ := ifi.Addrs() // none is handled below
@@ -168,6 +169,12 @@ func interfaceAddress(name string) string {
 				return n.IP.String()
 			}
 		}
+	}
+	// A UDP socket is bound to the route's address without a packet being
+	// sent. 192.0.2.1 is nobody's (RFC 5737).
+	if conn, err := net.Dial("udp4", "192.0.2.1:9"); err == nil {
+		defer conn.Close()
+		return conn.LocalAddr().(*net.UDPAddr).IP.String()
 	}
 	return "127.0.0.1"
 }

@@ -163,6 +163,10 @@ func set(v reflect.Value, text string) error {
 		}
 		v.SetInt(n)
 	case reflect.Pointer:
+		if text == "" {
+			v.SetZero()
+			return nil
+		}
 		p := reflect.New(v.Type().Elem())
 		if err := set(p.Elem(), text); err != nil {
 			return err

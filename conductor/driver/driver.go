@@ -99,6 +99,8 @@ type Deploy interface {
 	Validator
 	// Steps are the conductor's own deploy steps, ordered by priority.
 	Steps() []Step
+	// UsesAgent says whether an agent is booted, which may offer further steps.
+	UsesAgent() bool
 	// Prepare goes before the first step, CleanUp after the last or a failure.
 	Prepare(ctx context.Context, t *task.Task) error
 	CleanUp(ctx context.Context, t *task.Task) error

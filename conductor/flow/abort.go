@@ -17,7 +17,7 @@ func (f *Flow) abort(ctx context.Context, t *task.Task) error {
 	case provision.CleanWait, provision.CleanHold:
 		name, _ := n.CleanStep["step"].(string)
 		if name != "" && !n.CleanStep.Bool("abortable") {
-			n.CleanStep["abort_after"] = true
+			n.CleanStep[keyAbortAfter] = true
 			t.Log.WithField("step", name).Info("cleaning is to stop after the step that runs")
 			return t.Save(ctx)
 		}
@@ -42,7 +42,7 @@ func (f *Flow) aborted(ctx context.Context, t *task.Task, kind steps.Kind, step 
 		text += fmt.Sprintf(" during or after the completion of step %q", step)
 	}
 	if kind.Name == steps.Deploy.Name {
-		return f.deployFailed(ctx, t, text+".")
+		return f.endDeployment(ctx, t, text+".", provision.Abort)
 	}
 	t.SetError("%s.", text)
 	return f.endCleaning(ctx, t, provision.Abort)

@@ -25,6 +25,7 @@ type scriptedAgent struct {
 	params   []map[string]any
 	offers   map[string][]ipa.Step // by phase
 	powerOff func()
+	busy     int // steps to be refused
 }
 
 func newAgent(t *testing.T, token func() string) *scriptedAgent {
@@ -63,6 +64,12 @@ func (a *scriptedAgent) serve(w http.ResponseWriter, r *http.Request) {
 		a.t.Errorf("agent got a malformed command: %v", err)
 	}
 	_, name, _ := strings.Cut(req.Name, ".")
+	if strings.HasPrefix(name, "execute_") && a.busy > 0 {
+		a.busy--
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprint(w, `{"faultcode":"Client","faultstring":"Agent is busy: executing command burnin_cpu"}`)
+		return
+	}
 	result := ipa.Result{ID: fmt.Sprint(len(a.commands)), Name: name, Status: ipa.StatusSucceeded}
 	switch {
 	case strings.HasPrefix(name, "get_") && strings.HasSuffix(name, "_steps"):
@@ -103,6 +110,26 @@ func (a *scriptedAgent) reboot() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.commands, a.params = nil, nil
+}
+
+// refuse answers the next steps as a busy agent does.
+func (a *scriptedAgent) refuse(steps int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.busy = steps
+}
+
+// count counts the commands of a name.
+func (a *scriptedAgent) count(name string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, c := range a.commands {
+		if c.Name == name {
+			n++
+		}
+	}
+	return n
 }
 
 // last is the name of the last command and its step, "execute_clean_step deploy.erase_devices".

@@ -72,6 +72,7 @@ func (f *Flow) loadDeploySteps(ctx context.Context, t *task.Task) error {
 	if err := setSteps(n, steps.Deploy, list, 0); err != nil {
 		return err
 	}
+	n.DriverInternalInfo[keyStepsValidated] = true
 	return t.Save(ctx)
 }
 
@@ -84,9 +85,16 @@ func (f *Flow) deployed(ctx context.Context, t *task.Task) error {
 	return t.Process(ctx, provision.Done, "")
 }
 
-// deployFailed ends a deployment with a reason. What was prepared is cleaned
-// up; instance_info stays, so that the deployment can be repeated.
+// deployFailed ends a deployment with a reason.
 func (f *Flow) deployFailed(ctx context.Context, t *task.Task, text string) error {
+	return f.endDeployment(ctx, t, text, provision.Fail)
+}
+
+// endDeployment leaves a deployment by event, with a reason. The machine is
+// switched off before the state says that nothing is going on any more, so that
+// a crash in between does not leave an agent writing. What was prepared is
+// cleaned up; instance_info stays, so that the deployment can be repeated.
+func (f *Flow) endDeployment(ctx context.Context, t *task.Task, text string, event provision.Event) error {
 	n := t.Node
 	t.SetError("%s", text)
 	if err := t.Save(ctx); err != nil {
@@ -99,18 +107,14 @@ func (f *Flow) deployFailed(ctx context.Context, t *task.Task, text string) erro
 	if err != nil {
 		t.SetError("%s Cleaning up failed too: %v", *n.LastError, err)
 	}
-	wipeSteps(n, steps.Deploy)
-	driver.WipeAgent(n)
-	if err := t.Process(ctx, provision.Fail, ""); err != nil {
-		return err
-	}
 	if f.cfg.PowerOffAfterDeployFailure && ifs.Power != nil {
 		if err := driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0); err != nil {
 			t.SetError("%s Powering off failed too: %v", *n.LastError, err)
-			return t.Save(ctx)
 		}
 	}
-	return nil
+	wipeSteps(n, steps.Deploy)
+	driver.WipeAgent(n)
+	return t.Process(ctx, event, "")
 }
 
 // tearDown removes the instance and cleans the node. The node is deleting.

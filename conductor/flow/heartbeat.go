@@ -34,7 +34,9 @@ func (f *Flow) Heartbeat(ctx context.Context, ident string, hb ipa.Heartbeat) er
 	if err := f.checkHeartbeat(n, hb); err != nil {
 		return err
 	}
-	err = f.tasks.TryDo(ctx, n.ID, "heartbeat", func(ctx context.Context, t *task.Task) error {
+	// It queues for a moment: the heartbeat at the end of a step comes while
+	// the step's start is still being written down.
+	err = f.tasks.Do(ctx, n.ID, "heartbeat", func(ctx context.Context, t *task.Task) error {
 		// The row may have changed while the lock was taken.
 		if err := f.checkHeartbeat(t.Node, hb); err != nil {
 			return err
@@ -86,21 +88,26 @@ func (f *Flow) heartbeat(ctx context.Context, t *task.Task, hb ipa.Heartbeat) er
 	if hb.CallbackURL != "" && info.String(driver.KeyAgentURL) == "" {
 		t.Event(ctx, "heartbeat", "first heartbeat of agent %s at %s", hb.AgentVersion, hb.CallbackURL)
 	}
-	info[driver.KeyAgentURL] = hb.CallbackURL
+	if hb.CallbackURL != "" {
+		info[driver.KeyAgentURL] = hb.CallbackURL
+	}
 	info[driver.KeyAgentVersion] = hb.AgentVersion
 	info[driver.KeyAgentLastHeartbeat] = now.Format("2006-01-02T15:04:05.000000")
 	if hb.AgentVerifyCA != "" {
 		info[driver.KeyAgentVerifyCA] = hb.AgentVerifyCA
 	}
 	next := onHeartbeat[n.ProvisionState]
-	if next == nil || n.Maintenance {
+	if n.Maintenance && !f.cfg.AllowProvisioningMaintenance && next != nil {
+		next = func(f *Flow, ctx context.Context, t *task.Task) error {
+			return f.fail(ctx, t, "The operation of node %s was ended because the node is in maintenance and [conductor]allow_provisioning_in_maintenance is off.", n.UUID)
+		}
+	} else if next == nil || n.Maintenance || hb.CallbackURL == "" {
 		t.Log.WithField("state", n.ProvisionState).Debug("heartbeat recorded")
 		return t.Save(ctx)
 	}
 	if err := t.Background("heartbeat", func(ctx context.Context, t *task.Task) error { return next(f, ctx, t) }); err != nil {
 		return err
 	}
-	n.ProvisionUpdatedAt = &now // the clock of the timeouts
 	return t.Save(ctx)
 }
 
@@ -115,7 +122,7 @@ func (f *Flow) heartbeatCleaning(ctx context.Context, t *task.Task) error {
 }
 
 func (f *Flow) heartbeatDeploying(ctx context.Context, t *task.Task) error {
-	if t.Node.DriverInternalInfo[steps.Deploy.Cached] == nil {
+	if !t.Node.DriverInternalInfo.Bool(keyStepsValidated) {
 		if err := f.loadDeploySteps(ctx, t); err != nil {
 			return f.deployFailed(ctx, t, fmt.Sprintf("Failed to prepare the deploy steps of node %s: %v", t.Node.UUID, err))
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"ferric/conductor/driver"
 	"ferric/conductor/provision"
@@ -65,9 +66,15 @@ func (f *Flow) DeleteNode(ctx context.Context, id int64) error {
 func (f *Flow) SetMaintenance(ctx context.Context, id int64, on bool, reason *string) error {
 	return f.tasks.Do(ctx, id, "maintenance", func(ctx context.Context, t *task.Task) error {
 		n := t.Node
-		n.Maintenance, n.MaintenanceReason = on, reason
+		// A fault is the conductor's; maintenance that a user has set only
+		// a user ends.
+		n.Maintenance, n.MaintenanceReason, n.Fault = on, reason, nil
 		if !on {
-			n.MaintenanceReason, n.Fault = nil, nil
+			n.MaintenanceReason = nil
+			if n.ProvisionState.Is(provision.Waiting) { // the wait goes on from here
+				now := time.Now().UTC().Truncate(time.Microsecond)
+				n.ProvisionUpdatedAt = &now
+			}
 		}
 		return t.Save(ctx)
 	})
@@ -81,6 +88,10 @@ func (f *Flow) CreatePort(ctx context.Context, p *store.Port) error {
 // UpdatePort applies change to the port under its node's lock and saves it.
 func (f *Flow) UpdatePort(ctx context.Context, p *store.Port, change func(p *store.Port, n *store.Node) error) (*store.Port, error) {
 	err := f.tasks.Do(ctx, p.NodeID, "update of port", func(ctx context.Context, t *task.Task) error {
+		var err error
+		if p, err = f.store.Port(ctx, p.UUID); err != nil { // as it is under the lock
+			return err
+		}
 		if err := change(p, t.Node); err != nil {
 			return err
 		}

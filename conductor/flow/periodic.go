@@ -17,7 +17,12 @@ import (
 
 // CheckTimeouts fails the nodes that have waited for their agent longer than
 // the configuration allows. Reserved nodes and nodes in maintenance are left.
+// It also fails nodes that are being worked on by nobody: what recovery had no
+// worker for, and work whose end the database could not take.
 func (f *Flow) CheckTimeouts(ctx context.Context) error {
+	if err := f.failForgotten(ctx); err != nil {
+		return err
+	}
 	for state, limit := range map[provision.State]time.Duration{
 		provision.CleanWait:    f.cfg.CleanCallbackTimeout,
 		provision.WaitCallback: f.cfg.DeployCallbackTimeout,
@@ -45,6 +50,38 @@ func (f *Flow) CheckTimeouts(ctx context.Context) error {
 			if err != nil {
 				f.log.WithField("node", n.UUID).WithError(err).Warn("cannot end the wait of the node, the next check tries again")
 			}
+		}
+	}
+	return nil
+}
+
+// failForgotten ends working states without a lock: a worker keeps its node's
+// lock for as long as the state lasts.
+func (f *Flow) failForgotten(ctx context.Context) error {
+	var working []provision.State
+	for _, a := range provision.States {
+		if a.Kind == provision.Transient {
+			working = append(working, a.State)
+		}
+	}
+	nodes, err := f.store.NodesIn(ctx, working...)
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if n.Reservation != nil {
+			continue
+		}
+		err := f.tasks.TryDo(ctx, n.ID, "forgotten work", func(ctx context.Context, t *task.Task) error {
+			if !t.Node.ProvisionState.Is(provision.Transient) {
+				return nil
+			}
+			return t.Background("forgotten work", func(ctx context.Context, t *task.Task) error {
+				return f.fail(ctx, t, "Operation in state %q was interrupted: nothing in the conductor works on node %s any more.", t.Node.ProvisionState, t.Node.UUID)
+			})
+		})
+		if err != nil {
+			f.log.WithField("node", n.UUID).WithError(err).Warn("cannot fail forgotten work, the next check tries again")
 		}
 	}
 	return nil
@@ -226,6 +263,9 @@ func (f *Flow) RecoverPowerFailures(ctx context.Context) error {
 		}
 		err = f.tasks.TryDo(ctx, n.ID, "power failure recovery", func(ctx context.Context, t *task.Task) error {
 			n := t.Node
+			if n.Fault == nil || *n.Fault != "power failure" { // a user took over
+				return nil
+			}
 			n.PowerState, n.Maintenance, n.MaintenanceReason, n.Fault = &state, false, nil, nil
 			return t.Save(ctx)
 		})

@@ -118,7 +118,7 @@ func (f *Flow) deploy(ctx context.Context, t *task.Task, req ProvisionRequest) e
 	if err := errors.Join(ifs.Power.Validate(ctx, n), ifs.Deploy.Validate(ctx, n)); err != nil {
 		return invalid("Failed to validate deploy or power info for node %s. Error: %v", n.UUID, err)
 	}
-	if _, err := steps.Merge(coreSteps(ifs), nil, nil); err != nil {
+	if err := steps.Check(coreSteps(ifs), requested(req.DeploySteps), ifs.Deploy.UsesAgent()); err != nil {
 		return invalid("Failed to validate the deploy steps of node %s. Error: %v", n.UUID, err)
 	}
 	if req.ConfigDrive != nil {

@@ -15,7 +15,7 @@ import (
 // are; the next heartbeat goes on with them (state-machine contract, section
 // 11). It is called once, before anything else takes a lock.
 func (f *Flow) Recover(ctx context.Context) error {
-	if _, err := f.store.ReleaseAll(ctx, f.cfg.Host); err != nil {
+	if err := f.store.ReleaseAll(ctx); err != nil {
 		return fmt.Errorf("release the locks of an earlier run: %w", err)
 	}
 	nodes, err := f.store.Nodes(ctx, store.NodeQuery{})
@@ -24,19 +24,21 @@ func (f *Flow) Recover(ctx context.Context) error {
 	}
 	for _, n := range nodes {
 		working := n.ProvisionState.Is(provision.Transient)
-		if !working && n.TargetPowerState == nil || n.Reservation != nil && *n.Reservation != f.cfg.Host {
+		if !working && n.TargetPowerState == nil {
 			continue
 		}
 		err := f.tasks.Do(ctx, n.ID, "recovery", func(ctx context.Context, t *task.Task) error {
 			if t.Node.TargetPowerState != nil {
 				t.SetError("The change of power state to %q was interrupted by a restart of the conductor.", *t.Node.TargetPowerState)
-				t.Node.TargetPowerState = nil
+				// Which state it reached is for the power sync to find out.
+				t.Node.TargetPowerState, t.Node.PowerState = nil, nil
 			}
 			if !working {
 				return t.Save(ctx)
 			}
 			// Failing talks to the BMC: in a worker, so that one dead BMC
-			// does not keep the conductor from starting.
+			// does not keep the conductor from starting. What finds no free
+			// worker is left to CheckTimeouts.
 			return t.Background("recovery", func(ctx context.Context, t *task.Task) error {
 				return f.fail(ctx, t, "Operation in state %q was interrupted by a restart of the conductor.", t.Node.ProvisionState)
 			})

@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"time"
 
 	"ferric/api/ipa"
 	"ferric/conductor/driver"
+	"ferric/conductor/netboot"
 	"ferric/conductor/provision"
 	"ferric/conductor/steps"
 	"ferric/conductor/store"
@@ -17,6 +20,13 @@ import (
 func (f *Flow) views() steps.Views {
 	return steps.Views{Node: f.cfg.NodeView, Port: f.cfg.PortView}
 }
+
+const (
+	// keyAbortAfter in a step asks for an abort when it is done.
+	keyAbortAfter = "abort_after"
+	// keyStepsValidated says that the list has been made with the agent's steps.
+	keyStepsValidated = "steps_validated"
+)
 
 // currentStep is the column that shows the step of a kind.
 func currentStep(n *store.Node, kind steps.Kind) *store.Object {
@@ -41,13 +51,16 @@ func stepList(n *store.Node, kind steps.Kind) (list []steps.Step, index int, err
 
 // setSteps stores a list, with the step at index as the current one.
 func setSteps(n *store.Node, kind steps.Kind, list []steps.Step, index int) error {
+	if list == nil { // null would read as "not loaded yet"
+		list = []steps.Step{}
+	}
 	n.DriverInternalInfo[kind.Index] = float64(index)
 	return n.DriverInternalInfo.Encode(kind.List, list)
 }
 
 // wipeSteps forgets all that a phase kept while it ran.
 func wipeSteps(n *store.Node, kind steps.Kind) {
-	for _, key := range []string{kind.List, kind.Index, kind.Running, kind.Reboot, kind.Cached, kind.Versions, "user_" + kind.List} {
+	for _, key := range []string{kind.List, kind.Index, kind.Running, kind.Command, kind.Busy, kind.Reboot, kind.Cached, kind.Versions, "user_" + kind.List, keyStepsValidated} {
 		delete(n.DriverInternalInfo, key)
 	}
 	*currentStep(n, kind) = store.Object{}
@@ -83,7 +96,9 @@ func (f *Flow) runStep(ctx context.Context, t *task.Task, kind steps.Kind, step 
 		return 0, err
 	}
 	*currentStep(t.Node, kind) = shown["step"].(map[string]any)
-	delete(t.Node.DriverInternalInfo, kind.Running)
+	for _, key := range []string{kind.Running, kind.Command, kind.Busy} {
+		delete(t.Node.DriverInternalInfo, key)
+	}
 	if err := t.Save(ctx); err != nil {
 		return 0, err
 	}
@@ -117,19 +132,25 @@ func (f *Flow) coreStep(n *store.Node, kind steps.Kind, id string) (*driver.Step
 }
 
 // continueSteps is what a heartbeat of a waiting node leads to: it looks at
-// what the agent did last and goes on accordingly (deploy flow, section 3).
+// what became of the current step and goes on accordingly (deploy flow,
+// section 3). An agent that cannot be asked counts as silent.
 func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind) error {
+	info := t.Node.DriverInternalInfo
 	agent, err := driver.Agent(t.Node)
 	if err != nil {
 		return err
 	}
 	commands, err := agent.Commands(ctx)
 	if err != nil {
+		t.Event(ctx, netboot.EventError, "the agent sends heartbeats but cannot be asked: %v", err)
 		t.Log.WithError(err).Warn("cannot list the agent's commands, the next heartbeat tries again")
 		return nil
 	}
-	last := lastExecuted(commands, kind)
-	started := t.Node.DriverInternalInfo.Bool(kind.Running)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	t.Node.ProvisionUpdatedAt = &now // the clock of the timeouts
+	if err := t.Save(ctx); err != nil {
+		return err
+	}
 	list, index, err := stepList(t.Node, kind)
 	if err != nil {
 		return f.stepsFailed(ctx, t, kind, "Failed to read the %s steps of node %s: %v", kind.Name, t.Node.UUID, err)
@@ -139,41 +160,48 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 		current = list[index]
 	}
 	switch {
-	case last == nil && started && !t.Node.DriverInternalInfo.Bool(kind.Reboot):
+	case slices.ContainsFunc(commands, func(c ipa.Result) bool { return c.Status == ipa.StatusRunning }):
+		return nil
+	case info.Bool(kind.Busy):
+		return f.repeatStep(ctx, t, kind, current)
+	case info.Bool(kind.Reboot) || !info.Bool(kind.Running):
+		// Freshly booted: the step that booted the machine is done.
+		delete(info, kind.Reboot)
+		if info[kind.Cached] == nil {
+			if _, err := steps.Fetch(ctx, t, kind, f.views()); err != nil {
+				return f.stepsFailed(ctx, t, kind, "Failed to refresh the %s steps of node %s: %v", kind.Name, t.Node.UUID, err)
+			}
+		}
+		return f.resume(ctx, t, kind)
+	}
+	result := resultOf(commands, kind, info.String(kind.Command))
+	switch {
+	case result == nil:
 		return f.stepsFailed(ctx, t, kind, "The agent of node %s restarted while %s step %s ran: what the step did is not known. Check the machine for a crash or power loss.",
 			t.Node.UUID, kind.Name, current.ID())
-	case last == nil: // freshly booted: the step that booted the machine is done
-		delete(t.Node.DriverInternalInfo, kind.Reboot)
-		return f.resume(ctx, t, kind)
-	case last.Status == ipa.StatusRunning:
-		return nil
-	case !echoes(last, kind, current):
-		// A failed command echoes no step: it is the one that runs now.
-		if last.Status == ipa.StatusSucceeded {
-			return nil // the agent is at an older step
-		}
-	}
-	switch last.Status {
-	case ipa.StatusFailed:
+	case result.Status == ipa.StatusFailed:
 		t.Event(ctx, "step", "%s step %s failed", kind.Name, current.ID())
-		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), steps.Failure(last))
-	case ipa.StatusVersionMismatch, "VERSION_MISMATCH":
+		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), steps.Failure(result))
+	case result.Status == ipa.StatusVersionMismatch || result.Status == "VERSION_MISMATCH":
 		return f.restartSteps(ctx, t, kind, current)
-	case ipa.StatusSucceeded:
-		t.Event(ctx, "step", "%s step %s done", kind.Name, current.ID())
-		if current.RebootRequested {
-			return f.rebootForStep(ctx, t, kind)
-		}
-		return f.resume(ctx, t, kind)
+	case result.Status != ipa.StatusSucceeded:
+		return f.stepsFailed(ctx, t, kind, "Agent of node %s reports the unknown status %q for %s step %s", t.Node.UUID, result.Status, kind.Name, current.ID())
+	case !echoes(result, kind, current):
+		return nil // the agent is at an older step
 	}
-	return f.stepsFailed(ctx, t, kind, "Agent of node %s reports the unknown status %q for %s step %s", t.Node.UUID, last.Status, kind.Name, current.ID())
+	t.Event(ctx, "step", "%s step %s done", kind.Name, current.ID())
+	if current.RebootRequested {
+		return f.rebootForStep(ctx, t, kind)
+	}
+	return f.resume(ctx, t, kind)
 }
 
-// lastExecuted is the last step command of this kind; nil if the agent ran
-// none since it booted.
-func lastExecuted(commands []ipa.Result, kind steps.Kind) *ipa.Result {
+// resultOf finds the command of the current step: by its id, or, where the
+// answer with the id was lost, as the last step command of this kind. nil: the
+// agent does not know it.
+func resultOf(commands []ipa.Result, kind steps.Kind, id string) *ipa.Result {
 	for i := len(commands) - 1; i >= 0; i-- {
-		if commands[i].Name == kind.Executed {
+		if commands[i].Name == kind.Executed && (id == "" || commands[i].ID == id) {
 			return &commands[i]
 		}
 	}
@@ -194,10 +222,8 @@ func echoes(r *ipa.Result, kind steps.Kind, step steps.Step) bool {
 // resume goes back to the working state and runs the next step. A request to
 // stop after the current step is honoured here.
 func (f *Flow) resume(ctx context.Context, t *task.Task, kind steps.Kind) error {
-	abort := currentStep(t.Node, kind).Bool("abort_after")
-	name, _ := (*currentStep(t.Node, kind))["step"].(string)
-	if abort {
-		return f.aborted(ctx, t, kind, name)
+	if step := *currentStep(t.Node, kind); step.Bool(keyAbortAfter) {
+		return f.aborted(ctx, t, kind, step.String("step"))
 	}
 	if err := t.Process(ctx, provision.Resume, ""); err != nil {
 		return err
@@ -207,16 +233,28 @@ func (f *Flow) resume(ctx context.Context, t *task.Task, kind steps.Kind) error 
 
 // restartSteps follows a change of hardware managers: automated cleaning
 // starts over with what the agent offers now, anything else repeats the step.
+// A request to stop is honoured first.
 func (f *Flow) restartSteps(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step) error {
-	t.Log.Warn("the agent's hardware managers have changed, its steps are read again")
-	if err := t.Process(ctx, provision.Resume, ""); err != nil {
-		return err
+	if currentStep(t.Node, kind).Bool(keyAbortAfter) {
+		return f.aborted(ctx, t, kind, current.Step)
 	}
+	t.Log.Warn("the agent's hardware managers have changed, its steps are read again")
 	if kind.Name == steps.Clean.Name && !isManualClean(t.Node) {
+		if err := t.Process(ctx, provision.Resume, ""); err != nil {
+			return err
+		}
 		return f.loadCleanSteps(ctx, t)
 	}
 	if _, err := steps.Fetch(ctx, t, kind, f.views()); err != nil {
 		return f.stepsFailed(ctx, t, kind, "Failed to refresh the %s steps of node %s: %v", kind.Name, t.Node.UUID, err)
+	}
+	return f.repeatStep(ctx, t, kind, current)
+}
+
+// repeatStep runs the current step again.
+func (f *Flow) repeatStep(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step) error {
+	if err := t.Process(ctx, provision.Resume, ""); err != nil {
+		return err
 	}
 	outcome, err := f.runStep(ctx, t, kind, current)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 var secretKeys = []string{
 	"adminpass", "admin_pass", "password", "admin_password", "auth_token", "new_pass", "auth_password",
 	"secret", "sys_pswd", "token", "configdrive", "encrypted_key", "private_key", "fernetkey", "sslkey",
-	"passphrase", "snmp_auth_key", "snmp_priv_key", "hex_kg_key",
+	"passphrase", "image_request_authorization", "snmp_auth_key", "snmp_priv_key", "hex_kg_key",
 }
 
 func secretKey(key string) bool {

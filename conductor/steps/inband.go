@@ -79,7 +79,7 @@ func Fetch(ctx context.Context, t *task.Task, kind Kind, views Views) ([]Step, e
 
 // Execute tells the agent to run step. That it was told is durable before it
 // is told; the next heartbeats find out what became of it. An agent that is
-// busy with an earlier command is left to it.
+// busy with an earlier command is left to it and told again later.
 func Execute(ctx context.Context, t *task.Task, kind Kind, step Step, views Views) error {
 	agent, err := driver.Agent(t.Node)
 	if err != nil {
@@ -91,21 +91,27 @@ func Execute(ctx context.Context, t *task.Task, kind Kind, step Step, views View
 	}
 	params["step"] = step
 	params[kind.VersionArg] = t.Node.DriverInternalInfo[kind.Versions]
-	t.Node.DriverInternalInfo[kind.Running] = true
+	info := t.Node.DriverInternalInfo
+	info[kind.Running] = true
+	delete(info, kind.Command)
+	delete(info, kind.Busy)
 	if err := t.Save(ctx); err != nil {
 		return err
 	}
 	result, err := agent.Execute(ctx, kind.Execute, params, false)
 	switch {
 	case errors.Is(err, agentclient.ErrBusy):
-		t.Log.WithField("step", step.ID()).Warn("agent is busy, the next heartbeat goes on")
-		return nil
+		t.Log.WithField("step", step.ID()).Warn("agent is busy, it is told again at its next heartbeat")
+		delete(info, kind.Running)
+		info[kind.Busy] = true
+		return t.Save(ctx)
 	case err != nil:
 		return fmt.Errorf("start step %s on the agent: %w", step.ID(), err)
 	case result.Status == ipa.StatusFailed:
 		return Failure(result)
 	}
-	return nil
+	info[kind.Command] = result.ID
+	return t.Save(ctx)
 }
 
 // Failure is the error of a command that did not succeed.

@@ -20,6 +20,8 @@ type Kind struct {
 	List       string // driver_internal_info key of the list
 	Index      string // … of the index of the current step in it
 	Running    string // … that says that the agent was told to run the current step
+	Command    string // … of the id that the agent gave that command
+	Busy       string // … that says that the agent was busy and is to be told again
 	Reboot     string // … that says that the conductor itself reboots the machine
 	Cached     string // … of the steps that the agent offered
 	Versions   string // … of the managers' versions that they came with
@@ -32,12 +34,12 @@ type Kind struct {
 // Clean and Deploy are the kinds that exist.
 var (
 	Clean = Kind{
-		Name: "clean", List: "clean_steps", Index: "clean_step_index", Running: "clean_step_running", Reboot: "cleaning_reboot",
+		Name: "clean", List: "clean_steps", Index: "clean_step_index", Running: "clean_step_running", Command: "clean_step_command", Busy: "clean_step_busy", Reboot: "cleaning_reboot",
 		Cached: "agent_cached_clean_steps", Versions: "hardware_manager_version", GetCommand: "clean.get_clean_steps",
 		Execute: "clean.execute_clean_step", Executed: "execute_clean_step", VersionArg: "clean_version",
 	}
 	Deploy = Kind{
-		Name: "deploy", List: "deploy_steps", Index: "deploy_step_index", Running: "deploy_step_running", Reboot: "deployment_reboot",
+		Name: "deploy", List: "deploy_steps", Index: "deploy_step_index", Running: "deploy_step_running", Command: "deploy_step_command", Busy: "deploy_step_busy", Reboot: "deployment_reboot",
 		Cached: "agent_cached_deploy_steps", Versions: "hardware_manager_version", GetCommand: "deploy.get_deploy_steps",
 		Execute: "deploy.execute_deploy_step", Executed: "execute_deploy_step", VersionArg: "deploy_version",
 	}
@@ -123,6 +125,28 @@ func Merge(core, offered []Step, asked []Requested) ([]Step, error) {
 		}
 	}
 	return Automatic(list), nil
+}
+
+// Check tells before the machine boots what is wrong with the steps that a
+// user asks for, as far as it can be known: core are the conductor's own, and
+// agent says whether there will be an agent that may offer more.
+func Check(core []Step, asked []Requested, agent bool) error {
+	seen := map[string]bool{}
+	for _, a := range asked {
+		id := a.Interface + "." + a.Step
+		if seen[id] {
+			return fmt.Errorf("step %s is asked for twice", id)
+		}
+		seen[id] = true
+		known := slices.ContainsFunc(core, func(s Step) bool { return s.ID() == id })
+		if !known && agent {
+			continue
+		}
+		if _, err := Merge(core, nil, []Requested{a}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Requested is a step that a user asks for.

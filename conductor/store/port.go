@@ -44,11 +44,14 @@ func (s *Store) CreatePort(ctx context.Context, p *Port) error {
 func (s *Store) SavePort(ctx context.Context, p *Port) error {
 	t := now()
 	p.UpdatedAt = &t
-	_, err := s.db.NamedExecContext(ctx, `UPDATE ports SET address = :address, node_id = :node_id, pxe_enabled = :pxe_enabled,
+	res, err := s.db.NamedExecContext(ctx, `UPDATE ports SET address = :address, node_id = :node_id, pxe_enabled = :pxe_enabled,
 		local_link_connection = :local_link_connection, physical_network = :physical_network, is_smartnic = :is_smartnic,
 		extra = :extra, internal_info = :internal_info, updated_at = :updated_at WHERE id = :id`, p)
 	if err != nil {
 		return fmt.Errorf("save port %s: %w", p.UUID, constraint(err))
+	}
+	if rows, err := res.RowsAffected(); err != nil || rows == 0 {
+		return fmt.Errorf("save port %s: %w", p.UUID, ErrNotFound)
 	}
 	return nil
 }

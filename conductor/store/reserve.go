@@ -2,12 +2,15 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
 // Reserve takes the node's lock for host, or fails with ErrReserved. The node
-// is read after the lock was taken.
+// is read after the lock was taken. It is not cut short by the end of ctx, and
+// when it fails no lock is left behind.
 func (s *Store) Reserve(ctx context.Context, host string, id int64) (*Node, error) {
+	ctx = context.WithoutCancel(ctx)
 	res, err := s.db.ExecContext(ctx, "UPDATE nodes SET reservation = ? WHERE id = ? AND reservation IS NULL", host, id)
 	if err != nil {
 		return nil, fmt.Errorf("reserve node #%d: %w", id, err)
@@ -17,6 +20,9 @@ func (s *Store) Reserve(ctx context.Context, host string, id int64) (*Node, erro
 		return nil, fmt.Errorf("reserve node #%d: %w", id, err)
 	}
 	n, err := s.NodeByID(ctx, id)
+	if err != nil && rows != 0 {
+		err = errors.Join(err, s.Release(ctx, host, id))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -33,13 +39,9 @@ func (s *Store) Release(ctx context.Context, host string, id int64) error {
 	return err
 }
 
-// ReleaseAll gives back every lock that host holds: what an earlier process of
-// this host left when it died. It returns the nodes that were locked.
-func (s *Store) ReleaseAll(ctx context.Context, host string) ([]*Node, error) {
-	nodes, err := s.Nodes(ctx, NodeQuery{Where: []string{"reservation = ? COLLATE NOCASE"}, Args: []any{host}})
-	if err != nil {
-		return nil, err
-	}
-	_, err = s.db.ExecContext(ctx, "UPDATE nodes SET reservation = NULL WHERE reservation = ? COLLATE NOCASE", host)
-	return nodes, err
+// ReleaseAll gives back every lock: what an earlier process left when it died,
+// whatever its host was called then. The database belongs to one process.
+func (s *Store) ReleaseAll(ctx context.Context) error {
+	_, err := s.db.ExecContext(ctx, "UPDATE nodes SET reservation = NULL WHERE reservation IS NOT NULL")
+	return err
 }

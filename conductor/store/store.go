@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -49,6 +50,14 @@ type Store struct {
 // Open opens, or creates, the SQLite database in the file at path and brings
 // its schema up to date.
 func Open(ctx context.Context, path string) (*Store, error) {
+	// Passwords of BMCs are in it; SQLite gives its other files the same mode.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if err := file.Close(); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
 	// WAL with synchronous=FULL: a committed transaction survives a power cut.
 	dsn := "file:" + path + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000&_foreign_keys=on&_txlock=immediate"
 	db, err := sqlx.Open("sqlite3", dsn)

@@ -106,21 +106,20 @@ func (m *Manager) do(ctx context.Context, id int64, purpose string, wait time.Du
 	}
 	handedOver := false
 	unlock := func() {
-		// The lock is given back also when the request's context is gone.
-		if err := m.store.Release(context.WithoutCancel(ctx), m.cfg.Host, id); err != nil {
-			t.Log.WithError(err).Error("cannot release the node's lock")
-		}
+		m.release(context.WithoutCancel(ctx), t)
 		leave()
 	}
+	// A panic of fn comes this way, too.
 	defer func() {
-		if !handedOver {
-			unlock()
+		if handedOver {
+			return
 		}
-	}()
-	if err := fn(ctx, t); err != nil {
 		if t.work != nil {
 			<-m.workers // the slot that Background took
 		}
+		unlock()
+	}()
+	if err := fn(ctx, t); err != nil {
 		return err
 	}
 	if t.work == nil {
@@ -137,25 +136,51 @@ func (m *Manager) do(ctx context.Context, id int64, purpose string, wait time.Du
 	return nil
 }
 
+// releaseTries and releasePause are for a database that cannot be written to
+// for a while, by a full disk or a backup.
+const (
+	releaseTries = 10
+	releasePause = time.Second
+)
+
+// release gives the lock back, also when the request's context is gone. The
+// node stays locked until the next start if the database refuses for long.
+func (m *Manager) release(ctx context.Context, t *Task) {
+	for i := 1; ; i++ {
+		err := m.store.Release(ctx, m.cfg.Host, t.Node.ID)
+		if err == nil {
+			return
+		}
+		t.Log.WithError(err).Error("cannot release the node's lock")
+		if i == releaseTries {
+			return
+		}
+		time.Sleep(releasePause)
+	}
+}
+
 // runBackground runs the work of t and reports its failure, panics included.
 func (m *Manager) runBackground(t *Task) {
 	// Work may hand over to further work; each runs on a clean stack.
 	for t.work != nil {
 		name, work := t.name, t.work
 		t.work = nil
-		err := func() (err error) {
-			defer func() {
-				if p := recover(); p != nil {
-					t.Log.Errorf("%s panicked: %v\n%s", name, p, debug.Stack())
-					err = fmt.Errorf("internal error: %v", p)
-				}
-			}()
-			return work(m.base, t)
-		}()
+		err := t.protect(name, func() error { return work(m.base, t) })
 		if err != nil && m.base.Err() == nil {
-			m.Failed(m.base, t, name, err)
+			_ = t.protect(name, func() error { m.Failed(m.base, t, name, err); return nil }) // logged there
 		}
 	}
+}
+
+// protect turns a panic of fn into an error.
+func (t *Task) protect(name string, fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			t.Log.Errorf("%s panicked: %v\n%s", name, p, debug.Stack())
+			err = fmt.Errorf("internal error: %v", p)
+		}
+	}()
+	return fn()
 }
 
 // lock waits for its turn in this process, then takes the database's lock.

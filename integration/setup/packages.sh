@@ -30,21 +30,21 @@ ca-certificates:certificate authorities for the ramdisk
 "
 debian="
 mmdebstrap:builds the full Debian that is deployed
+uidmap:user namespaces for it
 "
 test="
 cpio:reads the ramdisk back
 fdisk:second opinion on partition tables
 util-linux:loop devices
-mdadm:RAID superblocks to be wiped
-lvm2:LVM labels to be wiped
-genisoimage:config drives made by others
+iproute2:network namespaces of tests
 dnsmasq-base:another DHCP server beside ours
+atftp:TFTP client
+tftp-hpa:another one
 curl:downloads by another program
 zstd:compressed images
 xz-utils:the same
 python3-ironicclient:the baremetal command line client
 kmod:second opinion on module dependencies
-procps:process lists
 "
 
 wanted=""

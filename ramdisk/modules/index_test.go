@@ -163,11 +163,11 @@ func TestMatch(t *testing.T) {
 
 // FuzzMatch compares with a regular expression made from the same pattern.
 func FuzzMatch(f *testing.F) {
-	f.Add("a*b?c[0-9]*", "axxbyc5")
+	f.Add("a*b?c*", "axxbyc5")
 	f.Add("**?a", "bbba")
 	f.Fuzz(func(t *testing.T, pattern, text string) {
 		if len(pattern) > 40 || len(text) > 200 || strings.ContainsAny(pattern, "[]") {
-			t.Skip()
+			return // the expression below knows no sets
 		}
 		var re strings.Builder
 		re.WriteString(`^(?s:`)

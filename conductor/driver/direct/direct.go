@@ -86,6 +86,9 @@ func (d *Deploy) Steps() []driver.Step {
 	}
 }
 
+// UsesAgent: the agent writes the image.
+func (d *Deploy) UsesAgent() bool { return true }
+
 // Prepare powers the machine off and makes its next boot that of the agent.
 func (d *Deploy) Prepare(ctx context.Context, t *task.Task) error {
 	ifs, err := d.drivers.Interfaces(t.Node)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -33,7 +34,7 @@ func (d *Deploy) image(n *store.Node) (*ipa.ImageInfo, error) {
 		return nil, driver.Invalid("Node %s is given a partition image; its deploy interface writes whole-disk images only.", n.UUID)
 	}
 	image := &ipa.ImageInfo{
-		ID: source, URLs: []string{source}, NodeUUID: n.UUID, ImageType: "whole-disk",
+		ID: path.Base(u.Path), URLs: []string{source}, NodeUUID: n.UUID, ImageType: "whole-disk",
 		DiskFormat: info.String("image_disk_format"), ContainerFormat: info.String("image_container_format"),
 		Checksum: info.String("image_checksum"), OSHashAlgo: info.String("image_os_hash_algo"), OSHashValue: info.String("image_os_hash_value"),
 		ImageRequestAuthorization: info.String("image_request_authorization"),
@@ -83,18 +84,22 @@ func (d *Deploy) installBootloader(ctx context.Context, t *task.Task) error {
 		return fmt.Errorf("have the agent install the boot loader: %w", err)
 	}
 	id, budget := result.ID, time.Duration(d.cfg.CommandWaitAttempts)*d.cfg.CommandWaitInterval
+	known := true
 	err = poll(ctx, budget, 200*time.Millisecond, d.cfg.CommandWaitInterval, func() (bool, error) {
 		commands, err := agent.Commands(ctx)
 		if err != nil {
 			return false, err
 		}
 		i := slices.IndexFunc(commands, func(c ipa.Result) bool { return c.ID == id })
-		if i < 0 {
-			return false, errors.New("the agent no longer knows the command")
+		if known = i >= 0; !known {
+			return true, nil
 		}
 		*result = commands[i]
 		return result.Status != ipa.StatusRunning, nil
 	})
+	if !known {
+		err = errors.New("the agent restarted and no longer knows the command")
+	}
 	if err != nil {
 		return fmt.Errorf("wait for the agent to install the boot loader: %w", err)
 	}

@@ -71,7 +71,7 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &ipa.ImageInfo{
-		ID: "https://images.test/os.qcow2", URLs: []string{"https://images.test/os.qcow2"}, NodeUUID: "u", ImageType: "whole-disk",
+		ID: "os.qcow2", URLs: []string{"https://images.test/os.qcow2"}, NodeUUID: "u", ImageType: "whole-disk",
 		DiskFormat: "qcow2", OSHashAlgo: "sha256", OSHashValue: sum, StreamRawImages: true, DeployBootMode: "bios",
 	}
 	if diff := cmp.Diff(want, image); diff != "" {

@@ -78,6 +78,7 @@ func (Deploy) Steps() []driver.Step {
 		Run: func(context.Context, *task.Task, map[string]any) (driver.Outcome, error) { return driver.Finished, nil }}}
 }
 
+func (Deploy) UsesAgent() bool                                           { return false }
 func (Deploy) Prepare(context.Context, *task.Task) error                 { return nil }
 func (Deploy) CleanUp(context.Context, *task.Task) error                 { return nil }
 func (Deploy) TearDown(context.Context, *task.Task) error                { return nil }
