@@ -18,8 +18,8 @@ import (
 // a test starts ends with them.
 func TestMain(m *testing.M) { lab.Main(m) }
 
-// client is the program under test's other half, of Debian's python3-ironicclient.
-const client = "baremetal"
+// baremetal is the client, of the distribution's python3-ironicclient.
+const baremetal = "baremetal"
 
 // commandLimit bounds one command, also one that waits for a machine: the
 // client's own limit (--wait) is to come first.
@@ -34,7 +34,7 @@ type cli struct {
 // newCLI makes a client of the API at endpoint.
 func newCLI(t *testing.T, endpoint string) cli {
 	t.Helper()
-	if _, err := exec.LookPath(client); err != nil {
+	if _, err := exec.LookPath(baremetal); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("the baremetal command is missing; install python3-ironicclient")
 		}
@@ -51,7 +51,7 @@ func (c cli) run(args ...string) (stdout, stderr string, status int) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), commandLimit)
 	defer cancel()
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, client, args...)
+	cmd := exec.CommandContext(ctx, baremetal, args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, &out, &errs
 	start := time.Now()
 	err := cmd.Run()

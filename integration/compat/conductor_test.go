@@ -2,9 +2,9 @@ package compat_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ferric/api/client"
 )
 
 // programDir holds the program: what `make` has built (FERRIC_BIN), or built here.
@@ -30,7 +32,7 @@ var programDir = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-// lastPort is the port given out last; nobody else is in the namespace.
+// lastPort counts the ports given out, two a conductor; nobody else is in the namespace.
 var lastPort atomic.Int32
 
 // startPatience is how long a conductor may take to answer.
@@ -45,8 +47,8 @@ func startConductor(t *testing.T) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	ports := 20000 + int(lastPort.Add(2))
-	endpoint := fmt.Sprintf("http://127.0.0.1:%d", ports)
+	port := 20000 + int(lastPort.Add(2))
+	endpoint := fmt.Sprintf("http://127.0.0.1:%d", port)
 	config := fmt.Sprintf(`[DEFAULT]
 host = compat
 enabled_hardware_types = ipmi,fake-hardware
@@ -67,7 +69,7 @@ http_listen = 127.0.0.1:%[3]d
 [ipmi]
 min_command_interval = 0
 command_retry_timeout = 2
-`, dir, ports, ports+1)
+`, dir, port, port+1)
 	path := filepath.Join(dir, "ferric.conf")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -91,20 +93,24 @@ command_retry_timeout = 2
 			t.Logf("the conductor's log:\n%s", &log)
 		}
 	})
-	for deadline := time.Now().Add(startPatience); ; time.Sleep(20 * time.Millisecond) {
-		answer, err := http.Get(endpoint + "/")
+	api, err := client.New(endpoint, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), startPatience)
+	defer cancel()
+	for {
+		_, err := api.Version(ctx)
 		if err == nil {
-			answer.Body.Close()
 			return endpoint
 		}
 		select {
 		case err := <-ended:
 			ended <- err
-			t.Fatalf("the conductor ended at once: %v\n%s", err, &log)
-		default:
-		}
-		if time.Now().After(deadline) {
+			t.Fatalf("the conductor ended at once: %v", err)
+		case <-ctx.Done():
 			t.Fatalf("the conductor does not answer: %v", err)
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }

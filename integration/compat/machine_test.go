@@ -32,14 +32,15 @@ func TestMachine(t *testing.T) {
 	bmc := machine.Config.BMC
 	n := &node{
 		cli:  newCLI(t, fmt.Sprintf("http://%s:%d", lab.Address, lab.APIPort)),
-		name: machine.Config.Name, driver: "ipmi", mac: machine.Config.MAC, patience: vmPatience,
+		name: machine.Config.Name, driver: "ipmi", mac: machine.Config.MAC, patience: vmPatience, waits: true,
 		driverInfo: []string{"ipmi_address=" + bmc.Address, "ipmi_username=" + bmc.User, "ipmi_password=" + bmc.Password},
 	}
-	begin := time.Now()
+	begin := time.Now() // the lock is held
 	n.enrol()
-	n.manage()
+	n.verb("manage", "manageable", "power off")
 	for _, power := range []string{"on", "off"} {
-		n.power(power)
+		n.do("node", "power", power, n.name, "--power-timeout", "60")
+		n.rests("manageable", "power "+power)
 		if on := machine.Powered(); on != (power == "on") {
 			t.Fatalf("the client shows power %s, the machine is on: %v", power, on)
 		}
@@ -57,8 +58,7 @@ func TestMachine(t *testing.T) {
 	if want := "bios, cdrom, disk, pxe, safe"; supported.Devices != want {
 		t.Errorf("supported boot devices are %q; want %q", supported.Devices, want)
 	}
-	n.verb("provide")
-	n.rests("available", "power off")
+	n.verb("provide", "available", "power off")
 	n.validate("deploy")
 	n.refused("Missing are: ['image_source']", "node", "deploy", n.name)
 	n.setImage("image_source="+site.ImageURL(image.QCOW2), "image_disk_format=qcow2",
@@ -67,8 +67,7 @@ func TestMachine(t *testing.T) {
 
 	nonce := rand.Text()
 	line := machine.Console.Mark()
-	n.verb("deploy", "--config-drive", configDrive(t, "deployed-by-cli", nonce))
-	n.rests("active", "power on")
+	n.verb("deploy", "active", "power on", "--config-drive", configDrive(t, "deployed-by-cli", nonce))
 	ctx, cancel := context.WithTimeout(t.Context(), bootedLimit)
 	defer cancel()
 	for _, want := range []string{"hostname=deployed-by-cli", "nonce=" + nonce, "disk-serial=" + machine.Config.Disks[0].Serial, "firmware=bios"} {

@@ -18,6 +18,9 @@ type node struct {
 	driverInfo []string // KEY=VALUE
 	mac        string
 	patience   int // seconds for a change of state
+	// waits has the client wait (--wait) rather than the test: as users do it,
+	// but the client looks only every ten seconds.
+	waits bool
 
 	uuid, port string // once enrolled
 }
@@ -27,6 +30,7 @@ type state struct {
 	Provision   string  `json:"provision_state"`
 	Target      *string `json:"target_provision_state"`
 	Power       string  `json:"power_state"`
+	TargetPower *string `json:"target_power_state"`
 	LastError   *string `json:"last_error"`
 	Maintenance bool    `json:"maintenance"`
 }
@@ -40,20 +44,33 @@ func each(flag string, values []string) []string {
 	return args
 }
 
-// rests checks the node's states.
+// rests asks until the node is in the states, at most for its patience.
 func (n *node) rests(provision, power string) {
 	n.t.Helper()
-	var got state
-	n.ask(&got, "node", "show", n.name, "--fields", "provision_state", "target_provision_state", "power_state", "last_error", "maintenance")
-	if diff := cmp.Diff(state{Provision: provision, Power: power}, got); diff != "" {
-		n.t.Fatalf("node %s (-want +got):\n%s", n.name, diff)
+	want := state{Provision: provision, Power: power}
+	for deadline := time.Now().Add(time.Duration(n.patience) * time.Second); ; {
+		var got state
+		n.ask(&got, "node", "show", n.name, "--fields", "provision_state", "target_provision_state", "power_state", "target_power_state",
+			"last_error", "maintenance")
+		diff := cmp.Diff(want, got)
+		if diff == "" {
+			return
+		}
+		if time.Now().After(deadline) || got.LastError != nil {
+			n.t.Fatalf("node %s (-want +got):\n%s", n.name, diff)
+		}
 	}
 }
 
-// verb changes the provision state and has the client wait until it is changed.
-func (n *node) verb(name string, args ...string) {
+// verb changes the provision state; the node is to come to rest in the states.
+func (n *node) verb(name, provision, power string, args ...string) {
 	n.t.Helper()
-	n.do(append([]string{"node", name, n.name, "--wait", fmt.Sprint(n.patience)}, args...)...)
+	command := append([]string{"node", name, n.name}, args...)
+	if n.waits {
+		command = append(command, "--wait", fmt.Sprint(n.patience))
+	}
+	n.do(command...)
+	n.rests(provision, power)
 }
 
 // enrol makes node and port.
@@ -98,13 +115,6 @@ func (n *node) enrol(args ...string) {
 	}
 }
 
-// manage has the power state read: the node becomes manageable.
-func (n *node) manage() {
-	n.t.Helper()
-	n.verb("manage")
-	n.rests("manageable", "power off")
-}
-
 // validate checks which interfaces the client shows as failing, and that those
 // that the driver lacks are told as such.
 func (n *node) validate(failing ...string) {
@@ -134,22 +144,6 @@ func (n *node) validate(failing ...string) {
 		if !slices.Contains(good, name) && !slices.Contains(failing, name) {
 			n.t.Errorf("interface %s is not told to be good; good are %q", name, good)
 		}
-	}
-}
-
-// power switches the node on or off and asks until it is: the client does not wait.
-func (n *node) power(want string) {
-	n.t.Helper()
-	n.do("node", "power", want, n.name, "--power-timeout", "60")
-	var got struct {
-		Power  string  `json:"power_state"`
-		Target *string `json:"target_power_state"`
-	}
-	for deadline := time.Now().Add(time.Duration(n.patience) * time.Second); got.Power != "power "+want || got.Target != nil; {
-		if time.Now().After(deadline) {
-			n.t.Fatalf("power state of %s is %+v after %d s; want power %s", n.name, got, n.patience, want)
-		}
-		n.ask(&got, "node", "show", n.name, "--fields", "power_state", "target_power_state")
 	}
 }
 
@@ -187,8 +181,7 @@ func (n *node) setImage(info ...string) {
 // undeploy takes the instance off, with what was said of it.
 func (n *node) undeploy() {
 	n.t.Helper()
-	n.verb("undeploy")
-	n.rests("available", "power off")
+	n.verb("undeploy", "available", "power off")
 	var got struct {
 		Info map[string]any `json:"instance_info"`
 	}
