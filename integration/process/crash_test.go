@@ -225,6 +225,7 @@ func TestCrashAnywhere(t *testing.T) {
 			return n.Reservation == nil && (n.ProvisionState == ironic.StateActive || n.ProvisionState == ironic.StateDeployFailed)
 		})
 		t.Logf("killed after %d ms: %s", after, n.ProvisionState)
+		n = m.wait(t, n.ProvisionState)
 		if n.ProvisionState == ironic.StateDeployFailed {
 			if checkError(t, n); !strings.Contains(*n.LastError, interrupted) && !strings.Contains(*n.LastError, "Timeout") {
 				t.Errorf("last_error %q does not tell of the crash or of the timeout that it led to", *n.LastError)
