@@ -54,6 +54,7 @@ type Node struct {
 	mu       sync.Mutex // held while power changes
 	running  *qemu      // nil while off
 	selector Selector
+	chosen   Selector    // the last one that was chosen, used up or not
 	begun    time.Time   // start or reset that began the present boot
 	using    *time.Timer // set while the present boot has yet to use the selector up
 	events   []Event
@@ -78,6 +79,13 @@ func (n *Node) Selector() Selector {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.selector
+}
+
+// Chosen returns the boot device that was chosen last through the BMC, also after a boot has used it up; "" is none yet.
+func (n *Node) Chosen() Selector {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.chosen
 }
 
 // Events returns what happened to the machine's power since the rack is up.
@@ -153,7 +161,7 @@ func (n *Node) tell(ctx context.Context, command string) error {
 func (n *Node) SetSelector(s Selector) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.selector = s
+	n.selector, n.chosen = s, s
 	n.keep()
 	if n.running == nil {
 		return nil

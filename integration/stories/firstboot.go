@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -44,7 +45,12 @@ func FirstBoot(ctx context.Context, machines []*Machine, debian bool, out io.Wri
 }
 
 func (m *Machine) firstBoot(ctx context.Context, debian bool, r *report) ([]Mark, error) {
-	m.watch = func(n *ironic.Node) { r.changed(m.Name, n) }
+	m.watch = func(n *ironic.Node) {
+		r.changed(m.Name, n)
+		if err := m.Agree(ctx); err != nil && m.differ == nil {
+			m.differ = fmt.Errorf("in state %s: %w", n.ProvisionState, err)
+		}
+	}
 	stop := m.followProgress(ctx, r)
 	defer stop()
 	if err := m.Enrol(ctx); err != nil {
@@ -65,10 +71,11 @@ func (m *Machine) firstBoot(ctx context.Context, debian bool, r *report) ([]Mark
 	if err != nil {
 		return nil, err
 	}
-	if err := m.Agree(ctx); err != nil {
+	if err := errors.Join(m.differ, m.Agree(ctx)); err != nil {
 		return nil, err
 	}
 	r.say(m.Name, "the deployed system is up: hostname, nonce, disk serial and firmware are right")
+	r.say(m.Name, "conductor, machine and ipmitool agreed about power and boot selector each of %d times", m.agreed)
 	return m.timeline(ctx, begin, line, last)
 }
 

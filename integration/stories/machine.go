@@ -25,6 +25,8 @@ type Machine struct {
 	nonce  string
 	watch  func(*ironic.Node) // told of every change of state, power or step
 	killed int
+	agreed int   // how often they were found to agree
+	differ error // the first time that they did not
 }
 
 // Machine prepares the machine of that name; it is to get the image as file,
@@ -140,14 +142,15 @@ func (m *Machine) Booted(ctx context.Context, since int) (lab.Line, error) {
 // agreePatience covers a power change between the questions.
 const agreePatience = 10 * time.Second
 
-// Agree checks that the conductor's row, the BMC as the conductor reads it and
-// the BMC as ipmitool reads it say the same of power and boot selector.
+// Agree checks that the conductor's row, the machine itself and its BMC as
+// ipmitool reads it say the same of power and boot selector.
 func (m *Machine) Agree(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, agreePatience)
 	defer cancel()
 	var last error
 	for {
 		if last = m.agree(ctx); last == nil {
+			m.agreed++
 			return nil
 		}
 		select {
@@ -170,15 +173,23 @@ func (m *Machine) agree(ctx context.Context) error {
 	if recorded := n.PowerState != nil && *n.PowerState == ironic.PowerOn; n.PowerState != nil && recorded != is.Powered {
 		return fmt.Errorf("%s: the conductor has %q, ipmitool sees power on: %v", m.Name, *n.PowerState, is.Powered)
 	}
-	device, err := m.site.API.BootDevice(ctx, m.Name)
+	// ipmi_sim reads a boot device back as invalid, so the conductor knows what
+	// it has set, ipmitool what waits for the next boot, and the rack both.
+	events, err := m.site.API.Events(ctx, m.Name)
 	if err != nil {
 		return err
 	}
-	if device.BootDevice == nil { // no override, or flags that say so
-		return nil
+	set := ""
+	for _, e := range events {
+		if e.Kind == "boot-device" {
+			set = e.Detail
+		}
 	}
-	if *device.BootDevice != string(is.Selector) {
-		return fmt.Errorf("%s: the conductor reads boot device %q, ipmitool %q", m.Name, *device.BootDevice, is.Selector)
+	if set != string(m.Chosen()) {
+		return fmt.Errorf("%s: the conductor has set boot device %q, the BMC was told %q", m.Name, set, m.Chosen())
+	}
+	if is.Selector != lab.SelectNone && string(is.Selector) != set {
+		return fmt.Errorf("%s: the conductor has set boot device %q, ipmitool sees %q", m.Name, set, is.Selector)
 	}
 	return nil
 }

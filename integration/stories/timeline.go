@@ -19,6 +19,13 @@ type Mark struct {
 	Time  time.Time
 }
 
+// Stages between which the time of the ramdisk is measured.
+const (
+	stageLoaded    = "ramdisk loaded"
+	stageListening = "agent listening"
+	stageHeartbeat = "first heartbeat"
+)
+
 // stages of a deployment after power on, each with where it is seen: an event
 // of the conductor, or a line on the console. Literal table.
 var stages = []struct {
@@ -28,11 +35,12 @@ var stages = []struct {
 }{
 	{name: "DHCP", event: "dhcp"},
 	{name: "iPXE", event: "ipxe-script"},
-	{name: "ramdisk loaded", event: "ramdisk-sent"},
+	{name: stageLoaded, event: "ramdisk-sent"},
 	{name: "kernel", console: regexp.MustCompile(`Linux version `)},
 	{name: "agent started", console: regexp.MustCompile(`ferric-agent \S+ starting`)},
 	{name: "lookup", event: "lookup"},
-	{name: "agent ready", event: "heartbeat"},
+	{name: stageListening, console: regexp.MustCompile(`server listening`)},
+	{name: stageHeartbeat, event: "heartbeat"},
 	{name: "image written", event: "image"},
 }
 
@@ -95,4 +103,10 @@ func printTimeline(w io.Writer, name string, marks []Mark) {
 	}
 	t.SetStyle(table.StyleLight)
 	t.Render()
+	at := map[string]time.Time{}
+	for _, mark := range marks {
+		at[mark.Stage] = mark.Time
+	}
+	fmt.Fprintf(w, "From the last byte of the ramdisk: agent listening after %.1f s, first heartbeat after %.1f s.\n",
+		at[stageListening].Sub(at[stageLoaded]).Seconds(), at[stageHeartbeat].Sub(at[stageLoaded]).Seconds())
 }
