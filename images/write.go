@@ -136,7 +136,7 @@ func (t *transfer) once(ctx context.Context) (Result, error) {
 		err = fmt.Errorf("%w: the image has %d bytes, %s has %d", ErrTooLarge, image.size, t.dev.Path, t.dev.Size)
 	}
 	if err == nil {
-		res.Size, res.Written, err = t.put(ctx, image)
+		res.Size, err = t.put(ctx, image)
 	}
 	if err != nil {
 		return res, t.explain(classify(err), file, served, sum)
@@ -145,15 +145,22 @@ func (t *transfer) once(ctx context.Context) (Result, error) {
 		return res, err
 	}
 	res.Served = file.Done()
-	res.Digest, err = t.want.verify(sum)
+	if res.Digest, err = t.want.verify(sum); err != nil {
+		return res, err
+	}
+	err = t.writer.Load().Commit()
+	res.Written = t.writer.Load().Written()
 	return res, err
 }
 
-// put wipes the disk and writes the image.
-func (t *transfer) put(ctx context.Context, image content) (size, written int64, err error) {
+// put wipes the disk and writes the image, all but its beginning.
+func (t *transfer) put(ctx context.Context, image content) (size int64, err error) {
 	t.touched = true
 	if err := t.dev.WipeEnds(ctx); err != nil {
-		return 0, 0, fmt.Errorf("%w: %w", ErrWrite, err)
+		return 0, fmt.Errorf("%w: %w", ErrWrite, err)
+	}
+	if err := t.dev.Sync(); err != nil { // before any of the new content
+		return 0, fmt.Errorf("%w: %w", ErrWrite, err)
 	}
 	w := sparse.NewWriter(ctx, t.dev)
 	t.writer.Store(w)
@@ -161,7 +168,7 @@ func (t *transfer) put(ctx context.Context, image content) (size, written int64,
 	if cerr := w.Close(); err == nil {
 		err = cerr
 	}
-	return size, w.Written(), err
+	return size, err
 }
 
 // explain tells content that is wrong at its origin from content that was

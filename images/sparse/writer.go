@@ -1,6 +1,9 @@
 // Package sparse puts the extents of an image, runs of data and runs of zeros
 // in any order, onto a disk: data gathered into large direct writes, zeros by
 // the device's own command, while the caller already decodes what comes next.
+// The beginning of the image, with the partition table that makes all of it
+// mean something, is held back until the caller has verified the rest: whatever
+// dies before that leaves a disk that nothing can boot from.
 package sparse
 
 import (
@@ -27,6 +30,8 @@ const (
 	shortZeros = 128 << 10
 	// Zeros are asked for in pieces, so that a cancelled context is noticed.
 	zeroPiece = 1 << 30
+	// headSize covers the MBR and the primary GPT for all sector sizes.
+	headSize = bufferSize
 )
 
 // extent is a run of data, or of zeros where data is nil.
@@ -45,6 +50,8 @@ type Writer struct {
 	failed  chan struct{}
 	err     error // read after failed or done is closed
 	pending extent
+	head    []byte // of the image, until Commit
+	headEnd int64  // how much of it there is
 	written atomic.Int64
 	closed  bool
 }
@@ -58,6 +65,7 @@ func NewWriter(ctx context.Context, dev *disk.Device) *Writer {
 		free:   make(chan []byte, buffers),
 		done:   make(chan struct{}),
 		failed: make(chan struct{}),
+		head:   disk.Buffer(headSize),
 	}
 	for range buffers {
 		w.free <- disk.Buffer(bufferSize)
@@ -76,6 +84,11 @@ func (w *Writer) WriteAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("%w: data at %d of %s, which has %d bytes", ErrFull, off+int64(len(p)), w.dev.Path, w.dev.Size)
 	}
 	total := len(p)
+	if off < headSize {
+		k := copy(w.head[off:], p)
+		w.headEnd = max(w.headEnd, off+int64(k))
+		off, p = off+int64(k), p[k:]
+	}
 	for len(p) > 0 {
 		if err := w.room(off); err != nil {
 			return total - len(p), err
@@ -147,6 +160,12 @@ func (w *Writer) Zero(off, n int64) error {
 	if off < 0 || n < 0 || n > w.dev.Size-off {
 		return fmt.Errorf("%w: zeros at %d of %s, which has %d bytes", ErrFull, off+n, w.dev.Path, w.dev.Size)
 	}
+	if off < headSize {
+		k := min(n, headSize-off)
+		clear(w.head[off : off+k])
+		w.headEnd = max(w.headEnd, off+k)
+		off, n = off+k, n-k
+	}
 	if n == 0 {
 		return nil
 	}
@@ -181,7 +200,21 @@ func (w *Writer) flush() error {
 	}
 }
 
-// Close waits until everything queued is on the medium.
+// Commit writes the beginning of the image, after Close and when all is known
+// to be right.
+func (w *Writer) Commit() error {
+	if _, err := w.dev.WriteAt(w.head[:w.headEnd], 0); err != nil {
+		return fmt.Errorf("%w: %w", ErrWrite, err)
+	}
+	w.written.Add(w.headEnd)
+	if err := w.dev.Sync(); err != nil {
+		return fmt.Errorf("%w: %w", ErrWrite, err)
+	}
+	return nil
+}
+
+// Close waits until everything queued is on the medium. The beginning of the
+// image is not: see Commit.
 func (w *Writer) Close() error {
 	if w.closed {
 		return w.err
