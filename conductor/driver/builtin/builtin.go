@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sort"
+	"strings"
 
 	"ferric/conductor/driver"
 	"ferric/conductor/store"
@@ -66,7 +67,7 @@ func New(cfg Config) (*Registry, error) {
 	for _, name := range cfg.EnabledHardwareTypes {
 		i := slices.IndexFunc(hardwareTypes, func(h hardwareType) bool { return h.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("[DEFAULT]enabled_hardware_types: unknown hardware type %q; built in are %v", name, names(hardwareTypes))
+			return nil, fmt.Errorf("[DEFAULT]enabled_hardware_types: unknown hardware type %q; built in are %s", name, names(hardwareTypes))
 		}
 		r.types = append(r.types, hardwareTypes[i])
 	}
@@ -104,7 +105,7 @@ func (r *Registry) SetDefaults(n *store.Node) error {
 			*column = &supported[0]
 		}
 		if !slices.Contains(supported, **column) {
-			return driver.Invalid("Could not find %s interface %q for hardware type %q of node %s. Supported are: %v.", kind, **column, h.name, n.Label(), supported)
+			return driver.Invalid("Could not find %s interface %q for hardware type %q of node %s. Supported are: %s.", kind, **column, h.name, n.Label(), strings.Join(supported, ", "))
 		}
 	}
 	return nil
@@ -113,7 +114,7 @@ func (r *Registry) SetDefaults(n *store.Node) error {
 func (r *Registry) hardwareType(name string) (hardwareType, error) {
 	i := slices.IndexFunc(r.types, func(h hardwareType) bool { return h.name == name })
 	if i < 0 {
-		return hardwareType{}, driver.Invalid("Could not find the driver %q. Enabled hardware types are: %v.", name, names(r.types))
+		return hardwareType{}, driver.Invalid("Could not find the driver %q. Enabled hardware types are: %s.", name, names(r.types))
 	}
 	return r.types[i], nil
 }
@@ -177,13 +178,13 @@ func (r *Registry) Types() []driver.Info {
 	return list
 }
 
-func names(types []hardwareType) []string {
+func names(types []hardwareType) string {
 	var list []string
 	for _, h := range types {
 		list = append(list, h.name)
 	}
 	sort.Strings(list)
-	return list
+	return strings.Join(list, ", ")
 }
 
 var _ driver.Resolver = (*Registry)(nil)

@@ -28,8 +28,8 @@ func TestSetDefaults(t *testing.T) {
 		node *store.Node
 		want string
 	}{
-		"unknown driver":      {&store.Node{Driver: "redfish"}, `Could not find the driver "redfish". Enabled hardware types are: [fake-hardware ipmi].`},
-		"interface of others": {&store.Node{UUID: "u", Driver: "ipmi", PowerInterface: &other}, `Could not find power interface "fake" for hardware type "ipmi" of node u. Supported are: [ipmitool].`},
+		"unknown driver":      {&store.Node{Driver: "redfish"}, `Could not find the driver "redfish". Enabled hardware types are: fake-hardware, ipmi.`},
+		"interface of others": {&store.Node{UUID: "u", Driver: "ipmi", PowerInterface: &other}, `Could not find power interface "fake" for hardware type "ipmi" of node u. Supported are: ipmitool.`},
 	} {
 		var invalid *driver.InvalidParameterError
 		if err := r.SetDefaults(tt.node); !errors.As(err, &invalid) || err.Error() != tt.want {
@@ -39,7 +39,7 @@ func TestSetDefaults(t *testing.T) {
 }
 
 func TestUnknownType(t *testing.T) {
-	if _, err := builtin.New(builtin.Config{EnabledHardwareTypes: []string{"toaster"}}); err == nil || !strings.Contains(err.Error(), `unknown hardware type "toaster"; built in are [fake-hardware ipmi]`) {
+	if _, err := builtin.New(builtin.Config{EnabledHardwareTypes: []string{"toaster"}}); err == nil || !strings.Contains(err.Error(), `unknown hardware type "toaster"; built in are fake-hardware, ipmi`) {
 		t.Errorf("error %v", err)
 	}
 }
