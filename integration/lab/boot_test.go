@@ -116,8 +116,8 @@ func TestNetworkBoot(t *testing.T) {
 			began := time.Now()
 			tool(t, ctx, n, "chassis", "power", "on")
 			agrees(t, ctx, n, lab.State{Powered: true, Selector: lab.SelectNone})
-			want := fmt.Sprintf("guest: firmware=%s serial=SN-%s bmc=%s error=<nil>", n.Config.Firmware, n.Config.Name, n.Config.BMC.Address)
-			line, err := n.Console.WaitFor(ctx, 0, regexp.MustCompile("guest: .*error="))
+			want := fmt.Sprintf("guest: firmware=%s serial=SN-%s bmc=%s error=<nil>;", n.Config.Firmware, n.Config.Name, n.Config.BMC.Address)
+			line, err := n.Console.WaitFor(ctx, 0, regexp.MustCompile("guest: .*error=.*;"))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -24,7 +24,7 @@ func main() {
 	}
 	serial, _ := os.ReadFile("/sys/class/dmi/id/product_serial")
 	address, err := bmcAddress()
-	fmt.Printf("guest: firmware=%s serial=%s bmc=%s error=%v\n", firmware, strings.TrimSpace(string(serial)), address, err)
+	fmt.Printf("guest: firmware=%s serial=%s bmc=%s error=%v;\n", firmware, strings.TrimSpace(string(serial)), address, err)
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	for { // process 1 must not end
 		time.Sleep(time.Hour)
