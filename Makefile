@@ -17,12 +17,13 @@ ROOTED    := ./images/... ./hwmanager/... ./integration/bench/...
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help deps test-deps go-version build ramdisk demo test lint bench generate clean
+.PHONY: help deps test-deps test-full go-version build ramdisk demo test lint bench generate clean
 
 help:
 	@echo "make demo [OS=small|debian] [CLEAN=metadata|full] [KEEP=1]"
 	@echo "          boot two bare virtual machines into an operating system"
 	@echo "make test        run all tests: unit, loop device, process, VM"
+	@echo "make test-full   deploy all kinds of machines and images, in virtual machines"
 	@echo "make build       build bin/ferric and bin/ferric-agent"
 	@echo "make ramdisk     build kernel and initramfs of the agent in $(CACHE)/ramdisk"
 	@echo "make deps        install the distribution's packages that the demo needs"
@@ -56,6 +57,11 @@ test: test-deps lint ramdisk
 	$(GO) test -p 1 -timeout 20m $(AS_ROOT) $(ROOTED)
 	FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
 		$(GO) test -p 1 -timeout 20m $$($(GO) list ./... | grep -v -E '^ferric/(images|hwmanager|integration/bench)')
+
+# All kinds of machines and images; takes about a quarter of an hour more.
+test-full: test-deps ramdisk
+	FERRIC_FULL=1 FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
+		$(GO) test -v -count=1 -timeout 60m ./integration/stories
 
 lint: go-version
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these files" >&2; exit 1; }
