@@ -140,7 +140,7 @@ func (f *Flow) Validate(ctx context.Context, id int64) (map[string]ValidateResul
 	for _, name := range []string{"network", "storage"} { // noop: always right
 		results[name] = ValidateResult{Result: &yes}
 	}
-	for _, name := range []string{"bios", "console", "firmware", "inspect", "raid", "rescue"} { // no-*
+	for _, name := range []string{"bios", "console", "inspect", "raid", "rescue"} { // no-*
 		results[name] = ValidateResult{Reason: "not supported"}
 	}
 	return results, nil
