@@ -140,6 +140,12 @@ func TestConductorKilled(t *testing.T) {
 	if err := m.Enrol(ctx); err != nil {
 		t.Fatal(err)
 	}
+	// Without a hint no disk of less than 4 GiB is taken; a small one is erased
+	// in less time.
+	hint := map[string]any{"serial": m.Config.Disks[0].Serial}
+	if _, err := site.API.UpdateNode(ctx, m.Name, ironic.Patch{{Op: "add", Path: "/properties/root_device", Value: hint}}); err != nil {
+		t.Fatal(err)
+	}
 	if err := m.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbManage}, ironic.StateManageable); err != nil {
 		t.Fatal(err)
 	}
