@@ -80,13 +80,15 @@ func newLease(ack *dhcpv4.DHCPv4) (lease, error) {
 	return l, nil
 }
 
-// apply gives the lease's address and routes to a link. The kernel removes the address
-// when the lease has run out and was not renewed.
-func (l lease) apply(link netlink.Link, metric int) error {
+// apply gives the lease's address and routes to a link. Only the address is essential:
+// what else of the lease does not fit the link, such as an MTU beyond the NIC's, is told
+// to warn and left out. The kernel removes the address when the lease has run out and was
+// not renewed.
+func (l lease) apply(link netlink.Link, metric int, warn func(error)) error {
 	name := link.Attrs().Name
 	if l.mtu != 0 {
 		if err := netlink.LinkSetMTU(link, l.mtu); err != nil {
-			return fmt.Errorf("set MTU %d of %s: %w", l.mtu, name, err)
+			warn(fmt.Errorf("set MTU %d of %s: %w", l.mtu, name, err))
 		}
 	}
 	addr := &netlink.Addr{IPNet: &l.addr}
@@ -95,19 +97,19 @@ func (l lease) apply(link netlink.Link, metric int) error {
 		addr.PreferedLft = addr.ValidLft
 	}
 	if err := dropOthers(link, l.addr.IP); err != nil {
-		return err
+		warn(err)
 	}
 	if err := netlink.AddrReplace(link, addr); err != nil {
 		return fmt.Errorf("set address %s of %s: %w", &l.addr, name, err)
 	}
 	if l.gateway != nil {
 		if err := addRoute(link, nil, l.gateway, metric); err != nil {
-			return err
+			warn(err)
 		}
 	}
 	for _, r := range l.routes {
 		if err := addRoute(link, r.Dest, r.Router, metric); err != nil {
-			return err
+			warn(err)
 		}
 	}
 	return nil

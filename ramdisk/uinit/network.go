@@ -110,8 +110,9 @@ func (n *network) configure(ctx context.Context, link netlink.Link) {
 	preferred := n.bootif == nil || bytes.Equal(link.Attrs().HardwareAddr, n.bootif)
 	last := ""
 	follow(ctx, link, func(l lease) {
-		if err := l.apply(link, n.metric(link)); err != nil {
-			n.out.printf("uinit: %v", err)
+		warn := func(err error) { n.out.printf("uinit: %v", err) }
+		if err := l.apply(link, n.metric(link), warn); err != nil {
+			warn(err)
 			return
 		}
 		n.bind(binding{name, l}, preferred)
