@@ -280,7 +280,7 @@ func (a *Agent) serve(ctx context.Context, client *ironic.Client, uuid, token st
 		return client.Heartbeat(ctx, uuid, beat)
 	}, heartbeatTimeout, a.cfg.ForcedHeartbeatGap, a.log)
 
-	exec := command.New(ctx, a.commands(), heartbeats.Force)
+	exec := command.New(ctx, a.commands(), command.Options{Dir: a.cfg.StateDir, Ended: heartbeats.Force, Log: a.log})
 	a.log.WithField("url", beat.CallbackURL).Info("server listening")
 	go heartbeats.Run(beatsCtx)
 	return a.serveUntilTold(ctx, server.New(exec, opts), listener, stopBeats)
@@ -292,7 +292,7 @@ func (a *Agent) serveWithoutAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	exec := command.New(ctx, a.commands(), func() {})
+	exec := command.New(ctx, a.commands(), command.Options{Ended: func() {}, Log: a.log})
 	a.log.WithField("address", listener.Addr().String()).Info("server listening")
 	return a.serveUntilTold(ctx, server.New(exec, server.Options{Version: wireVersion, Log: a.log}), listener, func() {})
 }

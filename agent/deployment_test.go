@@ -331,6 +331,7 @@ func TestRestart(t *testing.T) {
 	state := t.TempDir()
 	first := start(t, h, c, state)
 	before := c.beat(t)
+	callerOf(t, before).succeed(t, "standby.sync", object{}, nil)
 	first.stop(t)
 
 	// The conductor masks the token now; the second life has kept it, with
@@ -340,7 +341,13 @@ func TestRestart(t *testing.T) {
 	if after.AgentVerifyCA != before.AgentVerifyCA {
 		t.Error("the certificate changed over a restart")
 	}
-	callerOf(t, after).succeed(t, "poll.get_hardware_info", object{}, nil)
+	again := callerOf(t, after)
+	var list ipa.Results
+	again.do(t, "GET", "/v1/commands/?agent_token="+agentToken, nil, &list)
+	if len(list.Commands) != 1 || list.Commands[0].Name != "sync" || list.Commands[0].Status != ipa.StatusSucceeded {
+		t.Errorf("commands after the restart are %+v; want sync of the first life", list.Commands)
+	}
+	again.succeed(t, "poll.get_hardware_info", object{}, nil)
 }
 
 func TestLostToken(t *testing.T) {

@@ -1,6 +1,6 @@
 // Package command runs the commands of the agent protocol: it checks them in
-// the order of the contract, runs one at a time, and keeps the results for the
-// life of the process.
+// the order of the contract, runs one at a time, and keeps what became of them
+// as long as the machine is not booted again.
 package command
 
 import (
@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/google/uuid"
+	"github.com/sirupsen/logrus"
 
 	"ferric/api/ipa"
 )
@@ -42,7 +43,8 @@ type Command struct {
 type Executor struct {
 	ctx   context.Context // the life of the agent, which no command outlives
 	table Table
-	ended func() // after an async command
+	opts  Options
+	kept  history
 
 	submit chan struct{} // the global command lock, a semaphore of one
 
@@ -57,11 +59,37 @@ type record struct {
 	done   chan struct{}
 }
 
-// New makes an executor. Commands run under ctx, whatever becomes of the
-// request that started them; ended is called after
-// each async command, success or not.
-func New(ctx context.Context, table Table, ended func()) *Executor {
-	return &Executor{ctx: ctx, table: table, ended: ended, submit: make(chan struct{}, 1)}
+// Options of an executor.
+type Options struct {
+	// Dir is where commands are kept for a next life of the agent; it must not
+	// outlive a boot. "" keeps nothing.
+	Dir string
+	// Ended is called after each async command, success or not.
+	Ended func()
+	Log   *logrus.Entry
+}
+
+// New makes an executor, which knows the commands that were kept. Commands run
+// under ctx, whatever becomes of the request that started them.
+func New(ctx context.Context, table Table, opts Options) *Executor {
+	e := &Executor{ctx: ctx, table: table, opts: opts, kept: historyIn(opts.Dir), submit: make(chan struct{}, 1)}
+	earlier, err := e.kept.load()
+	if err != nil {
+		opts.Log.WithError(err).Warn("earlier commands are lost")
+	}
+	over := make(chan struct{})
+	close(over)
+	for _, result := range earlier {
+		e.records = append(e.records, &record{result: result, done: over})
+	}
+	return e
+}
+
+// keep is called with mu held, before a command runs and when it has ended.
+func (e *Executor) keep() {
+	if err := e.kept.store(e.results()); err != nil {
+		e.opts.Log.WithError(err).Warn("commands are not kept: a restart of the agent forgets them")
+	}
 }
 
 // Execute checks and runs a command. Errors mean that it was not recorded:
@@ -137,6 +165,7 @@ func (e *Executor) record(name string) *record {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.records = append(e.records, r)
+	e.keep()
 	return r
 }
 
@@ -148,7 +177,7 @@ func (e *Executor) runAsync(r *record, cmd Command, params map[string]any) {
 	}
 	value, err := run(e.ctx, cmd, r.result.Name, params, report)
 	e.finish(r, value, err, r.result.Name+": ")
-	e.ended()
+	e.opts.Ended()
 }
 
 // run calls the command with its parameters checked; a panic is an error.
@@ -217,6 +246,7 @@ func (e *Executor) finish(r *record, value any, err error, prefix string) {
 	default:
 		r.result.Status, r.result.Error = ipa.StatusFailed, errorObject(err)
 	}
+	e.keep()
 	close(r.done)
 }
 
@@ -243,6 +273,10 @@ func (e *Executor) snapshot(r *record) ipa.Result {
 func (e *Executor) List() []ipa.Result {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.results()
+}
+
+func (e *Executor) results() []ipa.Result {
 	list := make([]ipa.Result, len(e.records))
 	for i, r := range e.records {
 		list[i] = r.result

@@ -2,20 +2,31 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
 
 	"ferric/api/ipa"
 )
 
 func ends(value any, err error) func(context.Context, map[string]any, func(ipa.Progress)) (any, error) {
 	return func(context.Context, map[string]any, func(ipa.Progress)) (any, error) { return value, err }
+}
+
+func options(ended func()) Options {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return Options{Ended: ended, Log: logrus.NewEntry(log)}
 }
 
 // table has a command for every way to end; "hold" runs until release closes.
@@ -67,7 +78,7 @@ func TestResults(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			e := New(context.Background(), table(nil), func() {})
+			e := New(context.Background(), table(nil), options(func() {}))
 			first, _, err := e.Execute(context.Background(), ipa.Request{Name: test.name, Params: test.params})
 			if err != nil {
 				t.Fatal(err)
@@ -107,7 +118,7 @@ func TestRefusals(t *testing.T) {
 		{"test.checked", "Invalid command parameters: a is wrong", http.StatusBadRequest},
 	}
 	for _, test := range tests {
-		e := New(context.Background(), table(nil), func() {})
+		e := New(context.Background(), table(nil), options(func() {}))
 		_, _, err := e.Execute(context.Background(), ipa.Request{Name: test.name})
 		var known *ipa.Error
 		if !errors.As(err, &known) || known.Error() != test.want || known.Code != test.code {
@@ -123,7 +134,7 @@ func TestBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		ended := 0
-		e := New(context.Background(), table(release), func() { ended++ })
+		e := New(context.Background(), table(release), options(func() { ended++ }))
 		first, _, err := e.Execute(context.Background(), ipa.Request{Name: "test.hold"})
 		if err != nil || first.Status != ipa.StatusRunning || first.Result != nil || first.Error != nil {
 			t.Fatalf("async command answered %+v, %v; want RUNNING", first, err)
@@ -171,7 +182,7 @@ func TestBusy(t *testing.T) {
 func TestGetWaitsOnlyAsLongAsTheCaller(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
-	e := New(context.Background(), table(release), func() {})
+	e := New(context.Background(), table(release), options(func() {}))
 	first, _, err := e.Execute(context.Background(), ipa.Request{Name: "test.hold"})
 	if err != nil {
 		t.Fatal(err)
@@ -183,5 +194,62 @@ func TestGetWaitsOnlyAsLongAsTheCaller(t *testing.T) {
 	}
 	if _, err := e.Get(ctx, "unknown", false); !ipa.NotFound.Is(err) {
 		t.Errorf("Get of an unknown id = %v; want NotFound", err)
+	}
+}
+
+// TestNextLife starts a second executor while the first is at work, as if the
+// agent had been killed.
+func TestNextLife(t *testing.T) {
+	release := make(chan struct{})
+	opts := options(func() {})
+	opts.Dir = filepath.Join(t.TempDir(), "state")
+	commands := table(release)
+	commands["test"]["archive"] = Command{Run: ends(strings.Repeat("x", maxKept), nil)}
+	first := New(t.Context(), commands, opts)
+	var before []ipa.Result
+	for _, name := range []string{"test.object", "test.known", "test.archive", "test.hold"} {
+		result, _, err := first.Execute(t.Context(), ipa.Request{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before = append(before, result)
+	}
+	defer func() {
+		close(release)
+		first.Get(t.Context(), before[3].ID, true)
+	}()
+	want := before
+	want[2].Result = nil // too large
+	want[3].Status = ipa.StatusFailed
+	want[3].Error = &ipa.Error{Type: "CommandExecutionError", Code: 500, Message: "Command execution failed", Details: "the agent restarted while it ran"}
+
+	second := New(t.Context(), commands, opts)
+	asOnTheWire := cmp.Transformer("JSON", func(raw json.RawMessage) string {
+		text, _ := json.Marshal(raw)
+		return string(text)
+	})
+	if diff := cmp.Diff(want, second.List(), asOnTheWire); diff != "" {
+		t.Errorf("commands of the next life (-want +got):\n%s", diff)
+	}
+	if got, err := second.Get(t.Context(), want[3].ID, true); err != nil || got.Status != ipa.StatusFailed {
+		t.Errorf("waiting for the one that ran = %+v, %v; want FAILED at once", got, err)
+	}
+	if _, _, err := second.Execute(t.Context(), ipa.Request{Name: "test.text"}); err != nil {
+		t.Errorf("the next life refuses a command: %v", err)
+	}
+	if third := New(t.Context(), commands, opts).List(); len(third) != 5 || third[3].Status != ipa.StatusFailed || third[4].Name != "text" {
+		t.Errorf("the third life lists %+v; want the four and text", third)
+	}
+}
+
+func TestHistoryIsDamaged(t *testing.T) {
+	opts := options(func() {})
+	opts.Dir = t.TempDir()
+	if err := os.WriteFile(historyIn(opts.Dir).path, []byte("[{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := New(t.Context(), table(nil), opts)
+	if _, _, err := e.Execute(t.Context(), ipa.Request{Name: "test.text"}); err != nil || len(e.List()) != 1 {
+		t.Errorf("%v, list %v; want the new command alone", err, e.List())
 	}
 }

@@ -38,7 +38,7 @@ func newServer(opts Options) *Server {
 		"big":  {Run: func(_ context.Context, p map[string]any, _ func(ipa.Progress)) (any, error) { return nil, nil }, Extra: true},
 	}}
 	opts.Log, opts.Version = quiet(), "1.2.3"
-	return New(command.New(context.Background(), table, func() {}), opts)
+	return New(command.New(context.Background(), table, command.Options{Ended: func() {}, Log: quiet()}), opts)
 }
 
 func ask(s *Server, method, path, body string) (int, map[string]any) {

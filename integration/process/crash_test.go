@@ -267,7 +267,7 @@ func TestSecondConductor(t *testing.T) {
 }
 
 // TestAgentKilled kills the agent in the middle of a step. It comes back in
-// the same boot, and knows nothing of what it did.
+// the same boot, and reports the step as failed.
 func TestAgentKilled(t *testing.T) {
 	t.Parallel()
 	c, images := newConductor(t, "[deploy]", "shred_random_overwrite_iterations = 10"), newShop(t)
@@ -275,7 +275,7 @@ func TestAgentKilled(t *testing.T) {
 	m.verb(t, ironic.ProvisionRequest{Target: ironic.VerbClean, CleanSteps: []ironic.Step{{Interface: "deploy", Step: "erase_devices"}}})
 	m.waiting(t, ironic.StateCleanWait, "erase_devices")
 	m.crashAgent(t)
-	n := m.fails(t, ironic.StateCleanFailed, "agent", "restarted", "erase_devices")
+	n := m.fails(t, ironic.StateCleanFailed, "the agent restarted while it ran", "erase_devices")
 	if !n.Maintenance || n.Fault == nil || *n.Fault != ironic.FaultClean || *n.PowerState != ironic.PowerOff {
 		t.Errorf("maintenance %v, fault %v, %s; want that of a failed clean step, and off", n.Maintenance, n.Fault, *n.PowerState)
 	}
@@ -289,7 +289,7 @@ func TestAgentKilled(t *testing.T) {
 	m.verb(t, ironic.ProvisionRequest{Target: ironic.VerbActive})
 	images.waitHalf(t)
 	m.crashAgent(t)
-	n = m.fails(t, ironic.StateDeployFailed, "agent", "restarted", "write_image")
+	n = m.fails(t, ironic.StateDeployFailed, "the agent restarted while it ran", "write_image")
 	if *n.PowerState != ironic.PowerOff {
 		t.Errorf("%s; want off: half an image is on the disk", *n.PowerState)
 	}
