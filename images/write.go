@@ -192,6 +192,7 @@ func (t *transfer) explain(err error, file *source.File, served io.Reader, sum h
 // classify translates the errors of the stages into those of this package.
 func classify(err error) error {
 	for _, c := range []struct{ from, to error }{
+		{qcow2.ErrChanged, ErrChanged},
 		{qcow2.ErrRefused, ErrInvalid},
 		{decompress.ErrWindow, ErrInvalid},
 		{decompress.ErrUnsupported, ErrInvalid},

@@ -32,6 +32,7 @@ type scanned struct {
 	l1    []byte
 	table func(ctx context.Context, p []byte, off int64) error
 	zero  func(off, n int64) error // for the first scan
+	seen  *witness                 // of the tables
 	limit int                      // maxRuns
 
 	runs []run
@@ -42,12 +43,28 @@ type scanned struct {
 	l2   []byte
 }
 
-func newScanned(ctx context.Context, h *Header, table func(ctx context.Context, p []byte, off int64) error, zero func(off, n int64) error) (*scanned, error) {
-	s := &scanned{h: h, table: table, zero: zero, limit: maxRuns, l1: make([]byte, h.l1Entries*8), l2: make([]byte, h.clusterSize()), more: true}
+func newScanned(ctx context.Context, h *Header, table func(ctx context.Context, p []byte, off int64) error, zero func(off, n int64) error, seen *witness) (*scanned, error) {
+	s := &scanned{h: h, table: table, zero: zero, seen: seen, limit: maxRuns, l1: make([]byte, h.l1Entries*8), l2: make([]byte, h.clusterSize()), more: true}
 	if err := table(ctx, s.l1, h.l1Offset); err != nil {
 		return nil, fmt.Errorf("read level 1 table: %w", err)
 	}
+	var tables []int64
+	for i := range h.l1Entries {
+		off, err := s.l2Offset(i)
+		if err != nil {
+			return nil, err
+		}
+		if off != 0 {
+			tables = append(tables, off)
+		}
+	}
+	seen.expect(s.l1, h.l1Offset, slices.Clip(tables), h.clusterSize())
 	return s, nil
+}
+
+// l2Offset is the place of the level 2 table number i, 0 for none.
+func (s *scanned) l2Offset(i int64) (int64, error) {
+	return s.h.l2Offset(binary.BigEndian.Uint64(s.l1[i*8:]))
 }
 
 func (s *scanned) next(ctx context.Context) (run, bool, error) {
@@ -93,8 +110,9 @@ func (s *scanned) scan(ctx context.Context) error {
 		return nil
 	}}
 	s.zero = nil
+	var sum uint64
 	for i := range s.h.l1Entries {
-		off, err := s.h.l2Offset(binary.BigEndian.Uint64(s.l1[i*8:]))
+		off, err := s.l2Offset(i)
 		if err != nil {
 			return err
 		}
@@ -104,12 +122,13 @@ func (s *scanned) scan(ctx context.Context) error {
 			if err := s.table(ctx, t, off); err != nil {
 				return fmt.Errorf("read level 2 table %d: %w", i, err)
 			}
+			sum += s.seen.hash.of(t, off)
 		}
 		if err := m.table(i, t); err != nil {
 			return err
 		}
 	}
-	if err := m.end(); err != nil {
+	if err := errors.Join(m.end(), s.seen.scan(sum)); err != nil {
 		return err
 	}
 	trim()

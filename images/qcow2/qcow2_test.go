@@ -94,13 +94,14 @@ func TestScansInPieces(t *testing.T) {
 			t.Fatal(err)
 		}
 		disk := newMemory(h.Size)
-		p, err := newScanned(context.Background(), h, reader(file), disk.Zero)
+		seen := newWitness(bytes.NewReader(file))
+		p, err := newScanned(context.Background(), h, reader(file), disk.Zero, seen)
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.limit = 7
-		w := &writer{h: h, dst: disk, tape: newTape(bytes.NewReader(file), 0)}
-		if err := w.write(context.Background(), p, true); err != nil {
+		w := &writer{h: h, dst: disk, tape: newTape(seen, 0)}
+		if err := errors.Join(w.write(context.Background(), p, true), seen.compare()); err != nil {
 			t.Fatalf("%v: %v", args, err)
 		}
 		if !bytes.Equal(disk.data, content) {

@@ -19,23 +19,32 @@ type Target interface {
 }
 
 // Write puts the image that h heads onto dst. It reads file, which begins with
-// the header, once and in order, and leaves it behind the last cluster. readAt
-// reads parts of the same file beforehand; it may be nil, then the tables
-// have to come before the data in the file (else: ErrOrder).
+// the header, once and in order. readAt reads parts of the same file beforehand:
+// then file is read to its end, and must have the same tables (else: ErrChanged).
+// readAt may be nil: then file is left behind the last cluster, and the tables
+// have to come before the data (else: ErrOrder).
 func Write(ctx context.Context, h *Header, file io.Reader, readAt func(ctx context.Context, p []byte, off int64) error, dst Target) error {
 	w := &writer{h: h, dst: dst}
-	var p plan
-	if readAt != nil {
-		s, err := newScanned(ctx, h, readAt, dst.Zero)
-		if err != nil {
-			return err
-		}
-		p, w.tape = s, newTape(file, 0)
-	} else {
+	defer w.close()
+	if readAt == nil {
 		w.tape = newTape(file, keepBehind)
-		p = newPassing(h, w.tape, dst.Zero)
+		return w.write(ctx, newPassing(h, w.tape, dst.Zero), false)
 	}
-	return w.write(ctx, p, readAt != nil)
+	seen := newWitness(file)
+	w.tape = newTape(seen, 0)
+	p, err := newScanned(ctx, h, readAt, dst.Zero, seen)
+	if err != nil {
+		return err
+	}
+	err = w.write(ctx, p, true)
+	if err == nil {
+		return seen.compare()
+	}
+	// Tables that contradict the file may be others than the file's.
+	if seen.scanned && errors.Is(err, ErrCorrupt) && errors.Is(seen.compare(), ErrChanged) {
+		return fmt.Errorf("%w (%v)", ErrChanged, err)
+	}
+	return err
 }
 
 type writer struct {
@@ -49,7 +58,6 @@ type writer struct {
 }
 
 func (w *writer) write(ctx context.Context, p plan, planned bool) error {
-	defer w.close()
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
