@@ -147,7 +147,7 @@ func wipe(ctx context.Context, h *hwmanager.Host, name string) error {
 }
 
 // eraseTargets are the devices that a step has to erase, each one checked:
-// not skipped by the node, no virtual media, no member of a Linux array, not
+// not skipped by the node, no virtual media, no member of an assembled array, not
 // read-only, nothing protected, and allowed by the guard.
 func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, partitions, skipReadOnly bool) ([]ipa.BlockDevice, error) {
 	disks, err := m.candidates(ctx, h, node)
@@ -182,8 +182,8 @@ func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwma
 			continue
 		}
 		for _, p := range partitionsOf(dir, d) {
-			if isArrayMember(filepath.Join(dir, filepath.Base(p.Name)), h.DevicePath(p.Name)) {
-				h.Log.WithField("device", p.Name).Warn("not erased: member of a Linux array")
+			if isArrayMember(filepath.Join(dir, filepath.Base(p.Name))) {
+				h.Log.WithField("device", p.Name).Warn("not erased: member of an assembled array")
 				continue
 			}
 			if err := h.Guard.Check(h.DevicePath(p.Name)); err != nil {
@@ -201,8 +201,8 @@ func mustSkip(h *hwmanager.Host, dir string, d ipa.BlockDevice, skipReadOnly boo
 	if isVirtualMedia(h, d.Name) {
 		return "virtual media", nil
 	}
-	if isArrayMember(dir, h.DevicePath(d.Name)) {
-		return "member of a Linux array", nil
+	if isArrayMember(dir) {
+		return "member of an assembled array", nil
 	}
 	if readText(dir, "ro") == "1" {
 		if skipReadOnly {

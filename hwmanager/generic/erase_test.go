@@ -234,22 +234,63 @@ func TestEraseMetadata(t *testing.T) {
 	}
 }
 
-func TestArrayMembersAreSkipped(t *testing.T) {
-	size := int64(7 << 30)
-	places := map[string]int64{"1.2": 4096, "1.1": 0, "1.0": size - 8192, "0.90": size - 65536}
+func TestArrayMembers(t *testing.T) {
+	const size, off = int64(7 << 30), 4096
+	magic := binary.LittleEndian.AppendUint32(nil, 0xa92b4efc) // md.4
+	places := map[string]int64{"1.2": off, "1.1": 0, "1.0": size - 8192, "0.90": size - 65536}
 	for version, off := range places {
-		t.Run(version, func(t *testing.T) {
+		t.Run("superblock "+version, func(t *testing.T) {
 			h := lab(t)
-			magic := binary.LittleEndian.AppendUint32(nil, mdMagic)
-			write(t, filepath.Join(h.Dev, "nvme0n1"), off, magic)
+			path := filepath.Join(h.Dev, "nvme0n1")
+			write(t, path, off, magic)
 			if _, err := New().eraseMetadata(context.Background(), h, call(nil)); err != nil {
 				t.Fatal(err)
 			}
-			if !isArrayMember(filepath.Join(h.Sys, "block/nvme0n1"), filepath.Join(h.Dev, "nvme0n1")) {
-				t.Error("the superblock of the array is gone")
+			if !bytes.Equal(read(t, path, off, 4), make([]byte, 4)) {
+				t.Error("the superblock is still there")
 			}
 		})
 	}
+	t.Run("superblock alone does not evade erase_devices", func(t *testing.T) {
+		h := lab(t)
+		shrink(t, h, 2*mib, "vda", "sda", "sdb", "nvme0n1")
+		write(t, filepath.Join(h.Dev, "nvme0n1"), off, magic)
+		write(t, filepath.Join(h.Dev, "nvme0n1"), mib, []byte("a secret"))
+		if _, err := New().eraseDevices(context.Background(), h, call(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if !isZero(t, filepath.Join(h.Dev, "nvme0n1")) {
+			t.Error("the disk is not zero after erasing")
+		}
+	})
+	t.Run("assembled", func(t *testing.T) {
+		h := lab(t)
+		path := filepath.Join(h.Dev, "nvme0n1")
+		write(t, path, off, magic)
+		if err := os.MkdirAll(filepath.Join(h.Sys, "block/nvme0n1/holders/md0"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New().eraseMetadata(context.Background(), h, call(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(read(t, path, off, 4), magic) {
+			t.Error("the superblock of the running array is gone")
+		}
+	})
+}
+
+func read(t *testing.T, path string, off int64, n int) []byte {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	data := make([]byte, n)
+	if _, err := f.ReadAt(data, off); err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 func TestErasePstore(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"ferric/api/ipa"
@@ -141,41 +142,10 @@ func guidText(b []byte) string {
 		binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint16(b[4:]), binary.LittleEndian.Uint16(b[6:]), b[8:10], b[10:16]))
 }
 
-// mdMagic begins every superblock of Linux arrays (md.4).
-const mdMagic = 0xa92b4efc
-
-// isArrayMember reports whether a disk or partition belongs to a Linux array,
-// assembled or not. Members are erased with their array.
-func isArrayMember(dir, path string) bool {
+// isArrayMember reports whether a disk or partition belongs to an assembled
+// Linux array: it is erased with its array. A superblock alone, which anybody
+// can write, keeps nothing from being erased; nothing here assembles arrays.
+func isArrayMember(dir string) bool {
 	holders, _ := os.ReadDir(filepath.Join(dir, "holders"))
-	for _, holder := range holders {
-		if strings.HasPrefix(holder.Name(), "md") {
-			return true
-		}
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return false
-	}
-	const kib = 1 << 10
-	for _, off := range []int64{
-		4 * kib,                         // version 1.2
-		0,                               // version 1.1
-		(size &^ (4*kib - 1)) - 8*kib,   // version 1.0
-		(size &^ (64*kib - 1)) - 64*kib, // version 0.90
-	} {
-		var magic [4]byte
-		if off < 0 {
-			continue
-		}
-		if _, err := f.ReadAt(magic[:], off); err == nil && binary.LittleEndian.Uint32(magic[:]) == mdMagic {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(holders, func(holder os.DirEntry) bool { return strings.HasPrefix(holder.Name(), "md") })
 }
