@@ -28,7 +28,7 @@ func TestOtherTables(t *testing.T) {
 		if r.Header.Get("Range") != "" {
 			b = other
 		}
-		w.Header().Set("ETag", `"the same"`)
+		w.Header().Set("ETag", `"same"`)
 		http.ServeContent(w, r, "x", time.Time{}, bytes.NewReader(b))
 	}
 	srv := httptest.NewServer(http.HandlerFunc(serve))
