@@ -153,7 +153,7 @@ func (t *transfer) once(ctx context.Context) (Result, error) {
 	return res, err
 }
 
-// put wipes the disk and writes the image, all but its beginning.
+// put wipes the disk and writes the image, all but what goes to the disk's ends.
 func (t *transfer) put(ctx context.Context, image content) (size int64, err error) {
 	t.touched = true
 	if err := t.dev.WipeEnds(ctx); err != nil {

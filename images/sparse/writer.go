@@ -1,9 +1,10 @@
 // Package sparse puts the extents of an image, runs of data and runs of zeros
 // in any order, onto a disk: data gathered into large direct writes, zeros by
 // the device's own command, while the caller already decodes what comes next.
-// The beginning of the image, with the partition table that makes all of it
-// mean something, is held back until the caller has verified the rest: whatever
-// dies before that leaves a disk that nothing can boot from.
+// The beginning of the disk, with the partition table that makes all of it mean
+// something, and the end, where firmware looks for the table's backup, are held
+// back until the caller has verified the rest: whatever dies before that leaves
+// a disk that nothing can boot from.
 package sparse
 
 import (
@@ -32,6 +33,8 @@ const (
 	zeroPiece = 1 << 30
 	// headSize covers the MBR and the primary GPT for all sector sizes.
 	headSize = bufferSize
+	// tailSize covers the backup GPT for all sector sizes.
+	tailSize = bufferSize
 )
 
 // extent is a run of data, or of zeros where data is nil.
@@ -52,12 +55,20 @@ type Writer struct {
 	pending extent
 	head    []byte // of the image, until Commit
 	headEnd int64  // how much of it there is
+	tail    []byte // of the disk, from tailAt, until Commit
+	tailAt  int64
+	data    span // of the tail: where there is data in it
 	written atomic.Int64
 	closed  bool
 }
 
-// NewWriter starts writing to dev until Close, which must be called.
+// span is from one place to another; empty if from is not less.
+type span struct{ from, to int64 }
+
+// NewWriter starts writing to dev, whose ends have been wiped, until Close,
+// which must be called.
 func NewWriter(ctx context.Context, dev *disk.Device) *Writer {
+	tailAt := max(headSize, dev.Size-tailSize)
 	w := &Writer{
 		ctx:    ctx,
 		dev:    dev,
@@ -66,6 +77,8 @@ func NewWriter(ctx context.Context, dev *disk.Device) *Writer {
 		done:   make(chan struct{}),
 		failed: make(chan struct{}),
 		head:   disk.Buffer(headSize),
+		tailAt: tailAt,
+		tail:   disk.Buffer(int(max(0, dev.Size-tailAt))),
 	}
 	for range buffers {
 		w.free <- disk.Buffer(bufferSize)
@@ -88,6 +101,15 @@ func (w *Writer) WriteAt(p []byte, off int64) (int, error) {
 		k := copy(w.head[off:], p)
 		w.headEnd = max(w.headEnd, off+int64(k))
 		off, p = off+int64(k), p[k:]
+	}
+	if end := off + int64(len(p)); len(p) > 0 && end > w.tailAt {
+		from := max(off, w.tailAt)
+		copy(w.tail[from-w.tailAt:], p[from-off:])
+		if w.data.to == 0 {
+			w.data.from = from
+		}
+		w.data = span{min(w.data.from, from), max(w.data.to, end)}
+		p = p[:from-off]
 	}
 	for len(p) > 0 {
 		if err := w.room(off); err != nil {
@@ -166,6 +188,11 @@ func (w *Writer) Zero(off, n int64) error {
 		w.headEnd = max(w.headEnd, off+k)
 		off, n = off+k, n-k
 	}
+	if end := off + n; n > 0 && end > w.tailAt {
+		from := max(off, w.tailAt)
+		clear(w.tail[from-w.tailAt : end-w.tailAt]) // the disk has zeros there
+		n = from - off
+	}
 	if n == 0 {
 		return nil
 	}
@@ -200,21 +227,31 @@ func (w *Writer) flush() error {
 	}
 }
 
-// Commit writes the beginning of the image, after Close and when all is known
-// to be right.
+// Commit writes the end and then the beginning of the disk, after Close and
+// when all is known to be right. What is at the beginning is on the medium
+// last.
 func (w *Writer) Commit() error {
-	if _, err := w.dev.WriteAt(w.head[:w.headEnd], 0); err != nil {
+	if d := w.data; d.from < d.to {
+		if err := w.finish(w.tail[d.from-w.tailAt:d.to-w.tailAt], d.from); err != nil {
+			return err
+		}
+	}
+	return w.finish(w.head[:w.headEnd], 0)
+}
+
+func (w *Writer) finish(p []byte, off int64) error {
+	if _, err := w.dev.WriteAt(p, off); err != nil {
 		return fmt.Errorf("%w: %w", ErrWrite, err)
 	}
-	w.written.Add(w.headEnd)
+	w.written.Add(int64(len(p)))
 	if err := w.dev.Sync(); err != nil {
 		return fmt.Errorf("%w: %w", ErrWrite, err)
 	}
 	return nil
 }
 
-// Close waits until everything queued is on the medium. The beginning of the
-// image is not: see Commit.
+// Close waits until everything queued is on the medium. The ends of the disk
+// are not: see Commit.
 func (w *Writer) Close() error {
 	if w.closed {
 		return w.err
