@@ -70,6 +70,8 @@ func isDisk(dir, name string) bool {
 	switch {
 	case notDisks.MatchString(name):
 		return false
+	case readText(dir, "hidden") == "1": // one path of a multipath NVMe disk, without a device node
+		return false
 	case strings.HasPrefix(name, "dm-"):
 		return strings.HasPrefix(readText(dir, "dm/uuid"), "mpath-")
 	case readText(dir, "device/type") == "5": // SCSI peripheral type: CD-ROM
