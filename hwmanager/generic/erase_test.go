@@ -146,6 +146,20 @@ func TestEraseFailsClosed(t *testing.T) {
 			t.Errorf("error = %v; want none", err)
 		}
 	})
+	t.Run("a skip list of the wrong type", func(t *testing.T) {
+		h := lab(t)
+		write(t, filepath.Join(h.Dev, "sda"), 0, []byte("keep me"))
+		c := call(nil)
+		c.Node["properties"] = map[string]any{"skip_block_devices": `[{"name": "/dev/sda"}]`}
+		for _, run := range []func(context.Context, *hwmanager.Host, hwmanager.StepCall) (any, error){New().eraseDevices, New().eraseMetadata} {
+			if _, err := run(context.Background(), h, c); err == nil || !strings.Contains(err.Error(), "skip_block_devices") {
+				t.Errorf("error = %v; want one that names skip_block_devices", err)
+			}
+		}
+		if !bytes.Equal(read(t, filepath.Join(h.Dev, "sda"), 0, 7), []byte("keep me")) {
+			t.Error("the disk was written to")
+		}
+	})
 	t.Run("read-only", func(t *testing.T) {
 		h := lab(t)
 		setReadOnly(t, h)

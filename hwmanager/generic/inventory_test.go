@@ -180,6 +180,14 @@ func TestInstallDevice(t *testing.T) {
 		{"unknown hint", hwmanager.Node(object("properties", object("root_device", object("colour", "red")))), "no such hint"},
 		{"skipped disks", hwmanager.Node(object("properties", object("skip_block_devices", []any{object("name", "/dev/vda"), object("volume_name", "v")}))), "/dev/sda"},
 		{"a skip list that makes no sense", hwmanager.Node(object("properties", object("skip_block_devices", []any{object()}))), "every disk"},
+		{"a skip list that is an object", hwmanager.Node(object("properties", object("skip_block_devices", object("name", "/dev/vda")))), "skip_block_devices must be a list"},
+		{"a skip list in a string", hwmanager.Node(object("properties", object("skip_block_devices", `[{"name":"/dev/vda"}]`))), "skip_block_devices must be a list"},
+		{"no skip list", hwmanager.Node(object("properties", object("skip_block_devices", nil))), "/dev/vda"},
+		{"hints in a string", hwmanager.Node(object("properties", object("root_device", `{"tran":"nvme"}`))), "properties: root_device must be an object"},
+		{"hints in a list", hwmanager.Node(object("instance_info", object("root_device", []any{object("tran", "nvme")}))), "instance_info: root_device must be an object"},
+		{"an empty string of hints", hwmanager.Node(object("properties", object("root_device", ""))), "root_device must be an object"},
+		{"no hints given", hwmanager.Node(object("instance_info", object("root_device", nil), "properties", object("root_device", object()))), "/dev/vda"},
+		{"properties that are none", hwmanager.Node(object("properties", "root_device")), "properties must be an object"},
 	}
 	h := lab(t)
 	for _, test := range tests {

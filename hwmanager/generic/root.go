@@ -2,6 +2,7 @@ package generic
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -21,7 +22,10 @@ func (m *Manager) InstallDevice(ctx context.Context, h *hwmanager.Host, node hwm
 	if err != nil {
 		return ipa.BlockDevice{}, ipa.DeviceNotFound.New("%v", err)
 	}
-	wanted := rootHints(node)
+	wanted, err := rootHints(node)
+	if err != nil {
+		return ipa.BlockDevice{}, ipa.DeviceNotFound.New("%v", err)
+	}
 	if len(wanted) == 0 {
 		return smallestDisk(disks)
 	}
@@ -46,15 +50,35 @@ func (m *Manager) candidates(ctx context.Context, h *hwmanager.Host, node hwmana
 	return withoutSkipped(disks, node)
 }
 
-func rootHints(node hwmanager.Node) map[string]any {
+// rootHints are those of the instance or else of the node, none if neither has
+// any. Hints that cannot be read are an error: without them the image would go
+// to another disk than the one that was meant.
+func rootHints(node hwmanager.Node) (map[string]any, error) {
 	for _, place := range []string{"instance_info", "properties"} {
-		if info, ok := node[place].(map[string]any); ok {
-			if wanted, ok := info["root_device"].(map[string]any); ok && len(wanted) > 0 {
-				return wanted
-			}
+		info, err := object(node, place)
+		if err != nil {
+			return nil, err
+		}
+		wanted, err := object(info, "root_device")
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", place, err)
+		}
+		if len(wanted) > 0 {
+			return wanted, nil
 		}
 	}
-	return nil
+	return nil, nil
+}
+
+// object is a member that is an object, nil if it is absent or null.
+func object(parent map[string]any, key string) (map[string]any, error) {
+	switch value := parent[key].(type) {
+	case nil:
+		return nil, nil
+	case map[string]any:
+		return value, nil
+	}
+	return nil, fmt.Errorf("%s must be an object", key)
 }
 
 func smallestDisk(disks []ipa.BlockDevice) (ipa.BlockDevice, error) {
@@ -94,8 +118,14 @@ func otherNotations(disk ipa.BlockDevice) map[string][]string {
 // withoutSkipped drops the disks that properties.skip_block_devices names by
 // hints; items with volume_name name arrays, which are not disks.
 func withoutSkipped(disks []ipa.BlockDevice, node hwmanager.Node) ([]ipa.BlockDevice, error) {
-	properties, _ := node["properties"].(map[string]any)
-	items, _ := properties["skip_block_devices"].([]any)
+	properties, err := object(node, "properties")
+	if err != nil {
+		return nil, err
+	}
+	items, ok := properties["skip_block_devices"].([]any)
+	if !ok && properties["skip_block_devices"] != nil {
+		return nil, errors.New("properties: skip_block_devices must be a list of objects")
+	}
 	kept := disks
 	for _, item := range items {
 		object, ok := item.(map[string]any)
