@@ -49,13 +49,15 @@ func startNetwork(ctx context.Context, bootif net.HardwareAddr, out *console) *n
 	if err := upLoopback(); err != nil {
 		out.printf("uinit: %v", err)
 	}
-	updates := make(chan netlink.LinkUpdate, 64)
-	err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), netlink.LinkSubscribeOptions{ListExisting: true})
-	if err != nil {
-		out.printf("uinit: watch network links: %v", err)
-		return n
+	l := &links{
+		subscribe: netlink.LinkSubscribeWithOptions,
+		isNIC:     isNIC,
+		raise:     netlink.LinkSetUp,
+		configure: func(link netlink.Link) { n.configure(ctx, link) },
+		warn:      func(err error) { out.printf("uinit: %v", err) },
+		pause:     linkPause,
 	}
-	go n.watch(ctx, updates)
+	go l.watch(ctx)
 	return n
 }
 
@@ -68,40 +70,6 @@ func upLoopback() error {
 		return fmt.Errorf("set up loopback: %w", err)
 	}
 	return nil
-}
-
-// watch sets links up when they appear and configures them when they have a carrier.
-func (n *network) watch(ctx context.Context, updates <-chan netlink.LinkUpdate) {
-	raised, running := map[int]bool{}, map[int]bool{}
-	for u := range updates {
-		attrs := u.Link.Attrs()
-		if u.Header.Type == unix.RTM_DELLINK {
-			delete(raised, attrs.Index)
-			continue
-		}
-		if !isNIC(attrs) {
-			continue
-		}
-		if !raised[attrs.Index] {
-			raised[attrs.Index] = true
-			if err := netlink.LinkSetUp(u.Link); err != nil {
-				n.out.printf("uinit: set up %s: %v", attrs.Name, err)
-			}
-		}
-		if attrs.RawFlags&unix.IFF_LOWER_UP != 0 && !running[attrs.Index] {
-			running[attrs.Index] = true
-			go n.configure(ctx, u.Link)
-		}
-	}
-}
-
-// isNIC tells real and virtual Ethernet adapters from loopback, tunnels and the like.
-func isNIC(attrs *netlink.LinkAttrs) bool {
-	if attrs.Flags&net.FlagLoopback != 0 || len(attrs.HardwareAddr) != 6 {
-		return false
-	}
-	_, err := os.Stat("/sys/class/net/" + attrs.Name + "/device")
-	return err == nil
 }
 
 // configure keeps one link's lease for as long as the machine runs.
