@@ -19,6 +19,9 @@ const (
 	firstRestart = time.Second
 	lastRestart  = 30 * time.Second
 	goodRun      = time.Minute
+	// lastWords is how long the output of an agent that has ended is still read: nearly
+	// always it ends at once, but a program that the agent left behind may hold it.
+	lastWords = time.Second
 )
 
 // keepAgent runs the agent and starts it again whenever it ends; it returns with ctx.
@@ -27,7 +30,7 @@ func keepAgent(ctx context.Context, c *children, out *console) {
 	for ctx.Err() == nil {
 		out.printf("uinit: starting agent")
 		began := time.Now()
-		out.printf("uinit: agent ended: %s", runAgent(c, out))
+		out.printf("uinit: agent ended: %s", runAgent(c, out, agentPath))
 		if time.Since(began) >= goodRun {
 			delay = firstRestart
 		}
@@ -36,8 +39,9 @@ func keepAgent(ctx context.Context, c *children, out *console) {
 	}
 }
 
-// runAgent runs the agent once, its output going to the console, and says how it ended.
-func runAgent(c *children, out *console) string {
+// runAgent runs the agent once, its output going to the console to the last line, and
+// says how it ended.
+func runAgent(c *children, out *console, path string) string {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return err.Error()
@@ -48,7 +52,7 @@ func runAgent(c *children, out *console) string {
 		return err.Error()
 	}
 	defer r.Close()
-	done, err := c.start(agentPath, []string{agentPath}, &syscall.ProcAttr{
+	done, err := c.start(path, []string{path}, &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   append(os.Environ(), "HOME=/root"),
 		Files: []uintptr{null.Fd(), w.Fd(), w.Fd()},
@@ -58,8 +62,17 @@ func runAgent(c *children, out *console) string {
 	if err != nil {
 		return err.Error()
 	}
-	go out.copy("agent: ", r)
-	return ending(<-done)
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		out.copy("agent: ", r)
+	}()
+	end := ending(<-done)
+	select {
+	case <-copied:
+	case <-time.After(lastWords):
+	}
+	return end
 }
 
 // keepShell offers a shell on the console for as long as the machine runs.

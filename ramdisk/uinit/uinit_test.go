@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -147,9 +148,13 @@ func TestConsole(t *testing.T) {
 	}
 }
 
+// testChildren is shared by all tests, as by all of the first process: it collects every
+// process that ends.
+var testChildren = sync.OnceValue(newChildren)
+
 // TestChildren starts processes and is told their ends, an orphan in between or not.
 func TestChildren(t *testing.T) {
-	c := newChildren()
+	c := testChildren()
 	for script, want := range map[string]string{"exit 0": "exit status 0", "exit 7": "exit status 7", "kill -9 $$": "killed by killed"} {
 		done, err := c.start("/bin/sh", []string{"sh", "-c", script}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}})
 		if err != nil {
