@@ -44,6 +44,7 @@ var applets = [...]string{
 type toolchain struct {
 	dir     string // the module's root
 	version string // as in "go1.26.0"
+	root    string // GOROOT
 }
 
 // findToolchain checks that Go is there and that the current directory is in ferric's
@@ -58,6 +59,9 @@ func findToolchain(ctx context.Context) (toolchain, error) {
 		return t, fmt.Errorf("%w: %w", ErrNoGo, err)
 	}
 	t.version = version
+	if t.root, err = t.run(ctx, "env", "GOROOT"); err != nil {
+		return t, fmt.Errorf("%w: %w", ErrNoGo, err)
+	}
 	if t.dir, err = t.run(ctx, "list", "-m", "-f", "{{.Dir}}", "ferric"); err != nil {
 		return t, fmt.Errorf("find ferric's source, from which the ramdisk is built (run in it): %w", err)
 	}
@@ -159,7 +163,7 @@ func (t toolchain) commands(ctx context.Context, versions map[string]string, cac
 		return nil, fmt.Errorf("read cached commands: %w", err)
 	}
 	built := filepath.Join(tempDir, "commands.cpio")
-	if err := buildCommands(built, tempDir); err != nil {
+	if err := t.buildCommands(built, tempDir); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -171,7 +175,9 @@ func (t toolchain) commands(ctx context.Context, versions map[string]string, cac
 	return data, writeFile(cached, data)
 }
 
-func buildCommands(output, tempDir string) error {
+// buildCommands is told where Go is: this program, when it was built with
+// -trimpath, does not know.
+func (t toolchain) buildCommands(output, tempDir string) error {
 	packages := make([]string, len(applets))
 	for i, a := range applets {
 		packages[i] = uroot + "/cmds/" + a
@@ -179,7 +185,7 @@ func buildCommands(output, tempDir string) error {
 	var log bytes.Buffer
 	logger := &llog.Logger{Sink: llog.SinkFor(func(format string, v ...any) { fmt.Fprintf(&log, format+"\n", v...) })}
 	err := uimage.Create(logger,
-		uimage.WithEnv(golang.DisableCGO(), golang.WithGOOS("linux")),
+		uimage.WithEnv(golang.DisableCGO(), golang.WithGOOS("linux"), golang.WithGOROOT(t.root)),
 		uimage.WithTempDir(tempDir),
 		uimage.WithCPIOOutput(output),
 		uimage.WithBusyboxCommands(packages...),
