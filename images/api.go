@@ -23,7 +23,8 @@ import (
 
 // Request says which image is wanted and what is known of it beforehand.
 type Request struct {
-	// URLs are tried in order (http and https).
+	// URLs are tried in order (http and https) until one has served the whole
+	// image with the right digest.
 	URLs []string
 	// Header is sent with every request, also with those for checksum files;
 	// it may hold a secret (Authorization), which never appears in an error.

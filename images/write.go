@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 	"sync/atomic"
 
 	"ferric/api/ipa"
@@ -21,10 +22,13 @@ import (
 // while it was read.
 const maxRestarts = 3
 
+// errAsMade: what is wrong with the image was wrong when it was made.
+var errAsMade = errors.New("the digest is right: the image is as it was made")
+
 // Write streams the image onto the disk at device and verifies it. It wipes
 // what identified the disk's former content first, and again if it fails, so
 // that nothing half-valid can boot. An image whose digest is wrong is fetched
-// once more. progress (may be nil) is called about once a second and once at
+// once more, one that cannot be had whole is fetched from the next URL. progress (may be nil) is called about once a second and once at
 // the end. Kind tells the protocol's error for the error.
 func Write(ctx context.Context, device string, req Request, progress func(ipa.Progress)) (Result, error) {
 	if req.MaxDuration > 0 {
@@ -43,7 +47,7 @@ func Write(ctx context.Context, device string, req Request, progress func(ipa.Pr
 	}
 	defer dev.Close()
 
-	t := &transfer{dev: dev, req: req, want: want}
+	t := &transfer{dev: dev, req: req, want: want, urls: req.URLs}
 	finish := report(progress, t.gauge)
 	res, err := t.run(ctx)
 	finish(err == nil)
@@ -67,7 +71,8 @@ type transfer struct {
 	req  Request
 	want expected
 
-	touched bool // whether the disk was written to
+	touched bool     // whether the disk was written to
+	urls    []string // not given up yet; the first that answers serves the image
 	file    atomic.Pointer[source.File]
 	writer  atomic.Pointer[sparse.Writer]
 }
@@ -82,8 +87,12 @@ func (t *transfer) gauge() (done, total, written int64) {
 	return done, total, written
 }
 
+// run tries until the image is on the disk: twice with a URL whose digest is
+// wrong, a few times more if the file changes meanwhile, and then with the next
+// URL if there is one.
 func (t *transfer) run(ctx context.Context) (Result, error) {
 	fetched, restarts := 0, 0
+	var before []string // what went wrong with the URLs given up
 	for {
 		res, err := t.once(ctx)
 		switch {
@@ -97,12 +106,28 @@ func (t *transfer) run(ctx context.Context) (Result, error) {
 		case errors.Is(err, ErrChanged) && restarts < maxRestarts:
 			restarts++
 			continue
+		case elsewhere(err) && len(t.urls) > 1:
+			t.urls = t.urls[1:]
+			fetched, restarts = 0, 0
+			before = append(before, fmt.Sprintf("%s: %v", res.URL, err))
+			continue
+		}
+		if len(before) > 0 { // as text: an error is of one kind
+			err = fmt.Errorf("%w; before that %s", err, strings.Join(before, "; "))
 		}
 		if werr := t.wipeAgain(ctx); werr != nil {
 			err = fmt.Errorf("%w; and the disk could not be wiped again: %w", err, werr)
 		}
 		return res, err
 	}
+}
+
+// elsewhere tells whether the image may be right at another URL.
+func elsewhere(err error) bool {
+	if errors.Is(err, errAsMade) {
+		return false
+	}
+	return errors.Is(err, ErrDownload) || errors.Is(err, ErrTruncated) || errors.Is(err, ErrChecksum) || errors.Is(err, ErrChanged)
 }
 
 // wipeAgain leaves nothing on the disk that firmware would start.
@@ -120,10 +145,12 @@ func (t *transfer) wipeAgain(ctx context.Context) error {
 func (t *transfer) once(ctx context.Context) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	file, err := source.Open(ctx, source.Config{URLs: t.req.URLs, Header: t.req.Header, Client: t.req.Client, Retry: t.req.Retry})
+	file, err := source.Open(ctx, source.Config{URLs: t.urls, Header: t.req.Header, Client: t.req.Client, Retry: t.req.Retry})
 	if err != nil {
+		t.urls = nil // all of them were asked
 		return Result{}, err
 	}
+	t.urls = t.urls[file.Number():]
 	defer file.Close()
 	t.file.Store(file)
 
@@ -186,7 +213,7 @@ func (t *transfer) explain(err error, file *source.File, served io.Reader, sum h
 	if _, verr := t.want.verify(sum); verr != nil {
 		return fmt.Errorf("%w (%w)", verr, err)
 	}
-	return fmt.Errorf("%w (the digest is right: the image is as it was made)", err)
+	return fmt.Errorf("%w (%w)", err, errAsMade)
 }
 
 // classify translates the errors of the stages into those of this package.

@@ -29,6 +29,7 @@ type File struct {
 	header http.Header
 	retry  Retry
 	url    string
+	number int // of url in Config.URLs
 
 	version version
 	body    *watchedBody
@@ -64,8 +65,8 @@ func Open(ctx context.Context, c Config) (*File, error) {
 		client = http.DefaultClient
 	}
 	var failures []error
-	for _, u := range c.URLs {
-		f := &File{ctx: ctx, client: client, header: c.Header, retry: c.Retry.withDefaults(), url: u}
+	for i, u := range c.URLs {
+		f := &File{ctx: ctx, client: client, header: c.Header, retry: c.Retry.withDefaults(), url: u, number: i}
 		err := f.open()
 		if err == nil {
 			return f, nil
@@ -80,6 +81,9 @@ func Open(ctx context.Context, c Config) (*File, error) {
 
 // URL is the one that serves the file, without credentials and query.
 func (f *File) URL() string { return Redact(f.url) }
+
+// Number is the place in Config.URLs of the one that serves the file.
+func (f *File) Number() int { return f.number }
 
 // Size in bytes, -1 if the server did not tell.
 func (f *File) Size() int64 { return f.version.size }
