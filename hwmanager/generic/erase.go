@@ -169,13 +169,8 @@ func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwma
 			h.Log.WithField("device", d.Name).Warn("not erased: " + skip)
 			continue
 		}
-		if err := h.Guard.Check(h.DevicePath(d.Name)); err != nil {
+		if err := mayErase(h, d, protect); err != nil {
 			return nil, err
-		}
-		if protect {
-			if err := checkProtected(h.DevicePath(d.Name), d); err != nil {
-				return nil, err
-			}
 		}
 		targets = append(targets, d)
 		if !partitions {
@@ -193,6 +188,16 @@ func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwma
 		}
 	}
 	return targets, nil
+}
+
+// mayErase is nil if the guard allows writing to the disk and, where protect
+// is set, nothing on it is protected.
+func mayErase(h *hwmanager.Host, d ipa.BlockDevice, protect bool) error {
+	path := h.DevicePath(d.Name)
+	if err := h.Guard.Check(path); err != nil || !protect {
+		return err
+	}
+	return checkProtected(path, d)
 }
 
 // mustSkip says why a disk is left alone, "" if it is not. A read-only disk

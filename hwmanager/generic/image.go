@@ -18,14 +18,14 @@ import (
 )
 
 // WriteImage implements hwmanager.ImageWriter for whole-disk images.
-func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, configDrive string, _ hwmanager.Node, progress func(ipa.Progress)) (*hwmanager.ImageResult, error) {
+func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, configDrive string, node hwmanager.Node, progress func(ipa.Progress)) (*hwmanager.ImageResult, error) {
 	if info.ImageType == "partition" {
 		return nil, ipa.InvalidImage.New("image %s is a partition image; only whole-disk images are supported", info.ID)
 	}
-	path := h.DevicePath(device.Name)
-	if err := h.Guard.Check(path); err != nil {
+	if err := mayWrite(h, device, node); err != nil {
 		return nil, err
 	}
+	path := h.DevicePath(device.Name)
 	req, err := imageRequest(h.Settings, info)
 	if err != nil {
 		return nil, wireError(ctx, err)
@@ -46,6 +46,23 @@ func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.
 		Device:   device.Name,
 		RootUUID: deployed.RootUUID,
 	}, nil
+}
+
+// mayWrite is nil if an image may go to the device, whoever chose it: it is
+// not to be skipped, and what is on it may be erased.
+func mayWrite(h *hwmanager.Host, device ipa.BlockDevice, node hwmanager.Node) error {
+	kept, err := withoutSkipped([]ipa.BlockDevice{device}, node)
+	if err != nil {
+		return ipa.ImageWrite.New("%v", err)
+	}
+	if len(kept) == 0 {
+		return ipa.ProtectedDevice.New("%s is one of the skip_block_devices of the node", device.Name)
+	}
+	protect, err := protects(h.Settings, node)
+	if err != nil {
+		return ipa.ImageWrite.New("%v", err)
+	}
+	return mayErase(h, device, protect)
 }
 
 // imageRequest adds the agent's configuration to what the conductor sent;
