@@ -203,7 +203,7 @@ func mayErase(h *hwmanager.Host, d ipa.BlockDevice, protect bool) error {
 // mustSkip says why a disk is left alone, "" if it is not. A read-only disk
 // that may not be skipped is an error.
 func mustSkip(h *hwmanager.Host, dir string, d ipa.BlockDevice, skipReadOnly bool) (string, error) {
-	if isVirtualMedia(h, d.Name) {
+	if isVirtualMedia(h, dir, d) {
 		return "virtual media", nil
 	}
 	if isArrayMember(dir) {
@@ -216,13 +216,6 @@ func mustSkip(h *hwmanager.Host, dir string, d ipa.BlockDevice, skipReadOnly boo
 		return "", fmt.Errorf("%s is read-only", d.Name)
 	}
 	return "", nil
-}
-
-// isVirtualMedia reports whether the disk holds the agent's configuration
-// (file system label ir-vfd-dev).
-func isVirtualMedia(h *hwmanager.Host, name string) bool {
-	target, err := filepath.EvalSymlinks(filepath.Join(h.Dev, "disk/by-label/ir-vfd-dev"))
-	return err == nil && target == h.DevicePath(name)
 }
 
 // sysName is the name of a disk in /sys/block.
