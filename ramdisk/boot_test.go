@@ -188,7 +188,8 @@ func TestBootMachine(t *testing.T) {
 		"-drive", "id=d1,if=none,format=raw,file="+fatDisk(t, "x"), "-device", "nvme,drive=d1,serial=N1",
 		"-drive", "id=d2,if=none,format=raw,file="+fatDisk(t, "x"), "-device", "ide-hd,drive=d2,serial=S1",
 		"-device", "qemu-xhci", "-drive", "id=d3,if=none,format=raw,file="+fatDisk(t, "x"), "-device", "usb-storage,drive=d3",
-		"-device", "ipmi-bmc-sim,id=bmc", "-device", "isa-ipmi-kcs,bmc=bmc")
+		"-device", "ipmi-bmc-sim,id=bmc", "-device", "isa-ipmi-kcs,bmc=bmc",
+		"-device", "i6300esb")
 	m.expect(`^\[ *\d+\.\d+\] uinit: starting$`, 1)
 	up, _ := m.expect(`^\[ *\d+\.\d+\] uinit: network up eth\d 10\.0\.3\.15/24$`, 1)
 	bootNIC := strings.Fields(up[strings.Index(up, "network up"):])[2]
@@ -196,6 +197,7 @@ func TestBootMachine(t *testing.T) {
 	m.expect(`^\[ *\d+\.\d+\] agent: agent listening$`, 1)
 	m.expect(`uinit: network up eth\d 10\.0\.2\.15/24`, 1)
 	m.expect(`\[sd.\] Attached SCSI`, 2) // SATA and USB
+	m.expect(`uinit: watchdog armed, timeout 30s$`, 1)
 
 	if got := m.file("/proc/sys/kernel/hostname"); got != "node-7" {
 		t.Errorf("host name %q, want the one of DHCP", got)
@@ -240,7 +242,7 @@ func TestBootMachine(t *testing.T) {
 		t.Error("the machine is not off after poweroff")
 	}
 	for _, line := range m.lines {
-		if strings.Contains(line, "uinit: load") {
+		if strings.Contains(line, "uinit: load") || strings.Contains(line, "watchdog did not stop") {
 			t.Errorf("console says %q", line)
 		}
 	}

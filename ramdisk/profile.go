@@ -48,7 +48,7 @@ func profiles() map[Profile][]string {
 		ipmi_si ipmi_devintf
 		efivarfs vfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8 isofs ext4
 		md_mod raid0 raid1 raid10 raid456 loop
-		crc32c_generic crc32c_intel button qemu_fw_cfg`)
+		crc32c_generic crc32c_intel button qemu_fw_cfg i6300esb`)
 	server := append(slices.Clone(virtual), strings.Fields(`
 		kernel/drivers/net/ethernet/amazon/ kernel/drivers/net/ethernet/amd/xgbe/
 		kernel/drivers/net/ethernet/aquantia/ kernel/drivers/net/ethernet/broadcom/

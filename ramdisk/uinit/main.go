@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"time"
 
@@ -86,6 +87,8 @@ func boot() {
 	if cmdline.bool("ipa-debug") {
 		go keepShell(ctx, children, out)
 	}
+	orderly, _ := signal.NotifyContext(ctx, unix.SIGTERM)
+	go newWatchdog(out).keep(orderly)
 	network.wait(ctx, networkPatience)
 	keepAgent(ctx, children, out)
 }
@@ -93,6 +96,9 @@ func boot() {
 // stop syncs and stops the machine at once.
 func stop(how int) int {
 	unix.Sync()
+	if err := newWatchdog(nil).disarm(1, time.Second); err != nil {
+		fmt.Fprintf(os.Stderr, "uinit: %v\n", err)
+	}
 	if err := unix.Reboot(how); err != nil {
 		fmt.Fprintf(os.Stderr, "uinit: stop the machine: %v\n", err)
 	}
