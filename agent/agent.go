@@ -84,6 +84,8 @@ type Agent struct {
 	host     *hwmanager.Host
 	set      *hwmanager.Set
 
+	disks diskWatch
+
 	lockdown chan struct{} // gets a value when the conductor wants silence
 
 	mu    sync.Mutex
@@ -139,6 +141,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.set, err = hwmanager.Load(ctx, a.host, a.managers); err != nil {
 		return err
 	}
+	if _, err := a.lookAtDisks(ctx); err != nil {
+		a.log.WithError(err).Warn("disks cannot be listed")
+	}
 	if err := pause(ctx, a.cfg.HardwareInitializationDelay); err != nil {
 		return nil
 	}
@@ -172,6 +177,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		return nil
 	}
 	a.setToken(token)
+	if err := a.waitForRoot(ctx, found.Node); err != nil {
+		return nil
+	}
 	return a.serve(ctx, client, uuid, token, time.Duration(found.Config.HeartbeatTimeout*float64(time.Second)))
 }
 

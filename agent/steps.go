@@ -33,8 +33,11 @@ func (a *Agent) stepCommands(phase hwmanager.Phase) map[string]command.Command {
 }
 
 func (a *Agent) getSteps(ctx context.Context, phase hwmanager.Phase, p params) (any, error) {
-	node, _, err := a.cacheNode(p)
+	node, _, err := a.cacheNode(ctx, p)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.settleDisks(ctx); err != nil {
 		return nil, err
 	}
 	steps, err := a.set.Steps(ctx, a.host, phase, node)
@@ -51,7 +54,7 @@ func (a *Agent) getSteps(ctx context.Context, phase hwmanager.Phase, p params) (
 // step is echoed, for the conductor to recognise it, but without its arguments:
 // they may be large (a config drive) and hold secrets, and results are kept.
 func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params, report progress) (any, error) {
-	node, ports, err := a.cacheNode(p)
+	node, ports, err := a.cacheNode(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +119,9 @@ func stepArgs(p params, step map[string]any, versionKey string) (map[string]any,
 	return args, nil
 }
 
-// cacheNode checks and keeps the node that came with a command.
-func (a *Agent) cacheNode(p params) (hwmanager.Node, []map[string]any, error) {
+// cacheNode checks and keeps the node that came with a command. For another
+// node than before its root disk is waited for.
+func (a *Agent) cacheNode(ctx context.Context, p params) (hwmanager.Node, []map[string]any, error) {
 	node, ok := p["node"].(map[string]any)
 	if !ok || node == nil {
 		return nil, nil, ipa.InvalidCommandParams.New("node must be an object")
@@ -133,6 +137,12 @@ func (a *Agent) cacheNode(p params) (hwmanager.Node, []map[string]any, error) {
 			return nil, nil, ipa.InvalidCommandParams.New("ports must be a list of objects")
 		}
 		ports = append(ports, port)
+	}
+	before, _ := a.currentNode()["uuid"].(string)
+	if now, _ := node["uuid"].(string); now != before {
+		if err := a.waitForRoot(ctx, node); err != nil {
+			return nil, nil, err
+		}
 	}
 	a.setNode(node)
 	return node, ports, nil
