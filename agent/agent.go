@@ -256,9 +256,20 @@ func (a *Agent) applyLookup(c ipa.LookupConfig) {
 	}
 }
 
+// versionPatience bounds the wait for the API version of the server. It
+// decides about TLS for the whole life of the agent.
+const versionPatience = 30 * time.Second
+
 // serve listens, sends heartbeats and runs commands until ctx ends.
 func (a *Agent) serve(ctx context.Context, client *ironic.Client, uuid, token string, heartbeatTimeout time.Duration) error {
-	api := client.ServerVersion(ctx)
+	api, err := client.WaitForVersion(ctx, versionPatience)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		a.log.WithError(err).Warn("a conductor of today is assumed: TLS, and a token on every request")
+		api = ironic.TokenOnEveryRequest
+	}
 	address, err := a.address(ctx)
 	if err != nil {
 		return err

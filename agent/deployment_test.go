@@ -389,6 +389,18 @@ func TestOlderConductor(t *testing.T) {
 	}
 }
 
+// TestVersionIsToldLate has a server that does not tell its version at first:
+// the agent must not go without TLS for that.
+func TestVersionIsToldLate(t *testing.T) {
+	h, _ := machine(t)
+	c := newConductor(t)
+	c.mute = 3 // at the lookup, and twice after it
+	start(t, h, c, t.TempDir())
+	if status := callerOf(t, c.beat(t)).do(t, "GET", "/v1/commands/", nil, &object{}); status != 401 {
+		t.Errorf("GET without token by a conductor of API 1.96: %d; want 401", status)
+	}
+}
+
 func TestLockdown(t *testing.T) {
 	h, _ := machine(t)
 	c := newConductor(t)

@@ -60,6 +60,7 @@ type conductor struct {
 
 	mu      sync.Mutex
 	refuse  []int  // statuses of the first lookups
+	mute    int    // questions for the version that are not answered
 	token   string // handed out next
 	macs    string
 	beats   chan ipa.Heartbeat
@@ -77,6 +78,9 @@ func (c *conductor) answer(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
+	case r.Method == "GET" && r.URL.Path == "/" && c.mute > 0:
+		c.mute--
+		http.Error(w, "overloaded", http.StatusServiceUnavailable)
 	case r.Method == "GET" && r.URL.Path == "/":
 		fmt.Fprintf(w, `{"default_version":{"version":%q}}`, c.version)
 	case r.Method == "GET" && r.URL.Path == "/v1/lookup":

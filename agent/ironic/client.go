@@ -194,14 +194,45 @@ func decode(resp *http.Response, out any, want int) error {
 // ServerVersion is the newest API version of the server. It is asked once;
 // as long as that fails, 1.31 is assumed.
 func (c *Client) ServerVersion(ctx context.Context) Version {
+	v, err := c.askVersion(ctx)
+	if err != nil {
+		return fallbackVersion
+	}
+	return v
+}
+
+// versionPoll is the time between two questions for the version.
+const versionPoll = time.Second
+
+// WaitForVersion is ServerVersion for what is decided once in a life of the
+// agent: it asks until the server tells, for at most patience.
+func (c *Client) WaitForVersion(ctx context.Context, patience time.Duration) (Version, error) {
+	deadline := time.Now().Add(patience)
+	for {
+		v, err := c.askVersion(ctx)
+		if err == nil {
+			return v, nil
+		}
+		if !time.Now().Before(deadline) {
+			return 0, fmt.Errorf("API version of the server: %w", err)
+		}
+		select {
+		case <-time.After(versionPoll):
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+func (c *Client) askVersion(ctx context.Context) (Version, error) {
 	if c.opts.Version > 0 {
-		return c.opts.Version
+		return c.opts.Version, nil
 	}
 	c.mu.Lock()
 	known := c.version
 	c.mu.Unlock()
 	if known > 0 {
-		return known
+		return known, nil
 	}
 	var root struct {
 		Default struct {
@@ -209,14 +240,14 @@ func (c *Client) ServerVersion(ctx context.Context) Version {
 		} `json:"default_version"`
 	}
 	if err := c.do(ctx, http.MethodGet, "/", 0, nil, &root, http.StatusOK); err != nil {
-		return fallbackVersion
+		return 0, err
 	}
 	v, err := ParseVersion(root.Default.Version)
 	if err != nil {
-		return fallbackVersion
+		return 0, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.version = v
-	return v
+	return v, nil
 }

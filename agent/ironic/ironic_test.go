@@ -102,6 +102,31 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+func TestWaitForVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, failures := 0, 0
+		c := newClient(t, Options{URLs: []string{"http://api"}})
+		c.http.Transport = roundTrip(func(*http.Request) (*http.Response, error) {
+			if asked++; asked <= failures {
+				return nil, errors.New("no route")
+			}
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"default_version":{"version":"1.82"}}`))}, nil
+		})
+		failures = 1000
+		if v, err := c.WaitForVersion(t.Context(), 5*time.Second); err == nil || asked != 6 {
+			t.Errorf("version %v, %v after %d questions; want none after 6", v, err, asked)
+		}
+		failures = asked + 3
+		if v, err := c.WaitForVersion(t.Context(), 5*time.Second); err != nil || v != 82 {
+			t.Errorf("version %v, %v; want 1.82 once the server tells", v, err)
+		}
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 func TestSecondURL(t *testing.T) {
 	base := api(t, "1.82", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, `{"node":{"uuid":"u"},"config":{"heartbeat_timeout":300}}`)
