@@ -65,7 +65,7 @@ func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params
 	step, _ := p["step"].(map[string]any)
 	name, _ := step["step"].(string)
 	if name == "" {
-		return nil, failed(phase).New("the step has no name: key \"step\" is missing in %v", step)
+		return nil, failed(phase).New("the step has no name: key \"step\" is missing among its keys %q", slices.Sorted(maps.Keys(step)))
 	}
 	args, err := stepArgs(p, step, versionKey)
 	if err != nil {

@@ -129,7 +129,7 @@ func (e *Executor) Execute(ctx context.Context, req ipa.Request) (result ipa.Res
 		go e.runAsync(r, cmd, req.Params)
 		return e.snapshot(r), nil, nil
 	}
-	value, err := run(e.ctx, cmd, name, req.Params, func(ipa.Progress) {})
+	value, err := e.run(e.ctx, cmd, name, req.Params, func(ipa.Progress) {})
 	e.finish(r, value, err, "")
 	result = e.snapshot(r)
 	if result.Status == ipa.StatusSucceeded {
@@ -175,16 +175,18 @@ func (e *Executor) runAsync(r *record, cmd Command, params map[string]any) {
 		defer e.mu.Unlock()
 		e.progress = &p
 	}
-	value, err := run(e.ctx, cmd, r.result.Name, params, report)
+	value, err := e.run(e.ctx, cmd, r.result.Name, params, report)
 	e.finish(r, value, err, r.result.Name+": ")
 	e.opts.Ended()
 }
 
-// run calls the command with its parameters checked; a panic is an error.
-func run(ctx context.Context, cmd Command, name string, params map[string]any, progress func(ipa.Progress)) (value any, err error) {
+// run calls the command with its parameters checked. A panic is an error; where
+// it was is only for the log.
+func (e *Executor) run(ctx context.Context, cmd Command, name string, params map[string]any, progress func(ipa.Progress)) (value any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%s panicked: %v\n%s", name, p, debug.Stack())
+			e.opts.Log.WithField("command", name).Errorf("panic: %v\n%s", p, debug.Stack())
+			err = fmt.Errorf("%s panicked: %v", name, p)
 		}
 	}()
 	if err := checkParams(cmd, name, params); err != nil {

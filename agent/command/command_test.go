@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -127,6 +128,20 @@ func TestRefusals(t *testing.T) {
 		if len(e.List()) != 0 {
 			t.Errorf("%s was recorded", test.name)
 		}
+	}
+}
+
+// TestPanic wants the stack in the log and nowhere else.
+func TestPanic(t *testing.T) {
+	opts := options(func() {})
+	var log bytes.Buffer
+	opts.Log.Logger.SetOutput(&log)
+	got, _, err := New(t.Context(), table(nil), opts).Execute(t.Context(), ipa.Request{Name: "test.panicky"})
+	if err != nil || got.Error == nil || got.Error.Details != "panicky panicked: oh no" {
+		t.Errorf("result = %+v, %v; want the panic in one line", got.Error, err)
+	}
+	if !strings.Contains(log.String(), "goroutine") {
+		t.Errorf("the log says %q; want the stack", log.String())
 	}
 }
 
