@@ -147,8 +147,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := pause(ctx, a.cfg.HardwareInitializationDelay); err != nil {
 		return nil
 	}
-	macs, err := a.waitForMACs(ctx)
-	if err != nil {
+	if _, err := a.waitForMACs(ctx); err != nil {
 		return err
 	}
 	if len(a.cfg.APIURLs) == 0 {
@@ -159,7 +158,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := client.WaitForLookup(ctx, macs, a.cfg.LookupInterval, a.cfg.LookupTimeout, a.log)
+	found, err := client.WaitForLookup(ctx, a.waitForMACs, a.cfg.LookupInterval, a.cfg.LookupTimeout, a.log)
 	if ctx.Err() != nil {
 		return nil
 	}

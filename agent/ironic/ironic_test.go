@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -160,20 +162,26 @@ func TestLookupRefusesNonsense(t *testing.T) {
 
 func TestWaitForLookup(t *testing.T) {
 	var asked atomic.Int32
-	base := api(t, "1.82", func(w http.ResponseWriter, _ *http.Request) {
-		if n := asked.Add(1); n < 3 {
+	present := []string{"m1"}
+	cards := func(context.Context) ([]string, error) {
+		now := slices.Clone(present)
+		present = append(present, fmt.Sprintf("m%d", len(present)+1)) // one more at the next attempt
+		return now, nil
+	}
+	base := api(t, "1.82", func(w http.ResponseWriter, r *http.Request) {
+		if n := asked.Add(1); n < 3 || n == 3 && r.URL.Query().Get("addresses") != "m1,m2,m3" {
 			http.Error(w, "locked", http.StatusConflict)
 			return
 		}
 		io.WriteString(w, `{"node":{"uuid":"u"},"config":{"heartbeat_timeout":300}}`)
 	})
 	c := newClient(t, Options{URLs: []string{base}})
-	got, err := c.WaitForLookup(context.Background(), []string{"m"}, time.Millisecond, time.Minute, quiet())
+	got, err := c.WaitForLookup(context.Background(), cards, time.Millisecond, time.Minute, quiet())
 	if err != nil || got.Node["uuid"] != "u" || asked.Load() != 3 {
 		t.Errorf("lookup = %v, %v after %d requests; want u after 3", got, err, asked.Load())
 	}
 	asked.Store(-1 << 20)
-	_, err = c.WaitForLookup(context.Background(), []string{"m"}, time.Millisecond, 20*time.Millisecond, quiet())
+	_, err = c.WaitForLookup(context.Background(), cards, time.Millisecond, 20*time.Millisecond, quiet())
 	if !ipa.LookupNode.Is(err) || !strings.Contains(err.Error(), "409") {
 		t.Errorf("error = %v; want LookupNodeError with the last answer", err)
 	}

@@ -44,13 +44,18 @@ func (c *Client) Lookup(ctx context.Context, macs []string, nodeUUID string) (*i
 	return &answer, nil
 }
 
-// WaitForLookup looks up until it succeeds, for at most timeout. The error is
-// of kind ipa.LookupNode.
-func (c *Client) WaitForLookup(ctx context.Context, macs []string, interval, timeout time.Duration, log *logrus.Entry) (*ipa.LookupResponse, error) {
+// WaitForLookup looks up until it succeeds, for at most timeout. Each attempt
+// asks macs anew, for network cards may appear meanwhile; an error of macs ends
+// the wait. The error is else of kind ipa.LookupNode.
+func (c *Client) WaitForLookup(ctx context.Context, macs func(context.Context) ([]string, error), interval, timeout time.Duration, log *logrus.Entry) (*ipa.LookupResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
-		answer, err := c.Lookup(ctx, macs, "")
+		addresses, err := macs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := c.Lookup(ctx, addresses, "")
 		if err == nil {
 			return answer, nil
 		}
@@ -59,7 +64,7 @@ func (c *Client) WaitForLookup(ctx context.Context, macs []string, interval, tim
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil, ipa.LookupNode.New("no answer to the lookup of %s within %s: %v", strings.Join(macs, ", "), timeout, err)
+			return nil, ipa.LookupNode.New("no answer to the lookup of %s within %s: %v", strings.Join(addresses, ", "), timeout, err)
 		}
 	}
 }
