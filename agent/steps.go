@@ -71,6 +71,9 @@ func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params
 	if err != nil {
 		return nil, err
 	}
+	// Made now: nothing but args may hold the config drive while the step runs.
+	echo := maps.Clone(step)
+	delete(echo, "args")
 	a.log.WithField("step", name).Info("step begins")
 	result, err := a.set.RunStep(ctx, a.host, phase, name, hwmanager.StepCall{Node: node, Ports: ports, Args: args, Progress: report})
 	if err != nil {
@@ -82,8 +85,6 @@ func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params
 		return nil, err
 	}
 	a.log.WithField("step", name).Info("step done")
-	echo := maps.Clone(step)
-	delete(echo, "args")
 	return map[string]any{
 		string(phase) + "_result": result,
 		string(phase) + "_step":   echo,

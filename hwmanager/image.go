@@ -3,6 +3,7 @@ package hwmanager
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 
@@ -41,6 +42,12 @@ func ParseImageInfo(value any, allowMD5 bool) (ipa.ImageInfo, error) {
 	if !ok {
 		return ipa.ImageInfo{}, ipa.InvalidCommandParams.New("image_info must be an object")
 	}
+	// The config drive is large: it does not take the way over JSON.
+	drive, isText := object["configdrive"].(string)
+	if isText {
+		object = maps.Clone(object)
+		delete(object, "configdrive")
+	}
 	encoded, err := json.Marshal(object)
 	if err != nil {
 		return ipa.ImageInfo{}, ipa.InvalidCommandParams.New("image_info: %v", err)
@@ -49,6 +56,7 @@ func ParseImageInfo(value any, allowMD5 bool) (ipa.ImageInfo, error) {
 	if err := json.Unmarshal(encoded, &info); err != nil {
 		return ipa.ImageInfo{}, ipa.InvalidCommandParams.New("image_info: %s", typeProblem(err))
 	}
+	info.ConfigDrive = drive
 	if err := checkImageInfo(info, object, allowMD5); err != nil {
 		return ipa.ImageInfo{}, ipa.InvalidCommandParams.New("image_info: %v", err)
 	}

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
@@ -168,7 +169,11 @@ func (s *Server) get(c echo.Context) error {
 }
 
 func (s *Server) submit(c echo.Context) error {
-	req, err := DecodeRequest(http.MaxBytesReader(c.Response(), c.Request().Body, maxBody))
+	req, err := DecodeRequest(http.MaxBytesReader(c.Response(), c.Request().Body, maxBody), c.Request().ContentLength)
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return echo.NewHTTPError(http.StatusRequestEntityTooLarge, "the command has more than 96 MiB; a config drive may have 64 MiB").SetInternal(err)
+	}
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, "Missing or invalid name or params").SetInternal(err)
 	}
@@ -195,30 +200,27 @@ func (s *Server) submit(c echo.Context) error {
 func wantsWait(c echo.Context) bool { return strings.EqualFold(c.QueryParam("wait"), "true") }
 
 // DecodeRequest reads the body of a command: one JSON object with the string
-// name and the object params.
-func DecodeRequest(r io.Reader) (ipa.Request, error) {
-	var body struct {
-		Name   *string          `json:"name"`
-		Params *json.RawMessage `json:"params"`
+// name and the object params. Size is the length of the body in bytes if it is
+// known; with it a large body is held once as text and once decoded, not more.
+func DecodeRequest(r io.Reader, size int64) (ipa.Request, error) {
+	var body bytes.Buffer
+	if size > 0 {
+		body.Grow(int(min(size, maxBody)) + bytes.MinRead)
 	}
-	decoder := json.NewDecoder(r)
-	if err := decoder.Decode(&body); err != nil {
+	if _, err := body.ReadFrom(r); err != nil {
+		return ipa.Request{}, fmt.Errorf("read command: %w", err)
+	}
+	var req struct {
+		Name   string         `json:"name"`
+		Params map[string]any `json:"params"`
+	}
+	if err := json.Unmarshal(body.Bytes(), &req); err != nil {
 		return ipa.Request{}, fmt.Errorf("decode command: %w", err)
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return ipa.Request{}, errors.New("decode command: data after the JSON object")
-	}
-	if body.Name == nil || *body.Name == "" || body.Params == nil {
+	if req.Name == "" || req.Params == nil {
 		return ipa.Request{}, errors.New("decode command: name or params is missing")
 	}
-	req := ipa.Request{Name: *body.Name}
-	if err := json.Unmarshal(*body.Params, &req.Params); err != nil {
-		return ipa.Request{}, fmt.Errorf("decode params of command: %w", err)
-	}
-	if req.Params == nil {
-		return ipa.Request{}, errors.New("decode command: params is null")
-	}
-	return req, nil
+	return ipa.Request{Name: req.Name, Params: req.Params}, nil
 }
 
 func (s *Server) progress(c echo.Context) error {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -13,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -232,12 +234,33 @@ func serveTLS(t *testing.T, cert tls.Certificate, text string) {
 	}
 }
 
+// TestLargeCommand decodes a config drive in a machine of little memory.
+func TestLargeCommand(t *testing.T) {
+	const size = 16 << 20
+	body := `{"name":"a.b","params":{"configdrive":"` + strings.Repeat("x", size) + `"}}`
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	req, err := DecodeRequest(strings.NewReader(body), int64(len(body)))
+	runtime.ReadMemStats(&after)
+	if drive, _ := req.Params["configdrive"].(string); err != nil || len(drive) != size {
+		t.Fatalf("config drive of %d bytes, %v; want %d", len(drive), err, size)
+	}
+	if used := after.TotalAlloc - before.TotalAlloc; used > 5*size/2 {
+		t.Errorf("decoding %d bytes took %d; want the text and the value", size, used)
+	}
+	endless := `{"name":"a.b","params":{"configdrive":"` + strings.Repeat("x", maxBody)
+	code, answer := ask(newServer(Options{Token: token}), "POST", "/v1/commands/?agent_token="+token, endless)
+	if fault, _ := answer["faultstring"].(string); code != 413 || !strings.Contains(fault, "config drive") {
+		t.Errorf("a body of more than 96 MiB: %d %v; want 413 and the limit", code, answer)
+	}
+}
+
 func FuzzDecodeRequest(f *testing.F) {
 	for _, seed := range []string{`{"name":"a.b","params":{}}`, `{"name":"a.b","params":{"a":[1,2]},"x":1}`, `[]`, `null`, `{"name":null,"params":null}`, `{"name":"a"}{}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		req, err := DecodeRequest(strings.NewReader(string(body)))
+		req, err := DecodeRequest(bytes.NewReader(body), int64(len(body)))
 		if err == nil && (req.Name == "" || req.Params == nil) {
 			t.Errorf("DecodeRequest(%q) accepted %+v", body, req)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,14 +14,27 @@ import (
 	"ferric/api/ipa"
 	"ferric/hwmanager"
 	"ferric/images"
+	"ferric/images/configdrive"
 	"ferric/images/efi"
 	"ferric/images/source"
 )
+
+// maxConfigDriveText is what a config drive in base64 may decode to, in bytes:
+// a volume of the largest size, and what gzip adds to one that does not
+// compress.
+const maxConfigDriveText = configdrive.MaxSize + 1<<20
 
 // WriteImage implements hwmanager.ImageWriter for whole-disk images.
 func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, configDrive string, node hwmanager.Node, progress func(ipa.Progress)) (*hwmanager.ImageResult, error) {
 	if info.ImageType == "partition" {
 		return nil, ipa.InvalidImage.New("image %s is a partition image; only whole-disk images are supported", info.ID)
+	}
+	if configDrive == "" {
+		configDrive = info.ConfigDrive
+	}
+	// A URL is shorter; what is behind it is bounded when it is fetched.
+	if base64.StdEncoding.DecodedLen(len(configDrive)) > maxConfigDriveText {
+		return nil, ipa.InvalidCommandParams.New("configdrive has more than %d MiB", configdrive.MaxSize>>20)
 	}
 	if err := mayWrite(h, device, node); err != nil {
 		return nil, err
@@ -29,9 +43,6 @@ func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.
 	req, err := imageRequest(h.Settings, info)
 	if err != nil {
 		return nil, wireError(ctx, err)
-	}
-	if configDrive == "" {
-		configDrive = info.ConfigDrive
 	}
 	report := func(p ipa.Progress) {
 		p.Step = "write_image"

@@ -5,10 +5,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
+	"ferric/images/configdrive"
 )
 
 // TestImageIsRefused wants disks that erasing would leave alone to be left
@@ -50,5 +52,14 @@ func TestImageIsRefused(t *testing.T) {
 				t.Errorf("error = %v; want %s", err, test.refusal.Type)
 			}
 		})
+	}
+}
+
+func TestConfigDriveIsTooLarge(t *testing.T) {
+	h := lab(t)
+	drive := strings.Repeat("A", (configdrive.MaxSize+2<<20)/3*4)
+	_, err := New().WriteImage(t.Context(), h, ipa.BlockDevice{Name: "/dev/sdb"}, ipa.ImageInfo{ID: "i"}, drive, nil, func(ipa.Progress) {})
+	if !ipa.InvalidCommandParams.Is(err) || !strings.Contains(err.Error(), "configdrive has more than 64 MiB") {
+		t.Errorf("error = %v; want InvalidCommandParams naming configdrive", err)
 	}
 }
