@@ -114,7 +114,7 @@ var settings = []setting{
 	{"", "sys", func(c *Config) any { return &c.Sys }, "/sys", "root of sysfs"},
 	{"", "proc", func(c *Config) any { return &c.Proc }, "/proc", "root of procfs"},
 	{"", "dev", func(c *Config) any { return &c.Dev }, "/dev", "root of the device files"},
-	{"", "state-dir", func(c *Config) any { return &c.StateDir }, "/run/ironic-python-agent", "where key, certificate and token survive a restart of the agent"},
+	{"", "state-dir", func(c *Config) any { return &c.StateDir }, "/run/ironic-python-agent", "where key, certificate, token and commands survive a restart of the agent"},
 	{"", "cmdline", func(c *Config) any { return &c.Cmdline }, "/proc/cmdline", "file with the kernel command line"},
 }
 
