@@ -148,6 +148,7 @@ func TestEraseFailsClosed(t *testing.T) {
 	})
 	t.Run("a skip list of the wrong type", func(t *testing.T) {
 		h := lab(t)
+		shrink(t, h, 2*mib, "vda", "sda", "sdb", "nvme0n1")
 		write(t, filepath.Join(h.Dev, "sda"), 0, []byte("keep me"))
 		c := call(nil)
 		c.Node["properties"] = map[string]any{"skip_block_devices": `[{"name": "/dev/sda"}]`}
