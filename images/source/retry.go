@@ -21,9 +21,10 @@ var (
 
 // Retry says how patient a source is.
 type Retry struct {
-	Retries  int           // further tries without a byte of progress; 0 is 9, negative none
+	Retries  int           // further tries without a MiB of progress; 0 is 9, negative none
 	Interval time.Duration // between tries; 0 is 10 s
 	Idle     time.Duration // longest wait for an answer or for the next byte; 0 is 60 s
+	Slow     time.Duration // longest wait for a MiB, however it drips; 0 is 5 min
 }
 
 // withDefaults fills in the values of the agent contract (sections "Retries"
@@ -37,6 +38,9 @@ func (r Retry) withDefaults() Retry {
 	}
 	if r.Idle == 0 {
 		r.Idle = 60 * time.Second
+	}
+	if r.Slow == 0 {
+		r.Slow = 5 * time.Minute
 	}
 	return r
 }

@@ -21,8 +21,8 @@ type Config struct {
 	Retry  Retry
 }
 
-// File is a file on a server, read from its beginning to its end. Read is for
-// one goroutine; Done may be called from any.
+// File is a file on a server, read from its beginning to its end. Its methods
+// are for one goroutine; Done may be called from any.
 type File struct {
 	ctx    context.Context // of the transfer
 	client *http.Client
@@ -34,8 +34,8 @@ type File struct {
 	version version
 	body    *watchedBody
 	at      atomic.Int64 // bytes handed out
-	tries   int          // without progress
-	err     error        // sticky, also io.EOF
+	pace    *pace
+	err     error // sticky, also io.EOF
 }
 
 // version is what identifies the content of a file across requests.
@@ -65,8 +65,9 @@ func Open(ctx context.Context, c Config) (*File, error) {
 		client = http.DefaultClient
 	}
 	var failures []error
+	retry := c.Retry.withDefaults()
 	for i, u := range c.URLs {
-		f := &File{ctx: ctx, client: client, header: c.Header, retry: c.Retry.withDefaults(), url: u, number: i}
+		f := &File{ctx: ctx, client: client, header: c.Header, retry: retry, url: u, number: i, pace: &pace{slow: retry.Slow}}
 		err := f.open()
 		if err == nil {
 			return f, nil
@@ -134,7 +135,7 @@ func (f *File) Read(p []byte) (int, error) {
 			n, err := f.body.Read(p)
 			if n > 0 {
 				f.at.Add(int64(n))
-				f.tries = 0
+				f.pace.gain(n)
 				return n, nil
 			}
 			if err == nil {
@@ -171,6 +172,8 @@ func (f *File) cut(err error) error {
 	switch {
 	case f.ctx.Err() != nil:
 		return context.Cause(f.ctx)
+	case errors.Is(err, ErrDownload):
+		return fmt.Errorf("%s after %d bytes: %w", f.URL(), f.at.Load(), err)
 	case f.version.size < 0:
 		return fmt.Errorf("%w: %s broke off after %d bytes: %w", ErrTruncated, f.URL(), f.at.Load(), err)
 	default:
@@ -231,7 +234,7 @@ func (f *File) ReadRange(ctx context.Context, p []byte, off int64) error {
 	if f.version.size >= 0 && off+int64(len(p)) > f.version.size {
 		return fmt.Errorf("%w: bytes %d to %d of %s, which has %d", io.ErrUnexpectedEOF, off, off+int64(len(p)), f.URL(), f.version.size)
 	}
-	part := File{ctx: ctx, client: f.client, header: f.header, retry: f.retry, url: f.url, version: f.version}
+	part := File{ctx: ctx, client: f.client, header: f.header, retry: f.retry, url: f.url, version: f.version, pace: f.pace}
 	for {
 		err := part.readRange(p, off)
 		if err == nil || errors.Is(err, ErrNoRange) || errors.Is(err, ErrChanged) || errors.Is(err, ErrDownload) {
@@ -255,6 +258,9 @@ func (f *File) readRange(p []byte, off int64) error {
 			return err
 		}
 		_, err := io.ReadFull(body, p)
+		if err == nil {
+			f.pace.gain(len(p))
+		}
 		return err
 	case resp.StatusCode == http.StatusOK:
 		if f.version.differs(versionOf(resp)) {
@@ -310,7 +316,9 @@ func (f *File) request(rng string) (*http.Response, *watchedBody, error) {
 	idle := time.AfterFunc(f.retry.Idle, func() {
 		cancel(fmt.Errorf("no byte from %s for %s", Redact(f.url), f.retry.Idle))
 	})
+	begun := time.Now()
 	resp, err := f.client.Do(req)
+	waited := time.Since(begun)
 	if err != nil {
 		idle.Stop()
 		if ctx.Err() != nil {
@@ -323,7 +331,14 @@ func (f *File) request(rng string) (*http.Response, *watchedBody, error) {
 		}
 		return nil, nil, fmt.Errorf("GET %s: %w", Redact(f.url), err)
 	}
-	return resp, &watchedBody{body: resp.Body, ctx: ctx, cancel: cancel, idle: idle, every: f.retry.Idle}, nil
+	body := &watchedBody{body: resp.Body, ctx: ctx, cancel: cancel, idle: idle, every: f.retry.Idle, pace: f.pace}
+	if resp.StatusCode < 300 { // the others count as tries
+		if err := f.pace.count(0, waited); err != nil {
+			body.Close()
+			return nil, nil, fmt.Errorf("GET %s: %w", Redact(f.url), err)
+		}
+	}
+	return resp, body, nil
 }
 
 // pause waits before another try, or returns err when there were enough.
@@ -331,10 +346,10 @@ func (f *File) pause(err error) error {
 	if f.ctx.Err() != nil {
 		return context.Cause(f.ctx)
 	}
-	if errors.Is(err, ErrDownload) || f.tries >= f.retry.Retries {
+	if errors.Is(err, ErrDownload) || f.pace.tries >= f.retry.Retries {
 		return err
 	}
-	f.tries++
+	f.pace.tries++
 	timer := time.NewTimer(f.retry.Interval)
 	defer timer.Stop()
 	select {
@@ -345,21 +360,29 @@ func (f *File) pause(err error) error {
 	}
 }
 
-// watchedBody cancels its request when nothing arrives for too long.
+// watchedBody cancels its request when nothing arrives for too long, and fails
+// when what arrives is too little.
 type watchedBody struct {
 	body   io.ReadCloser
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	idle   *time.Timer
 	every  time.Duration
+	pace   *pace
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
 	b.idle.Reset(b.every)
+	begun := time.Now()
 	n, err := b.body.Read(p)
 	b.idle.Stop() // time that the reader takes does not count
 	if err != nil && err != io.EOF && b.ctx.Err() != nil {
 		err = context.Cause(b.ctx)
+	}
+	if n > 0 || err == nil {
+		if perr := b.pace.count(n, time.Since(begun)); perr != nil {
+			return 0, perr
+		}
 	}
 	return n, err
 }
