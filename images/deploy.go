@@ -40,7 +40,14 @@ func Deploy(ctx context.Context, device string, req Request, configDrive string,
 	return d, nil
 }
 
-func (d *Deployment) finish(ctx context.Context, device string, req Request, configDrive string) error {
+// finish turns a panic into an error: what follows the image parses tables and
+// file systems that come from it, and the disk must be wiped then, too.
+func (d *Deployment) finish(ctx context.Context, device string, req Request, configDrive string) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: what is on the disk now cannot be read: %v", ErrCorrupt, r)
+		}
+	}()
 	// Whatever keeps the backup header from moving, the primary one may
 	// still be good: that is for Validate to say (agent contract, "After
 	// writing": errors of the fix are ignored).
@@ -58,7 +65,6 @@ func (d *Deployment) finish(ctx context.Context, device string, req Request, con
 	if err := partition.Reread(ctx, device); err != nil {
 		return err
 	}
-	var err error
 	d.RootUUID, err = partition.Signature(device)
 	return err
 }
