@@ -52,9 +52,6 @@ func New(cfg Config, dir Directory, events func(Event), log *logrus.Entry) (*Ser
 	return s, nil
 }
 
-// URL is the base of all URLs given to clients, without a slash at its end.
-func (s *Server) URL() string { return s.httpURL }
-
 // Run serves until ctx ends and then returns nil, after transfers had a few
 // seconds to finish. It fails with ErrListen if a listener cannot be opened.
 func (s *Server) Run(ctx context.Context) error {

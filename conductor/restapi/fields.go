@@ -194,20 +194,6 @@ func optionalText[T any](at func(row *T) **string, limit int) column[T] {
 	}
 }
 
-// text is a string that is never null; resetting it makes it "".
-func text[T any](at func(row *T) *string, limit int) column[T] {
-	return column[T]{
-		get: func(row *T) any { return *at(row) },
-		set: func(row *T, v any) (err error) {
-			*at(row) = ""
-			if v != nil {
-				*at(row), err = textValue(v, limit)
-			}
-			return err
-		},
-	}
-}
-
 func textValue(v any, limit int) (string, error) {
 	s, ok := v.(string)
 	if !ok {
