@@ -13,7 +13,7 @@ import (
 // scattered is an image of n level 2 tables, gap bytes apart, each of which
 // maps the first of its clusters of 512 bytes.
 func scattered(n, gap int) []byte {
-	const l2At, perTable = 64 << 10, 64
+	const l2At, perTable = 64 << 10, 64 // level 1 is before, of at most 8000 entries
 	be := binary.BigEndian
 	dataAt := l2At + n*(512+gap)
 	file := make([]byte, dataAt+n*512)
@@ -35,7 +35,7 @@ func scattered(n, gap int) []byte {
 // TestOtherTables: the tables that decide where the bytes go are those that
 // the digest covers, whatever a server answers to Range requests.
 func TestOtherTables(t *testing.T) {
-	const n, gap = 8, 1024
+	const n, gap = 8, maxGap + 512 // each table is a request
 	l2 := func(i int) int { return 64<<10 + i*(512+gap) }
 	swap := func(b []byte, i, j int) {
 		for k := range 8 {
@@ -100,6 +100,65 @@ func TestOtherTables(t *testing.T) {
 		})
 	}
 }
+
+// TestRequests: however small the clusters are, the tables take a bounded
+// number of requests.
+func TestRequests(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		n, gap int
+		most   int
+	}{
+		{"next to each other", 4000, 0, 4},
+		{"between their data", 2000, 64 * 512, 80},
+		{"far apart", 40, maxGap + 512, 42},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := scattered(c.n, c.gap)
+			h, err := ParseHeader(file[:HeaderSize])
+			if err != nil {
+				t.Fatal(err)
+			}
+			requests := 0
+			disk := newMemory(h.Size)
+			err = Write(context.Background(), h, bytes.NewReader(file), func(ctx context.Context, p []byte, off int64) error {
+				requests++
+				return reader(file)(ctx, p, off)
+			}, disk)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if requests > c.most {
+				t.Errorf("%d requests, want at most %d", requests, c.most)
+			}
+			for i := range c.n {
+				if got := disk.data[i*64*512]; got != byte(i+1) {
+					t.Fatalf("cluster %d begins with %d", i, got)
+				}
+			}
+		})
+	}
+	t.Run("a million far apart", func(t *testing.T) {
+		h := &Header{Version: 3, Size: 1 << 35, clusterBits: 9, l1Offset: 512, l1Entries: 1 << 20}
+		requests := 0
+		err := Write(context.Background(), h, bytes.NewReader(nil), func(_ context.Context, p []byte, off int64) error {
+			requests++
+			for i := 0; off == h.l1Offset && i < len(p); i += 8 {
+				binary.BigEndian.PutUint64(p[i:], uint64(i/8+100)<<18)
+			}
+			return nil
+		}, nothing{})
+		if !errors.Is(err, ErrRefused) || requests > maxRequests+1 {
+			t.Errorf("after %d requests: %v", requests, err)
+		}
+	})
+}
+
+// nothing is a disk that takes everything.
+type nothing struct{}
+
+func (nothing) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+func (nothing) Zero(_, _ int64) error                  { return nil }
 
 // TestAreas: however the file is cut into reads, the sum is that of the areas.
 func TestAreas(t *testing.T) {
