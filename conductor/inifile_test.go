@@ -112,3 +112,21 @@ func FuzzINI(f *testing.F) {
 		}
 	})
 }
+
+// TestPrintedConfigLoads: what --print-config prints is a configuration.
+func TestPrintedConfigLoads(t *testing.T) {
+	cfg := DefaultConfig()
+	var printed bytes.Buffer
+	if err := WriteINI(&printed, &cfg); err != nil {
+		t.Fatal(err)
+	}
+	options, err := parseINI(&printed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := DefaultConfig()
+	warnings, err := apply(&again, options)
+	if err != nil || len(warnings) != 0 {
+		t.Errorf("warnings %q, %v", warnings, err)
+	}
+}

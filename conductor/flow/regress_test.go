@@ -231,3 +231,63 @@ func TestMaintenanceOfUser(t *testing.T) {
 		t.Error("the conductor ended the user's maintenance")
 	}
 }
+
+// TestHeartbeatWithoutURL, as of an installer's ramdisk, does not make the node
+// forget its agent.
+func TestHeartbeatWithoutURL(t *testing.T) {
+	r := newRig(t, nil)
+	r.must("manage", provision.Manageable)
+	r.must("provide", provision.CleanWait)
+	r.boot()
+	h := r.heartbeat()
+	h.CallbackURL = ""
+	if err := r.flow.Heartbeat(t.Context(), r.row().UUID, h); err != nil {
+		t.Fatal(err)
+	}
+	r.tasks.Wait()
+	if n := r.reach(provision.CleanWait); n.DriverInternalInfo.String(driver.KeyAgentURL) != r.agent.URL {
+		t.Errorf("agent_url is %q", n.DriverInternalInfo.String(driver.KeyAgentURL))
+	}
+}
+
+// TestMaintenanceEnds: the wait of a node goes on when its maintenance ends.
+func TestMaintenanceEnds(t *testing.T) {
+	r := newRig(t, func(c *flow.Config) { c.CleanCallbackTimeout = time.Minute })
+	r.must("manage", provision.Manageable)
+	r.must("provide", provision.CleanWait)
+	n := r.row()
+	long := time.Now().Add(-time.Hour).UTC()
+	n.Maintenance, n.ProvisionUpdatedAt = true, &long
+	if err := r.db.SaveNode(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.flow.SetMaintenance(t.Context(), r.node, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.flow.CheckTimeouts(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.tasks.Wait()
+	if n := r.row(); n.ProvisionState != provision.CleanWait {
+		t.Errorf("the node is %s right after its maintenance", n.ProvisionState)
+	}
+}
+
+// TestPowerAfterRestart: a power change that a crash cut off may have happened;
+// the recorded state must not be forced on the machine.
+func TestPowerAfterRestart(t *testing.T) {
+	r := newRig(t, nil)
+	n := r.row()
+	on, off := driver.PowerOn, driver.PowerOff
+	n.PowerState, n.TargetPowerState = &on, &off
+	if err := r.db.SaveNode(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.flow.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.tasks.Wait()
+	if n := r.row(); n.PowerState != nil || n.TargetPowerState != nil || n.LastError == nil {
+		t.Errorf("power state %v, target %v, last_error %v; want that nothing is known but the reason", n.PowerState, n.TargetPowerState, n.LastError)
+	}
+}
