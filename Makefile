@@ -10,9 +10,9 @@ CLEAN     ?= metadata
 KEEP      ?=
 VERSION   := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
-# Loop-device tests need root; a test binary that has them runs through sudo.
+# Tests of loop devices and of network devices need root; a test binary that has them runs through sudo.
 AS_ROOT   := $(if $(filter 0,$(shell id -u)),,-exec "sudo -E")
-ROOTED    := ./images/... ./hwmanager/... ./integration/bench/...
+ROOTED    := ./images/... ./hwmanager/... ./ramdisk/uinit/... ./integration/bench/...
 
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -56,7 +56,7 @@ demo: ramdisk
 test: test-deps lint ramdisk
 	$(GO) test -p 1 -timeout 20m $(AS_ROOT) $(ROOTED)
 	FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
-		$(GO) test -p 1 -timeout 20m $$($(GO) list ./... | grep -v -E '^ferric/(images|hwmanager|integration/bench)')
+		$(GO) test -p 1 -timeout 20m $$($(GO) list ./... | grep -v -E '^ferric/(images|hwmanager|ramdisk/uinit|integration/bench)')
 
 # All kinds of machines and images; takes about a quarter of an hour more.
 test-full: test-deps ramdisk

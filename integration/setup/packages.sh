@@ -44,6 +44,7 @@ curl:downloads by another program
 zstd:compressed images
 xz-utils:the same
 python3-ironicclient:the baremetal command line client
+genisoimage:config drives that this client builds
 kmod:second opinion on module dependencies
 "
 
