@@ -6,13 +6,6 @@ import (
 	"ferric/api/ironic"
 )
 
-// event is one entry of GET /ferric/v1/nodes/<node>/events.
-type event struct {
-	Time   ironic.Time `json:"time"`
-	Kind   string      `json:"kind"`
-	Detail string      `json:"detail"`
-}
-
 // showProgress relays what the node's agent says of the transfer in flight;
 // 404 when there is none.
 func (s *Server) showProgress(ctx context.Context, r *request) (reply, error) {
@@ -37,11 +30,11 @@ func (s *Server) listEvents(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	events := []event{}
+	list := ironic.Events{Events: []ironic.Event{}}
 	for _, e := range seen {
-		events = append(events, event{ironic.Time{Time: e.Time}, e.Kind, e.Detail})
+		list.Events = append(list.Events, ironic.Event{Time: e.Time, Kind: e.Kind, Detail: e.Detail})
 	}
-	return ok(map[string]any{"events": events})
+	return ok(list)
 }
 
 // extensionNode finds the node by UUID or name whatever the microversion: the

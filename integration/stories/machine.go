@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -193,6 +192,3 @@ func (m *Machine) agree(ctx context.Context) error {
 	}
 	return nil
 }
-
-// errNoEvent says that the timeline lacks something that has to be there.
-var errNoEvent = errors.New("was not seen")

@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -43,6 +44,9 @@ var stages = []struct {
 	{name: stageHeartbeat, event: "heartbeat"},
 	{name: "image written", event: "image"},
 }
+
+// errNoEvent says that the timeline lacks something that has to be there.
+var errNoEvent = errors.New("was not seen")
 
 // timeline collects the marks of a deployment that began at since, with the
 // console at line, and ended with the first boot at last.
