@@ -16,14 +16,15 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.Details == "" {
+	if e.Details == "" || e.Details == e.Message {
 		return e.Message
 	}
 	return e.Message + ": " + e.Details
 }
 
 // Kind is a type of error of the protocol: its name, HTTP status and the
-// message that never changes. Use New to make an error of that type.
+// message that never changes; without one the details are the message, too.
+// Use New to make an error of that type.
 type Kind struct {
 	Type    string
 	Code    int
@@ -32,7 +33,12 @@ type Kind struct {
 
 // New makes an error of this kind; details say what happened to what.
 func (k Kind) New(format string, args ...any) *Error {
-	return &Error{Type: k.Type, Code: k.Code, Message: k.Message, Details: fmt.Sprintf(format, args...)}
+	details := fmt.Sprintf(format, args...)
+	message := k.Message
+	if message == "" {
+		message = details
+	}
+	return &Error{Type: k.Type, Code: k.Code, Message: message, Details: details}
 }
 
 // Is reports whether err is, or wraps, an error of this kind.
@@ -48,25 +54,39 @@ var (
 	InvalidCommand       = Kind{"InvalidCommandError", http.StatusBadRequest, "Invalid command"}
 	InvalidCommandParams = Kind{"InvalidCommandParamsError", http.StatusBadRequest, "Invalid command parameters"}
 	NotFound             = Kind{"NotFound", http.StatusNotFound, "Not found"}
+	ObjectNotFound       = Kind{"RequestedObjectNotFoundError", http.StatusNotFound, "Not found"}
 	DeviceNotFound       = Kind{"DeviceNotFound", http.StatusNotFound, "Error finding the disk or partition device to deploy the image onto"}
 	ImageDownloadTimeout = Kind{"ImageDownloadTimeoutError", http.StatusRequestTimeout, "Image download timeout"}
 	AgentIsBusy          = Kind{"AgentIsBusy", http.StatusConflict, "Agent is busy"}
 	VersionMismatch      = Kind{"VersionMismatch", http.StatusConflict, "Hardware managers version mismatch, reload agent with correct version"}
 	CommandExecution     = Kind{"CommandExecutionError", http.StatusInternalServerError, "Command execution failed"}
-	ImageDownload        = Kind{"ImageDownloadError", http.StatusInternalServerError, "Error downloading image"}
-	ImageChecksum        = Kind{"ImageChecksumError", http.StatusInternalServerError, "Error verifying image checksum"}
-	ImageWrite           = Kind{"ImageWriteError", http.StatusInternalServerError, "Error writing image to device"}
-	InvalidImage         = Kind{"InvalidImage", http.StatusInternalServerError, "The provided image is not valid for use"}
-	Cleaning             = Kind{"CleaningError", http.StatusInternalServerError, "Clean step failed"}
-	Deployment           = Kind{"DeploymentError", http.StatusInternalServerError, "Deploy step failed"}
-	Servicing            = Kind{"ServicingError", http.StatusInternalServerError, "Service step failed"}
-	BlockDeviceErase     = Kind{"BlockDeviceEraseError", http.StatusInternalServerError, "Error erasing block device"}
-	BlockDeviceFailed    = Kind{"BlockDeviceError", http.StatusInternalServerError, "Block device caused unknown error"}
-	ProtectedDevice      = Kind{"ProtectedDeviceError", http.StatusInternalServerError, "Protected device"}
+
+	ImageDownload           = Kind{"ImageDownloadError", http.StatusInternalServerError, "Error downloading image"}
+	ImageDownloadOutOfSpace = Kind{"ImageDownloadOutofSpaceError", http.StatusInternalServerError, "Error downloading image"}
+	ImageDownloadFatal      = Kind{"ImageDownloadFatalError", http.StatusInternalServerError, "Error downloading image"}
+	ImageChecksum           = Kind{"ImageChecksumError", http.StatusInternalServerError, "Error verifying image checksum"}
+	ImageWrite              = Kind{"ImageWriteError", http.StatusInternalServerError, "Error writing image to device"}
+	InvalidImage            = Kind{"InvalidImage", http.StatusInternalServerError, "The provided image is not valid for use"}
+
+	Cleaning              = Kind{"CleaningError", http.StatusInternalServerError, "Clean step failed"}
+	Deployment            = Kind{"DeploymentError", http.StatusInternalServerError, "Deploy step failed"}
+	Servicing             = Kind{"ServicingError", http.StatusInternalServerError, "Service step failed"}
+	BlockDeviceErase      = Kind{"BlockDeviceEraseError", http.StatusInternalServerError, "Error erasing block device"}
+	BlockDeviceFailed     = Kind{"BlockDeviceError", http.StatusInternalServerError, "Block device caused unknown error"}
+	SoftwareRAID          = Kind{"SoftwareRAIDError", http.StatusInternalServerError, "Software RAID caused unknown error"}
+	ProtectedDevice       = Kind{"ProtectedDeviceError", http.StatusInternalServerError, ""} // protected what on which device
+	FileSystemUnsupported = Kind{"FileSystemNotSupported", http.StatusInternalServerError, ""}
+
 	MethodNotFound       = Kind{"HardwareManagerMethodNotFound", http.StatusInternalServerError, "No HardwareManager found to handle method"}
 	ManagerNotFound      = Kind{"HardwareManagerNotFound", http.StatusInternalServerError, "No valid HardwareManager found"}
+	ManagerConfiguration = Kind{"HardwareManagerConfigurationError", http.StatusInternalServerError, "Hardware manager configuration error"}
 	IncompatibleMethod   = Kind{"IncompatibleHardwareMethodError", http.StatusInternalServerError, "HardwareManager method is not compatible with hardware"}
-	SystemReboot         = Kind{"SystemRebootError", http.StatusInternalServerError, "Error rebooting system"}
-	LookupNode           = Kind{"LookupNodeError", http.StatusInternalServerError, "Error getting configuration from Ironic"}
-	LookupAgentIP        = Kind{"LookupAgentIPError", http.StatusInternalServerError, "Error finding IP for Ironic Agent"}
+
+	SystemReboot          = Kind{"SystemRebootError", http.StatusInternalServerError, "Error rebooting system"}
+	ClockSync             = Kind{"ClockSyncError", http.StatusInternalServerError, "Error syncing time to hardware clock"}
+	VirtualMediaBoot      = Kind{"VirtualMediaBootError", http.StatusInternalServerError, "Configuring agent from virtual media failed"}
+	ContainerNotPermitted = Kind{"ContainerNotPermittedError", http.StatusInternalServerError, "Container is not permitted"}
+	UnknownNode           = Kind{"UnknownNodeError", http.StatusInternalServerError, "Error getting configuration from Ironic"}
+	LookupNode            = Kind{"LookupNodeError", http.StatusInternalServerError, "Error getting configuration from Ironic"}
+	LookupAgentIP         = Kind{"LookupAgentIPError", http.StatusInternalServerError, "Error finding IP for Ironic Agent"}
 )
