@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ const (
 	smallRootBytes      = 31 * mib
 )
 
-// diskLayout is the image's partitions: BIOS boot, ESP, root.
+// diskLayout is the whole-disk image's partitions: BIOS boot, ESP, root.
 type diskLayout struct {
 	rootBytes int64
 }
@@ -111,16 +112,20 @@ func (d *diskLayout) makeRoot(ctx context.Context, disk, root string) error {
 	return err
 }
 
-// mke2fs are the arguments for the root partition. Of file systems' features
-// only those are on that GRUB 2.06 reads.
 func (d *diskLayout) mke2fs(disk string) []string {
+	return mke2fs(disk, rootStart, d.rootBytes, rootGUID)
+}
+
+// mke2fs are the arguments for a root file system of size bytes at offset start
+// of a file. Of file systems' features only those are on that GRUB 2.06 reads.
+func mke2fs(file string, start, size int64, uuid string) []string {
 	journal := "4"
-	if d.rootBytes >= 1<<30 {
+	if size >= 1<<30 {
 		journal = "32"
 	}
-	return []string{"-q", "-F", "-b", "4096", "-m", "0", "-L", rootName, "-U", rootGUID,
+	return []string{"-q", "-F", "-b", "4096", "-m", "0", "-L", rootName, "-U", uuid,
 		"-O", "none,has_journal,filetype,extent,sparse_super,large_file,dir_index,resize_inode,metadata_csum", "-J", "size=" + journal,
-		"-E", "root_owner=0:0,offset=" + strconv.Itoa(rootStart), disk, strconv.FormatInt(d.rootBytes/1024, 10) + "k"}
+		"-E", "root_owner=0:0,offset=" + strconv.FormatInt(start, 10), file, strconv.FormatInt(size/1024, 10) + "k"}
 }
 
 // copyInto copies a file to an offset of another, leaving holes for zeros.
@@ -153,12 +158,13 @@ func copyInto(target string, offset int64, source string) (err error) {
 	}
 }
 
-// layRoot lays out the files of the small system's root.
-func layRoot(root, kernel, initrd string, ballast int64) error {
+// layRoot lays out the files of the small system's root; more are files by
+// their names.
+func layRoot(root, kernel, initrd string, ballast int64, more map[string]string) error {
 	files := map[string]string{
-		"etc/os-release":     "ID=ferric-os\nNAME=\"ferric small system\"\n",
-		"boot/grub/grub.cfg": grubConfig,
+		"etc/os-release": "ID=ferric-os\nNAME=\"ferric small system\"\n",
 	}
+	maps.Copy(files, more)
 	for name, content := range files {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -15,12 +15,18 @@ const grubPrefix = "(,gpt3)/boot/grub"
 
 // grubConfig is /boot/grub/grub.cfg of the small system. Kernel messages below
 // errors are left out: a serial console is slow.
-const grubConfig = `serial --unit=0 --speed=115200
+const (
+	grubConfig     = grubBefore + grubAfter
+	grubConfigPath = "boot/grub/grub.cfg"
+
+	grubBefore = `serial --unit=0 --speed=115200
 terminal_output serial
-linux /boot/vmlinuz console=ttyS0,115200n8 quiet loglevel=4 panic=5
+linux /boot/vmlinuz console=ttyS0,115200n8 quiet loglevel=4 panic=5`
+	grubAfter = `
 initrd /boot/initrd.img
 boot
 `
+)
 
 // grubModules are built into GRUB, so that the root file system needs none.
 var grubModules = []string{"normal", "part_gpt", "ext2", "linux", "boot", "serial", "terminal", "configfile", "echo", "test", "search", "search_label"}

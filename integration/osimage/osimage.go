@@ -83,7 +83,7 @@ func build(ctx context.Context, o Options, kernel kernel) (*Image, error) {
 	}
 	return cached(o.CacheDir, "small-"+key, func(dir string) (*Image, error) {
 		root := filepath.Join(work, "root")
-		if err := layRoot(root, kernel.path, initrd, o.Ballast); err != nil {
+		if err := layRoot(root, kernel.path, initrd, o.Ballast, map[string]string{grubConfigPath: grubConfig}); err != nil {
 			return nil, err
 		}
 		raw := filepath.Join(dir, "disk.raw")

@@ -15,16 +15,7 @@ func TestBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("raw %d, qcow2 %d, zstd %d bytes", image.Raw.Size, image.QCOW2.Size, image.Zstd.Size)
-	oracle := func(name string, args ...string) {
-		t.Helper()
-		path, err := program(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", name, err, out)
-		}
-	}
+	oracle := func(name string, args ...string) { t.Helper(); oracle(t, name, args...) }
 	oracle("qemu-img", "compare", "-f", "raw", "-F", "qcow2", image.Raw.Path, image.QCOW2.Path)
 	oracle("sh", "-c", `sgdisk -v "$0" | grep "No problems found"`, image.Raw.Path)
 	oracle("sh", "-c", `zstd -dc "$0" | cmp - "$1"`, image.Zstd.Path, image.Raw.Path)
@@ -40,5 +31,31 @@ func TestBuild(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(cache, "*-*")); len(left) != 1 {
 		t.Errorf("cache holds %v, want one image and nothing else", left)
+	}
+}
+
+func TestBuildPartition(t *testing.T) {
+	image, err := BuildPartition(t.Context(), Options{CacheDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if image.Raw.Size > PartitionRootMiB*mib {
+		t.Errorf("%d bytes do not fit into %d MiB", image.Raw.Size, PartitionRootMiB)
+	}
+	oracle(t, "qemu-img", "compare", "-f", "raw", "-F", "qcow2", image.Raw.Path, image.QCOW2.Path)
+	oracle(t, "e2fsck", "-fn", image.Raw.Path)
+	oracle(t, "sh", "-c", `test "$(blkid -p -o value -s UUID "$0")" = `+PartitionRootUUID, image.Raw.Path)
+	oracle(t, "sh", "-c", `debugfs -R "stat /boot/efi/EFI/BOOT/BOOTX64.EFI" "$0" | grep "Type: regular"`, image.Raw.Path)
+}
+
+// oracle fails the test if the program finds something wrong.
+func oracle(t *testing.T, name string, args ...string) {
+	t.Helper()
+	path, err := program(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", name, err, out)
 	}
 }

@@ -3,6 +3,7 @@ package osimage
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -63,6 +64,34 @@ func TestBoot(t *testing.T) {
 			powerDown()
 		})
 	}
+}
+
+// TestBootPartition boots the partition image from where a deployment puts it,
+// on the second partition behind an EFI system partition.
+func TestBootPartition(t *testing.T) {
+	needQEMU(t)
+	image, err := BuildPartition(t.Context(), Options{CacheDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk, esp := filepath.Join(t.TempDir(), "disk.raw"), filepath.Join(t.TempDir(), "esp")
+	if err := errors.Join(sparseFile(disk, 128*mib), sparseFile(esp, espSize)); err != nil {
+		t.Fatal(err)
+	}
+	loader := filepath.Join(t.TempDir(), "BOOTX64.EFI")
+	command(t, "debugfs", "-R", "dump /"+espDir+"/BOOTX64.EFI "+loader, image.Raw.Path)
+	command(t, "mkfs.vfat", esp)
+	command(t, "mmd", "-i", esp, "::/EFI", "::/EFI/BOOT")
+	command(t, "mcopy", "-i", esp, loader, "::/EFI/BOOT/BOOTX64.EFI")
+	command(t, "sgdisk", "-n", "1:2048:+16M", "-t", "1:ef00", "-n", "2:34816:+64M", disk)
+	command(t, "dd", "if="+esp, "of="+disk, "bs=1M", "seek=1", "conv=notrunc")
+	command(t, "dd", "if="+image.Raw.Path, "of="+disk, "bs=1M", "seek=17", "conv=notrunc")
+	console, powerDown := boot(t, "uefi", "512", buses["sata"], disk)
+	text := waitFor(t, console, "ferric-os: up\n", bootLimit)
+	if !strings.Contains(text, "ferric-os: disk-serial=SERIAL-sata\n") {
+		t.Errorf("console:\n%s", text)
+	}
+	powerDown()
 }
 
 // needQEMU skips where no machine can run.

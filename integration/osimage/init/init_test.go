@@ -113,11 +113,50 @@ func TestFindPartition(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, ok := findPartition(sys, "ferric-root")
+	named := func(name string) func(string) bool {
+		return func(block string) bool { return hasName(block, name) }
+	}
+	got, ok := findPartition(sys, named("ferric-root"))
 	if want := (partition{"/dev/vda3", "/dev/vda"}); !ok || got != want {
 		t.Errorf("partition %v, %v, want %v", got, ok, want)
 	}
-	if got, ok := findPartition(sys, "ferric"); ok {
+	if got, ok := findPartition(sys, named("ferric")); ok {
 		t.Errorf("found %v by half its name", got)
+	}
+}
+
+func TestHasUUID(t *testing.T) {
+	super := make([]byte, 2048)
+	copy(super[1024+56:], "\x53\xef")
+	copy(super[1024+104:], "\x6f\x0f\x4c\x3c\x4c\x0d\x4d\x0e\x9b\x57\x66\xe2\x0a\x6b\x2f\x04")
+	path := filepath.Join(t.TempDir(), "fs")
+	if err := os.WriteFile(path, super, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for uuid, want := range map[string]bool{
+		"6f0f4c3c-4c0d-4d0e-9b57-66e20a6b2f04": true,
+		"6F0F4C3C-4C0D-4D0E-9B57-66E20A6B2F04": true,
+		"6f0f4c3c-4c0d-4d0e-9b57-66e20a6b2f03": false,
+		"":                                     false,
+	} {
+		if got := hasUUID(path, uuid); got != want {
+			t.Errorf("UUID %q: %v", uuid, got)
+		}
+	}
+}
+
+func TestMountedAt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fstab")
+	text := "# UUID=old /boot/efi vfat\nUUID=a / ext4 defaults 0 1\nUUID=1234-ABCD /boot/efi vfat umask=0077 0 1\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{"/boot/efi": "UUID=1234-ABCD", "/": "UUID=a", "/home": ""} {
+		if got := mountedAt(path, dir); got != want {
+			t.Errorf("%s: %q, want %q", dir, got, want)
+		}
+	}
+	if got := mountedAt(path+".none", "/"); got != "" {
+		t.Errorf("no table: %q", got)
 	}
 }

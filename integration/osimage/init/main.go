@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,7 +56,11 @@ func boot(say func(string, ...any)) error {
 	if err := loadModules("/modules"); err != nil {
 		return err
 	}
-	root, err := waitPartition(rootName, rootWait)
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	root, err := waitRoot(string(cmdline), rootName, rootWait)
 	if err != nil {
 		return err
 	}
@@ -68,6 +73,9 @@ func boot(say func(string, ...any)) error {
 	say("disk=%s", root.disk)
 	say("disk-serial=%s", diskSerial(root.disk))
 	say("firmware=%s", firmware())
+	if source := mountedAt("/root/etc/fstab", "/boot/efi"); source != "" {
+		say("efi-mount=%s", source)
+	}
 
 	drive, err := waitConfigDrive("/config", driveWait)
 	if errors.Is(err, errNoDrive) {
@@ -89,6 +97,20 @@ func boot(say func(string, ...any)) error {
 	say("nonce=%s", config.nonce)
 	say("network-links=%d", config.links)
 	return nil
+}
+
+// mountedAt is what the table of file systems mounts at dir, "" for nothing.
+func mountedAt(fstab, dir string) string {
+	data, err := readFile(fstab)
+	if err != nil {
+		return "" // the whole-disk image has none
+	}
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[1] == dir && !strings.HasPrefix(fields[0], "#") {
+			return clean(fields[0])
+		}
+	}
+	return ""
 }
 
 func firmware() string {
