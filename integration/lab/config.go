@@ -95,6 +95,14 @@ type BMCConfig struct {
 	Password string // default DefaultPassword
 }
 
+// Direct is a kernel that QEMU itself puts into the machine's memory, for tests of what runs in a ramdisk and not of how
+// it got there. It is booted at every start and reset, unless the selector was SelectDisk when the power was switched on.
+type Direct struct {
+	Kernel    string // file
+	Initramfs string // file
+	Params    string // kernel command line
+}
+
 // NodeConfig describes a machine. Only Name is required.
 type NodeConfig struct {
 	Name      string
@@ -107,6 +115,9 @@ type NodeConfig struct {
 	Override  Override // default OneShot
 	SMBIOS    SMBIOS
 	BMC       BMCConfig
+	Direct    *Direct  // nil: firmware boots from network or disk
+	Clock     string   // what the machine's clock shows at power-on, as QEMU's -rtc base=; default "utc", the right time
+	Arguments []string // further arguments of QEMU
 }
 
 // Config of a rack.
@@ -169,6 +180,7 @@ func (n NodeConfig) complete(dir string, index int) (NodeConfig, error) {
 	setDefault(&n.NIC, "virtio-net-pci")
 	setDefault(&n.MAC, fmt.Sprintf("52:54:00:77:00:%02x", index+1))
 	setDefault(&n.Override, OneShot)
+	setDefault(&n.Clock, "utc")
 	setDefault(&n.BMC.Address, fmt.Sprintf("192.168.77.%d", firstBMC+index))
 	setDefault(&n.BMC.User, DefaultUser)
 	setDefault(&n.BMC.Password, DefaultPassword)
@@ -256,7 +268,7 @@ func (n NodeConfig) validate() error {
 	if sata > 6 {
 		return bad("%d SATA disks, the controller has 6 ports", sata)
 	}
-	for _, s := range []string{n.SMBIOS.Manufacturer, n.SMBIOS.Product, n.SMBIOS.Serial, n.SMBIOS.SKU, n.SMBIOS.AssetTag, n.NIC} {
+	for _, s := range []string{n.SMBIOS.Manufacturer, n.SMBIOS.Product, n.SMBIOS.Serial, n.SMBIOS.SKU, n.SMBIOS.AssetTag, n.NIC, n.Clock} {
 		if strings.ContainsAny(s, ",\n") {
 			return bad("%q holds a comma", s)
 		}

@@ -127,7 +127,7 @@ func (m *machine) args(s Selector) []string {
 		"-name", m.Name, "-nodefaults", "-no-user-config", "-display", "none",
 		// graphics=off makes firmware and iPXE speak on the serial port
 		"-machine", "q35,graphics=off", "-accel", m.accel, "-cpu", cpu, "-smp", "1", "-m", strconv.Itoa(m.MemoryMiB),
-		"-rtc", "base=utc", "-boot", "strict=on",
+		"-rtc", "base=" + m.Clock, "-boot", "strict=on",
 		"-chardev", fmt.Sprintf("socket,id=serial0,fd=%d", fdSerial), "-serial", "chardev:serial0",
 		"-chardev", fmt.Sprintf("socket,id=monitor0,fd=%d", fdMonitor), "-mon", "chardev=monitor0,mode=control",
 		"-chardev", fmt.Sprintf("socket,id=ipmi0,host=127.0.0.1,port=%d,reconnect=1", m.kcsPort),
@@ -151,7 +151,11 @@ func (m *machine) args(s Selector) []string {
 	}
 	a = append(a, "-netdev", fmt.Sprintf("tap,id=link0,ifname=%s,script=no,downscript=no", m.tap),
 		"-device", fmt.Sprintf("%s,id=net0,netdev=link0,mac=%s%s%s", m.NIC, m.MAC, rom, index["net0"]))
-	return append(a, m.diskArgs(index)...)
+	if m.Direct != nil && s != SelectDisk {
+		a = append(a, "-kernel", m.Direct.Kernel, "-initrd", m.Direct.Initramfs, "-append", m.Direct.Params)
+	}
+	a = append(a, m.diskArgs(index)...)
+	return append(a, m.Arguments...)
 }
 
 func (m *machine) diskArgs(index map[string]string) []string {

@@ -25,6 +25,8 @@ func TestArgs(t *testing.T) {
 		"bios-disk":      {NodeConfig{Name: "n1", NIC: "e1000"}, "kvm", SelectDisk},
 		"uefi-pxe":       {NodeConfig{Name: "n2", Firmware: UEFI, NetBoot: FirmwarePXE}, "tcg", SelectNone},
 		"uefi-http":      {NodeConfig{Name: "n3", Firmware: UEFI, NetBoot: FirmwareHTTP, MemoryMiB: 512}, "tcg", SelectPXE},
+		"direct":         {NodeConfig{Name: "n1", Direct: &Direct{"/vmlinuz", "/initramfs", "console=ttyS0"}, Clock: "2020-01-01", Arguments: []string{"-device", "qemu-xhci"}}, "tcg", SelectNone},
+		"direct-disk":    {NodeConfig{Name: "n1", Direct: &Direct{"/vmlinuz", "/initramfs", "console=ttyS0"}}, "tcg", SelectDisk},
 	} {
 		t.Run(name, func(t *testing.T) {
 			node, err := test.node.complete("/rack", 0)
