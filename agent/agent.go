@@ -87,6 +87,7 @@ type Agent struct {
 	disks diskWatch
 
 	lockdown chan struct{} // gets a value when the conductor wants silence
+	rescue   chan struct{} // gets a value when the machine is handed over for a rescue
 
 	mu    sync.Mutex
 	node  hwmanager.Node // as the conductor last sent it
@@ -105,7 +106,7 @@ func New(cfg *config.Config, managers []hwmanager.Manager, console io.Writer) *A
 	log := logrus.NewEntry(logger)
 	return &Agent{
 		cfg: cfg, managers: managers, log: log, journal: journal,
-		lockdown: make(chan struct{}, 1),
+		lockdown: make(chan struct{}, 1), rescue: make(chan struct{}, 1),
 		host: &hwmanager.Host{
 			Sys: cfg.Sys, Proc: cfg.Proc, Dev: cfg.Dev, Run: hwmanager.Exec{}, Log: log,
 			Guard:    hwmanager.DeviceGuard{InRamdisk: inRamdisk(), Allowed: cfg.AllowDevices},
@@ -137,6 +138,11 @@ func settingsOf(cfg *config.Config) hwmanager.Settings {
 // impossible.
 func (a *Agent) Run(ctx context.Context) error {
 	a.log.Infof("ferric-agent %s starting", Version)
+	if a.rescued() {
+		a.log.Info("the machine was handed over for a rescue: idle until it is restarted")
+		<-ctx.Done()
+		return nil
+	}
 	var err error
 	if a.set, err = hwmanager.Load(ctx, a.host, a.managers); err != nil {
 		return err
@@ -318,8 +324,9 @@ func (a *Agent) serveWithoutAPI(ctx context.Context) error {
 // shutdownPatience bounds the wait for requests in flight.
 const shutdownPatience = 5 * time.Second
 
-// serveUntilTold serves until ctx ends, or until a lockdown, after which the
-// agent stays alive and silent, so that nobody restarts it.
+// serveUntilTold serves until ctx ends, until a rescue, which leaves the
+// network as it is, or until a lockdown, after which the agent stays alive and
+// silent, so that nobody restarts it.
 func (a *Agent) serveUntilTold(ctx context.Context, s *server.Server, l net.Listener, stopBeats func()) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(l) }()
@@ -329,6 +336,7 @@ func (a *Agent) serveUntilTold(ctx context.Context, s *server.Server, l net.List
 		return fmt.Errorf("serve: %w", err)
 	case <-a.lockdown:
 		locked = true
+	case <-a.rescue:
 	case <-ctx.Done():
 	}
 	stopBeats()

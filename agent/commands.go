@@ -31,6 +31,9 @@ func (a *Agent) commands() command.Table {
 		"clean":   a.stepCommands(hwmanager.Clean),
 		"deploy":  a.stepCommands(hwmanager.Deploy),
 		"service": a.stepCommands(hwmanager.Service),
+		"rescue": {
+			"finalize_rescue": {Params: []string{"rescue_password", "hashed"}, Run: a.finalizeRescue, After: a.handOver},
+		},
 		"system": {
 			"lockdown": {Run: nothing, After: a.wantSilence},
 		},

@@ -60,7 +60,7 @@ type Config struct {
 	AllowDevices []string
 
 	// Flags only: where things are, so that tests use fixtures.
-	Sys, Proc, Dev, StateDir, Cmdline string
+	Sys, Proc, Dev, Etc, StateDir, Cmdline string
 }
 
 // setting is one row of the table. The default is text, parsed as the
@@ -114,6 +114,7 @@ var settings = []setting{
 	{"", "sys", func(c *Config) any { return &c.Sys }, "/sys", "root of sysfs"},
 	{"", "proc", func(c *Config) any { return &c.Proc }, "/proc", "root of procfs"},
 	{"", "dev", func(c *Config) any { return &c.Dev }, "/dev", "root of the device files"},
+	{"", "etc", func(c *Config) any { return &c.Etc }, "/etc", "where the files of a rescue are written"},
 	{"", "state-dir", func(c *Config) any { return &c.StateDir }, "/run/ironic-python-agent", "where key, certificate, token and commands survive a restart of the agent"},
 	{"", "cmdline", func(c *Config) any { return &c.Cmdline }, "/proc/cmdline", "file with the kernel command line"},
 }
