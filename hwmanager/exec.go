@@ -17,12 +17,22 @@ const (
 	maxStderr = 2 << 10
 )
 
+// programTime bounds a program whose caller set no deadline. What may take
+// longer (secure erase, installing a container) brings a deadline of its own.
+const programTime = time.Hour
+
 // Exec runs programs of the machine. Every program gets a process group of
-// its own, which is killed as a whole when the context ends.
+// its own, which is killed as a whole when the context ends, or after an hour
+// if the context has no deadline.
 type Exec struct{}
 
 // Run implements Runner.
 func (Exec) Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, programTime, fmt.Errorf("it ran for more than %s: %w", programTime, context.DeadlineExceeded))
+		defer cancel()
+	}
 	stdout := &boundedBuffer{limit: maxStdout}
 	stderr := &tail{limit: maxStderr}
 	cmd := exec.CommandContext(ctx, name, args...)

@@ -3,7 +3,6 @@ package hwmanager
 import (
 	"context"
 	"fmt"
-	"sort"
 
 	"ferric/api/ipa"
 )
@@ -29,7 +28,8 @@ type offered struct {
 // managers without a surviving step are left out. Of several steps with one
 // name survives the one of the highest level, then of the highest priority,
 // then of the alphabetically first class (agent contract, section "Versions
-// and step conflicts").
+// and step conflicts"). Within a class steps stand in the order in which their
+// names were first offered, the best manager's first.
 func (s *Set) Steps(ctx context.Context, h *Host, phase Phase, node Node) (map[string][]ipa.Step, error) {
 	best := map[string]offered{}
 	var names []string
@@ -49,7 +49,6 @@ func (s *Set) Steps(ctx context.Context, h *Host, phase Phase, node Node) (map[s
 			}
 		}
 	}
-	sort.Strings(names)
 	byClass := map[string][]ipa.Step{}
 	for _, name := range names {
 		step := best[name]
@@ -106,7 +105,7 @@ func (s *Set) RunStep(ctx context.Context, h *Host, phase Phase, name string, ca
 			if step.Declaration.Step != name {
 				continue
 			}
-			result, err := step.Run(ctx, h, call)
+			result, err := step.Run(ctx, h, call.during(step.Declaration))
 			if notHandled(err) {
 				break
 			}
@@ -114,4 +113,19 @@ func (s *Set) RunStep(ctx context.Context, h *Host, phase Phase, name string, ca
 		}
 	}
 	return nil, ipa.MethodNotFound.New("Could not find method: %s", name)
+}
+
+// during is the call with reports of progress that name the step and tell
+// whether it may be aborted, beginning with one now.
+func (c StepCall) during(step ipa.Step) StepCall {
+	report := c.Progress
+	if report == nil {
+		report = func(ipa.Progress) {}
+	}
+	c.Progress = func(p ipa.Progress) {
+		p.Step, p.Abortable = step.Step, step.Abortable
+		report(p)
+	}
+	c.Progress(ipa.Progress{SecondsLeft: -1})
+	return c
 }

@@ -33,10 +33,61 @@ type Command struct {
 	Extra bool
 	// Validate (optional) refuses a request before it is recorded.
 	Validate func(params map[string]any) error
-	// Run does the work. progress takes reports on a transfer in flight.
+	// Run does the work. progress takes reports on what is in flight; as long
+	// as the latest one says so (Abortable), the command can be cancelled,
+	// which ends ctx.
 	Run func(ctx context.Context, params map[string]any, progress func(ipa.Progress)) (any, error)
 	// After (optional) runs once the answer to a successful sync command has left.
 	After func()
+}
+
+// Find looks a command up by its name on the wire; the errors have kinds of
+// package ipa.
+func (t Table) Find(name string) (Command, error) {
+	extension, short, err := split(name)
+	if err != nil {
+		return Command{}, err
+	}
+	commands, found := t[extension]
+	if !found {
+		return Command{}, ipa.ObjectNotFound.New("Extension with id %s not found.", extension)
+	}
+	cmd, found := commands[short]
+	if !found {
+		return Command{}, ipa.InvalidCommand.New("Unknown command: %s", short)
+	}
+	return cmd, nil
+}
+
+// split cuts a name at its first dot.
+func split(name string) (extension, short string, err error) {
+	extension, short, dotted := strings.Cut(name, ".")
+	if !dotted {
+		return "", "", ipa.InvalidCommand.New("Command name must be of the form <extension>.<name>")
+	}
+	return extension, short, nil
+}
+
+// Check applies the command's validator to the parameters of a request.
+func (c Command) Check(params map[string]any) error {
+	if c.Validate == nil {
+		return nil
+	}
+	err := c.Validate(params)
+	var known *ipa.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	return ipa.InvalidCommandParams.New("%v", err)
+}
+
+// Call checks that all parameters are there, and no others, and runs the
+// command; name is for errors.
+func (c Command) Call(ctx context.Context, name string, params map[string]any, progress func(ipa.Progress)) (any, error) {
+	if err := c.checkNames(name, params); err != nil {
+		return nil, err
+	}
+	return c.Run(ctx, params, progress)
 }
 
 // Executor runs commands. Use New.
@@ -56,6 +107,7 @@ type Executor struct {
 // record is one command that was started; done closes when it ended.
 type record struct {
 	result ipa.Result
+	cancel context.CancelCauseFunc
 	done   chan struct{}
 }
 
@@ -103,33 +155,29 @@ func (e *Executor) Execute(ctx context.Context, req ipa.Request) (result ipa.Res
 		return ipa.Result{}, nil, context.Cause(ctx)
 	}
 
-	extension, name, dotted := strings.Cut(req.Name, ".")
-	if !dotted {
-		return ipa.Result{}, nil, ipa.InvalidCommand.New("Command name must be of the form <extension>.<name>")
+	_, name, err := split(req.Name)
+	if err != nil {
+		return ipa.Result{}, nil, err
 	}
-	if running, busy := e.running(); busy {
-		return ipa.Result{}, nil, ipa.AgentIsBusy.New("executing command %s", running)
+	if running, busy := e.Running(); busy {
+		return ipa.Result{}, nil, ipa.AgentIsBusy.New("executing command %s", running.Name)
 	}
-	commands, found := e.table[extension]
-	if !found {
-		return ipa.Result{}, nil, ipa.NotFound.New("Extension with id %s not found.", extension)
+	cmd, err := e.table.Find(req.Name)
+	if err != nil {
+		return ipa.Result{}, nil, err
 	}
-	cmd, found := commands[name]
-	if !found {
-		return ipa.Result{}, nil, ipa.InvalidCommand.New("Unknown command: %s", name)
-	}
-	if cmd.Validate != nil {
-		if err := cmd.Validate(req.Params); err != nil {
-			return ipa.Result{}, nil, asParamsError(err)
-		}
+	if err := cmd.Check(req.Params); err != nil {
+		return ipa.Result{}, nil, err
 	}
 
-	r := e.record(name)
+	commandCtx, cancel := context.WithCancelCause(e.ctx)
+	r := e.record(name, cancel)
 	if cmd.Async {
-		go e.runAsync(r, cmd, req.Params)
+		go e.runAsync(commandCtx, r, cmd, req.Params)
 		return e.snapshot(r), nil, nil
 	}
-	value, err := e.run(e.ctx, cmd, name, req.Params, func(ipa.Progress) {})
+	defer cancel(nil)
+	value, err := e.run(commandCtx, cmd, name, req.Params, func(ipa.Progress) {})
 	e.finish(r, value, err, "")
 	result = e.snapshot(r)
 	if result.Status == ipa.StatusSucceeded {
@@ -138,46 +186,63 @@ func (e *Executor) Execute(ctx context.Context, req ipa.Request) (result ipa.Res
 	return result, after, nil
 }
 
-func asParamsError(err error) error {
-	var known *ipa.Error
-	if errors.As(err, &known) {
-		return known
-	}
-	return ipa.InvalidCommandParams.New("%v", err)
-}
-
-// running names the newest command if it has not ended.
-func (e *Executor) running() (string, bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.records) == 0 {
-		return "", false
-	}
-	last := e.records[len(e.records)-1].result
-	return last.Name, last.Status == ipa.StatusRunning
-}
-
-func (e *Executor) record(name string) *record {
+func (e *Executor) record(name string, cancel context.CancelCauseFunc) *record {
 	r := &record{
 		result: ipa.Result{ID: uuid.NewString(), Name: name, Status: ipa.StatusRunning},
+		cancel: cancel,
 		done:   make(chan struct{}),
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.records = append(e.records, r)
+	e.records = append(bounded(e.records), r)
 	e.keep()
 	return r
 }
 
-func (e *Executor) runAsync(r *record, cmd Command, params map[string]any) {
+func (e *Executor) runAsync(ctx context.Context, r *record, cmd Command, params map[string]any) {
+	defer r.cancel(nil)
 	report := func(p ipa.Progress) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.progress = &p
 	}
-	value, err := e.run(e.ctx, cmd, r.result.Name, params, report)
+	value, err := e.run(ctx, cmd, r.result.Name, params, report)
+	if err != nil && errors.Is(context.Cause(ctx), errCancelled) {
+		err = fmt.Errorf("%w: %w", errCancelled, err)
+	}
 	e.finish(r, value, err, r.result.Name+": ")
 	e.opts.Ended()
+}
+
+// errCancelled is why the context of a cancelled command ended.
+var errCancelled = errors.New("cancelled by request")
+
+// Cancel ends a running command that is abortable now: its context ends, and
+// its result will be FAILED. Errors are of kind ipa.ObjectNotFound for an
+// unknown id, else ErrNotCancellable.
+func (e *Executor) Cancel(id string) (ipa.Result, error) {
+	r := e.find(id)
+	if r == nil {
+		return ipa.Result{}, unknownID(id)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case r.result.Status != ipa.StatusRunning:
+		return ipa.Result{}, fmt.Errorf("command %s (%s) is %s: %w", id, r.result.Name, r.result.Status, ErrNotCancellable)
+	case e.progress == nil || !e.progress.Abortable:
+		return ipa.Result{}, fmt.Errorf("command %s (%s) is not abortable: %w", id, r.result.Name, ErrNotCancellable)
+	}
+	r.cancel(errCancelled)
+	return r.result, nil
+}
+
+// ErrNotCancellable refuses to cancel a command that has ended or that must
+// not be interrupted.
+var ErrNotCancellable = errors.New("the command cannot be cancelled")
+
+func unknownID(id string) error {
+	return ipa.ObjectNotFound.New("Command with id %s not found.", id)
 }
 
 // run calls the command with its parameters checked. A panic is an error; where
@@ -189,17 +254,14 @@ func (e *Executor) run(ctx context.Context, cmd Command, name string, params map
 			err = fmt.Errorf("%s panicked: %v", name, p)
 		}
 	}()
-	if err := checkParams(cmd, name, params); err != nil {
-		return nil, err
-	}
-	return cmd.Run(ctx, params, progress)
+	return cmd.Call(ctx, name, params, progress)
 }
 
-// checkParams reports parameters that are missing or unknown. The agent
+// checkNames reports parameters that are missing or unknown. The agent
 // contract wants a failed result for these, not an HTTP error.
-func checkParams(cmd Command, name string, params map[string]any) error {
+func (c Command) checkNames(name string, params map[string]any) error {
 	var listed, missing []string
-	for _, p := range cmd.Params {
+	for _, p := range c.Params {
 		plain, required := strings.CutSuffix(p, "!")
 		listed = append(listed, plain)
 		if _, given := params[plain]; required && !given {
@@ -209,7 +271,7 @@ func checkParams(cmd Command, name string, params map[string]any) error {
 	if len(missing) > 0 {
 		return ipa.CommandExecution.New("%s lacks the required parameters: %s", name, strings.Join(missing, ", "))
 	}
-	if cmd.Extra {
+	if c.Extra {
 		return nil
 	}
 	var unknown []string
@@ -257,13 +319,21 @@ func (e *Executor) finish(r *record, value any, err error, prefix string) {
 func errorObject(err error) *ipa.Error {
 	var known *ipa.Error
 	if !errors.As(err, &known) {
-		return ipa.CommandExecution.New("%v", err)
+		known = ipa.CommandExecution.New("%v", err)
+		err = known
 	}
-	if err == error(known) {
-		return known
+	object := *known
+	if err != error(known) {
+		object.Details = err.Error()
 	}
-	return &ipa.Error{Type: known.Type, Code: known.Code, Message: known.Message, Details: err.Error()}
+	if len(object.Details) > maxDetails {
+		object.Details = strings.ToValidUTF8(object.Details[:maxDetails], "") + " …"
+	}
+	return &object
 }
+
+// maxDetails bounds the text of an error in bytes.
+const maxDetails = 16 << 10
 
 func (e *Executor) snapshot(r *record) ipa.Result {
 	e.mu.Lock()
@@ -287,11 +357,11 @@ func (e *Executor) results() []ipa.Result {
 }
 
 // Get is one command by its id, when wait is set once it ended. The error is
-// of kind ipa.NotFound or that of ctx.
+// of kind ipa.ObjectNotFound or that of ctx.
 func (e *Executor) Get(ctx context.Context, id string, wait bool) (ipa.Result, error) {
 	r := e.find(id)
 	if r == nil {
-		return ipa.Result{}, ipa.NotFound.New("Command with id %s not found.", id)
+		return ipa.Result{}, unknownID(id)
 	}
 	if wait {
 		select {
@@ -312,6 +382,17 @@ func (e *Executor) find(id string) *record {
 		}
 	}
 	return nil
+}
+
+// Running is the command that is running; false if there is none.
+func (e *Executor) Running() (ipa.Result, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.records) == 0 {
+		return ipa.Result{}, false
+	}
+	last := e.records[len(e.records)-1].result
+	return last, last.Status == ipa.StatusRunning
 }
 
 // Progress is the latest report of the running command; false if there is none.

@@ -207,8 +207,8 @@ func TestGetWaitsOnlyAsLongAsTheCaller(t *testing.T) {
 	if _, err := e.Get(ctx, first.ID, true); !errors.Is(err, context.Canceled) {
 		t.Errorf("Get = %v; want that the caller has gone", err)
 	}
-	if _, err := e.Get(ctx, "unknown", false); !ipa.NotFound.Is(err) {
-		t.Errorf("Get of an unknown id = %v; want NotFound", err)
+	if _, err := e.Get(ctx, "unknown", false); !ipa.ObjectNotFound.Is(err) {
+		t.Errorf("Get of an unknown id = %v; want RequestedObjectNotFoundError", err)
 	}
 }
 

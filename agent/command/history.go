@@ -4,16 +4,91 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"ferric/api/ipa"
 )
 
-// maxKept is the size in bytes up to which a result is kept: enough for the
-// step that a conductor wants echoed, too little for an archive of logs.
+// Bounds of what is kept of commands. The newest command is always kept whole:
+// it is the one that a conductor looks at. Of the others the oldest give way:
+// large results are reduced to the step that they echo until all results
+// together fit, and of more commands than these the oldest are forgotten.
+const (
+	maxRecords = 500      // commands
+	maxResults = 16 << 20 // bytes of all results
+	maxSmall   = 4 << 10  // bytes of a result that is never reduced
+)
+
+// maxKept is the size in bytes up to which a result is kept whole for a next
+// life: too little for an archive of logs.
 const maxKept = 16 << 10
+
+// bounded makes room for one more record.
+func bounded(records []*record) []*record {
+	if extra := len(records) + 1 - maxRecords; extra > 0 {
+		records = slices.Delete(records, 0, extra)
+	}
+	total := 0
+	for _, r := range records {
+		total += len(r.result.Result)
+	}
+	for _, r := range records {
+		if total <= maxResults {
+			break
+		}
+		if size := len(r.result.Result); size > maxSmall {
+			r.result.Result = reduced(r.result.Result)
+			total += len(r.result.Result) - size
+		}
+	}
+	return records
+}
+
+// reduced is what has to stay of a result that is too large to keep: the
+// echoed step without its arguments, by which a conductor knows what has run.
+// Of any other result nothing stays.
+func reduced(result json.RawMessage) json.RawMessage {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(result, &members) != nil {
+		return nil
+	}
+	small := map[string]any{}
+	for name, value := range members {
+		if phase, isStep := strings.CutSuffix(name, "_step"); isStep {
+			small[name] = echoOf(value)
+			small[phase+"_result"] = nil
+		}
+	}
+	if len(small) == 0 {
+		return nil
+	}
+	encoded, err := json.Marshal(small)
+	if err != nil {
+		return nil
+	}
+	return encoded
+}
+
+// echoOf are the members of a step that tell which one it is.
+func echoOf(step json.RawMessage) map[string]any {
+	var members map[string]any
+	echo := map[string]any{}
+	if json.Unmarshal(step, &members) != nil {
+		return echo
+	}
+	for _, name := range []string{"step", "interface", "priority", "abortable", "reboot_requested", "requires_ramdisk"} {
+		value, given := members[name]
+		if text, isText := value.(string); given && (!isText || len(text) <= maxSmall/4) {
+			echo[name] = value
+		}
+	}
+	return echo
+}
 
 // history keeps the commands in a file for the next life of the agent. To a
 // conductor an empty list means a machine that has just booted, so that it
@@ -35,21 +110,39 @@ func (h history) load() ([]ipa.Result, error) {
 	if h.path == "" {
 		return nil, nil
 	}
-	data, err := os.ReadFile(h.path)
+	f, err := os.Open(h.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read earlier commands: %w", err)
 	}
-	var earlier []ipa.Result
-	if err := json.Unmarshal(data, &earlier); err != nil {
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 2*maxRecords*maxKept))
+	if err != nil {
+		return nil, fmt.Errorf("read earlier commands: %w", err)
+	}
+	earlier, err := parseHistory(data)
+	if err != nil {
 		return nil, fmt.Errorf("read earlier commands in %s: %w", h.path, err)
 	}
-	for i := range earlier {
-		if earlier[i].Status == ipa.StatusRunning {
+	return earlier, nil
+}
+
+func parseHistory(data []byte) ([]ipa.Result, error) {
+	var earlier []ipa.Result
+	if err := json.Unmarshal(data, &earlier); err != nil {
+		return nil, err
+	}
+	for i, result := range earlier {
+		switch result.Status {
+		case ipa.StatusRunning:
 			earlier[i].Status = ipa.StatusFailed
 			earlier[i].Error = ipa.CommandExecution.New("the agent restarted while it ran")
+			earlier[i].Result = nil
+		case ipa.StatusSucceeded, ipa.StatusFailed, ipa.StatusVersionMismatch:
+		default:
+			return nil, fmt.Errorf("command %d has the status %q", i+1, result.Status)
 		}
 	}
 	return earlier, nil
@@ -62,7 +155,7 @@ func (h history) store(results []ipa.Result) error {
 	}
 	for i := range results {
 		if len(results[i].Result) > maxKept {
-			results[i].Result = nil
+			results[i].Result = reduced(results[i].Result)
 		}
 	}
 	data, err := json.Marshal(results)

@@ -48,4 +48,5 @@ type Progress struct {
 	BytesPerSec float64 `json:"bytes_per_second"`
 	SecondsLeft float64 `json:"seconds_left"` // negative if unknown
 	Finished    bool    `json:"finished"`
+	Abortable   bool    `json:"abortable"` // DELETE /ferric/v1/commands/<id> ends the step
 }
