@@ -25,6 +25,9 @@ type Host struct {
 	// from the kernel command line and from the answer to its lookup.
 	Settings Settings
 	Image    ImageRecord // written in this boot
+	// Set are all managers of this machine, for questions that one manager
+	// has and another may answer better. Load fills it.
+	Set *Set
 }
 
 // Runner runs a program with a time limit taken from ctx and returns its
@@ -39,21 +42,53 @@ type Settings struct {
 	MD5Enabled                  bool
 	DisableDeepImageInspection  bool
 	PermittedImageFormats       []string
+	ConfigDriveRebuild          bool // make every config drive anew, as FAT
+	InjectFilesPriority         int  // of the step inject_files, 0 to 99
+	DisableBootcDeploy          bool
 	EnableBIOSBootloaderInstall bool
-	IgnoreBootloaderFailure     bool
+	IgnoreBootloaderFailure     bool // unless the command says otherwise
 	GuardSpecialFilesystems     bool
 	SkipBMCDetect               bool
 	BootIF                      string // BOOTIF of the kernel command line, verbatim
-	ImageServer                 ImageServer
-	ConnectTimeout              time.Duration // per connection to an image server
-	ConnectRetries              int           // further attempts
-	ConnectRetryInterval        time.Duration
-	MaxDownload                 time.Duration // whole download; 0 = no limit
-	GlobalRequestID             string
-	Insecure                    bool // do not verify certificates of image servers
-	CAFile                      string
-	DiskWaitAttempts            int
-	DiskWaitDelay               time.Duration
+
+	ImageServer          ImageServer
+	ConnectTimeout       time.Duration // per connection to an image server
+	ConnectRetries       int           // further attempts
+	ConnectRetryInterval time.Duration
+	MaxDownload          time.Duration // whole download; 0 = no limit
+	GlobalRequestID      string
+	Insecure             bool   // do not verify certificates of image servers
+	CAFile               string // PEM; "" for the authorities of the system
+	CertFile, KeyFile    string // PEM, a client certificate if both are set
+
+	DiskWaitAttempts int
+	DiskWaitDelay    time.Duration
+
+	CollectLLDP          bool // put LLDP packets into the inventory
+	LLDPTimeout          time.Duration
+	EnableVLANInterfaces []string // "interface.vlan", "interface" or "all"
+	InspectionBenchmarks []string // of the collector extra-hardware: cpu, disk, mem
+
+	// Partitioning, sections [disk_utils] and [disk_partitioner].
+	EFISystemPartitionSize     int // MiB
+	BIOSBootPartitionSize      int // MiB
+	PartitionDetectionAttempts int
+	PartprobeAttempts          int
+	CheckDeviceInterval        time.Duration // between looks whether a disk is in use
+	CheckDeviceMaxRetries      int
+
+	Container Container
+}
+
+// Container are the options of section [container], for steps that are
+// containers. The answer to the lookup may have changed them.
+type Container struct {
+	AllowArbitrary bool     // let steps run any image
+	Allowed        []string // images that steps may run
+	StepsFile      string   // YAML
+	Runner         string   // "podman" or "docker"
+	PullOptions    []string
+	RunOptions     []string
 }
 
 // ImageServer holds the credentials for image servers that the agent was

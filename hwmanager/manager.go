@@ -89,6 +89,43 @@ type InterfaceLister interface {
 	Interfaces(ctx context.Context, h *Host) ([]ipa.Interface, error)
 }
 
+// InterfaceReader tells what there is to know of one network interface
+// (get_interface_info). The generic manager asks for each one that it lists;
+// one that nobody handles is left out.
+type InterfaceReader interface {
+	InterfaceInfo(ctx context.Context, h *Host, name string) (ipa.Interface, error)
+}
+
+// LLDPCollector waits for an LLDP packet on each of the named interfaces, all
+// of them if names is nil (collect_lldp_data). An interface without a packet
+// has an empty list.
+type LLDPCollector interface {
+	LLDP(ctx context.Context, h *Host, names []string) (map[string][]ipa.TLV, error)
+}
+
+// CPUReader describes the processors (get_cpus).
+type CPUReader interface {
+	CPUs(ctx context.Context, h *Host) (ipa.CPU, error)
+}
+
+// BootReader tells how the ramdisk was booted (get_boot_info).
+type BootReader interface {
+	BootInfo(ctx context.Context, h *Host) (ipa.Boot, error)
+}
+
+// USBLister lists the USB devices (get_usb_devices).
+type USBLister interface {
+	USBDevices(ctx context.Context, h *Host) ([]ipa.USBDevice, error)
+}
+
+// DeviceFilter changes or hides what the generic manager lists
+// (filter_device). device is an ipa.BlockDevice, ipa.Interface or
+// ipa.USBDevice; the answer is one of the same type, or nil to hide it
+// everywhere.
+type DeviceFilter interface {
+	FilterDevice(ctx context.Context, h *Host, device any) (any, error)
+}
+
 // DiskLister lists the block devices of the machine, partitions if wanted.
 type DiskLister interface {
 	BlockDevices(ctx context.Context, h *Host, partitions bool) ([]ipa.BlockDevice, error)

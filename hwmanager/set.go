@@ -43,6 +43,7 @@ func Load(ctx context.Context, h *Host, managers []Manager) (*Set, error) {
 	sort.SliceStable(s.managers, func(i, j int) bool {
 		return s.level[s.managers[i].Name()] > s.level[s.managers[j].Name()]
 	})
+	h.Set = s
 	for _, m := range s.managers {
 		init, ok := m.(Initializer)
 		if !ok {

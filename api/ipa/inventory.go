@@ -1,5 +1,10 @@
 package ipa
 
+import (
+	"encoding/json"
+	"fmt"
+)
+
 // Inventory is what inspection reports of a machine. Sizes are bytes unless
 // the name says otherwise. A pointer is null on the wire where the fact is
 // unknown.
@@ -18,19 +23,53 @@ type Inventory struct {
 
 // Interface is a network interface.
 type Interface struct {
-	Name        string   `json:"name"`
-	MACAddress  string   `json:"mac_address"`
-	IPv4Address *string  `json:"ipv4_address"`
-	IPv6Address *string  `json:"ipv6_address"`
-	HasCarrier  bool     `json:"has_carrier"`
-	LLDP        [][2]any `json:"lldp"`    // null unless collected
-	Vendor      *string  `json:"vendor"`  // PCI id, "0x8086"
-	Product     *string  `json:"product"` // PCI id
-	ClientID    *string  `json:"client_id"`
-	BIOSDevName *string  `json:"biosdevname"`
-	SpeedMbps   *int     `json:"speed_mbps"`
-	PCIAddress  *string  `json:"pci_address"`
-	Driver      *string  `json:"driver"`
+	Name        string  `json:"name"`
+	MACAddress  string  `json:"mac_address"` // permanent one
+	IPv4Address *string `json:"ipv4_address"`
+	IPv6Address *string `json:"ipv6_address"` // with zone if link-local
+	HasCarrier  bool    `json:"has_carrier"`
+	LLDP        []TLV   `json:"lldp"`    // null unless collected
+	Vendor      *string `json:"vendor"`  // PCI id, "0x8086"
+	Product     *string `json:"product"` // PCI id
+	ClientID    *string `json:"client_id"`
+	BIOSDevName *string `json:"biosdevname"`
+	SpeedMbps   *int    `json:"speed_mbps"` // highest possible, else current
+	PCIAddress  *string `json:"pci_address"`
+	Driver      *string `json:"driver"`
+}
+
+// TLV is an element of an LLDP packet, on the wire [type, "value in hex"].
+type TLV struct {
+	Type  int
+	Value string // hex
+}
+
+// MarshalJSON implements json.Marshaler.
+func (t TLV) MarshalJSON() ([]byte, error) { return json.Marshal([]any{t.Type, t.Value}) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *TLV) UnmarshalJSON(data []byte) error {
+	var pair []json.RawMessage
+	if err := json.Unmarshal(data, &pair); err != nil {
+		return fmt.Errorf("decode LLDP element: %w", err)
+	}
+	if len(pair) != 2 {
+		return fmt.Errorf("decode LLDP element: it has %d members; want type and value", len(pair))
+	}
+	if err := json.Unmarshal(pair[0], &t.Type); err != nil {
+		return fmt.Errorf("decode type of LLDP element: %w", err)
+	}
+	if err := json.Unmarshal(pair[1], &t.Value); err != nil {
+		return fmt.Errorf("decode value of LLDP element: %w", err)
+	}
+	return nil
+}
+
+// USBDevice is a device on a USB bus.
+type USBDevice struct {
+	Product string `json:"product"`
+	Vendor  string `json:"vendor"`
+	Handle  string `json:"handle"` // "USB:1:2": bus and device number
 }
 
 // CPU describes all processors of the machine.

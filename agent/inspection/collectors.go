@@ -1,0 +1,142 @@
+package inspection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+)
+
+// collector adds what it found to the document.
+type collector func(ctx context.Context, o *Options, doc document) error
+
+// collectors by name (agent contract, section "When and how inspection runs").
+func collectors() map[string]collector {
+	return map[string]collector{
+		"default": collectDefault,
+		"logs":    collectLogs,
+		"lldp":    collectLLDP,
+	}
+}
+
+func collectDefault(ctx context.Context, o *Options, doc document) error {
+	if err := o.waitForDHCP(ctx); err != nil {
+		return err
+	}
+	doc["configuration"] = o.configuration()
+	inventory, err := hwmanager.First(o.Set, "list_hardware_info", func(i hwmanager.Inventorist) (*ipa.Inventory, error) {
+		return i.Inventory(ctx, o.Host)
+	})
+	if err != nil {
+		return fmt.Errorf("inventory: %w", err)
+	}
+	doc["inventory"] = inventory
+	doc["boot_interface"] = inventory.Boot.PXEInterface
+	if disk := rootDisk(inventory.Disks); disk != nil {
+		doc["root_disk"] = disk
+	}
+	return nil
+}
+
+// minRoot is the smallest disk that is taken without hints, in bytes (agent
+// contract, section "Root device selection", rule 4).
+const minRoot = 4 << 30
+
+// rootDisk is the disk that an image goes to without hints: the smallest one
+// that is large enough.
+func rootDisk(disks []ipa.BlockDevice) *ipa.BlockDevice {
+	sorted := append([]ipa.BlockDevice(nil), disks...)
+	sort.SliceStable(sorted, func(i, j int) bool {
+		if sorted[i].Size != sorted[j].Size {
+			return sorted[i].Size < sorted[j].Size
+		}
+		return sorted[i].Name < sorted[j].Name
+	})
+	for i := range sorted {
+		if sorted[i].Size >= minRoot {
+			return &sorted[i]
+		}
+	}
+	return nil
+}
+
+// dhcpPoll is the time between two looks for addresses.
+const dhcpPoll = 500 * time.Millisecond
+
+// waitForDHCP waits for the IPv4 address of the interface booted from, or of
+// all. That there is none in the end is only worth a warning.
+func (o *Options) waitForDHCP(ctx context.Context) error {
+	if o.DHCPWait <= 0 {
+		return nil
+	}
+	mac := normalMAC(o.Host.Settings.BootIF)
+	if mac == "" && !o.DHCPAllInterfaces {
+		o.Log.Warn("the interface booted from is not known (BOOTIF): no wait for its address")
+		return nil
+	}
+	deadline := time.Now().Add(o.DHCPWait)
+	for {
+		interfaces, err := hwmanager.First(o.Set, "list_network_interfaces", func(l hwmanager.InterfaceLister) ([]ipa.Interface, error) {
+			return l.Interfaces(ctx, o.Host)
+		})
+		if err != nil {
+			return fmt.Errorf("list network interfaces: %w", err)
+		}
+		var missing []string
+		for _, i := range interfaces {
+			if (o.DHCPAllInterfaces || strings.EqualFold(i.MACAddress, mac)) && i.IPv4Address == nil {
+				missing = append(missing, i.Name)
+			}
+		}
+		if len(missing) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			o.Log.Warnf("no address on %s within %s", strings.Join(missing, ", "), o.DHCPWait)
+			return nil
+		}
+		select {
+		case <-time.After(dhcpPoll):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// normalMAC makes aa:bb:cc:dd:ee:ff of it, which may be in the notation of
+// pxelinux: hardware type and address, all with dashes.
+func normalMAC(mac string) string {
+	if _, rest, dashed := strings.Cut(mac, "-"); dashed {
+		mac = strings.ReplaceAll(rest, "-", ":")
+	}
+	return strings.ToLower(mac)
+}
+
+// collectLogs comes last in the list, so that the logs tell of the others.
+func collectLogs(ctx context.Context, o *Options, doc document) error {
+	if o.Logs == nil {
+		return errors.New("there are no logs")
+	}
+	logs, err := o.Logs(ctx)
+	if err != nil {
+		return err
+	}
+	doc["logs"] = logs
+	return nil
+}
+
+func collectLLDP(ctx context.Context, o *Options, doc document) error {
+	packets, err := hwmanager.First(o.Set, "collect_lldp_data", func(l hwmanager.LLDPCollector) (map[string][]ipa.TLV, error) {
+		return l.LLDP(ctx, o.Host, nil)
+	})
+	if err != nil {
+		return err
+	}
+	doc["lldp_raw"] = packets
+	return nil
+}
