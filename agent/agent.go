@@ -46,7 +46,7 @@ const wireVersion = "12.0.0+ferric." + Version
 func Main(managers []hwmanager.Manager) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	cfg, warnings, err := config.Parse(os.Args[1:], readCmdline, os.Stderr)
+	cfg, warnings, err := config.Parse(os.Args[1:], config.Sources{Cmdline: readCmdline}, os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -112,24 +112,6 @@ func New(cfg *config.Config, managers []hwmanager.Manager, console io.Writer) *A
 			Guard:    hwmanager.DeviceGuard{InRamdisk: inRamdisk(), Allowed: cfg.AllowDevices},
 			Settings: settingsOf(cfg),
 		},
-	}
-}
-
-func settingsOf(cfg *config.Config) hwmanager.Settings {
-	return hwmanager.Settings{
-		MD5Enabled:              true,
-		IgnoreBootloaderFailure: cfg.IgnoreBootloaderFailure,
-		GuardSpecialFilesystems: cfg.GuardSpecialFilesystems,
-		BootIF:                  cfg.BootIF,
-		ConnectTimeout:          cfg.ImageConnectTimeout,
-		ConnectRetries:          cfg.ImageConnectRetries,
-		ConnectRetryInterval:    cfg.ImageRetryInterval,
-		MaxDownload:             cfg.ImageMaxDuration,
-		GlobalRequestID:         cfg.GlobalRequestID,
-		Insecure:                cfg.Insecure,
-		CAFile:                  cfg.CAFile,
-		DiskWaitAttempts:        cfg.DiskWaitAttempts,
-		DiskWaitDelay:           cfg.DiskWaitDelay,
 	}
 }
 
@@ -234,30 +216,6 @@ func (a *Agent) waitForMACs(ctx context.Context) ([]string, error) {
 		if err := pause(ctx, macPoll); err != nil {
 			return nil, err
 		}
-	}
-}
-
-// applyLookup takes over what the conductor wants of all its agents.
-func (a *Agent) applyLookup(c ipa.LookupConfig) {
-	s := &a.host.Settings
-	s.SkipBMCDetect = c.AgentSkipBMCDetect
-	if c.AgentMD5ChecksumEnable != nil {
-		s.MD5Enabled = *c.AgentMD5ChecksumEnable
-	}
-	if c.DisableDeepImageInspection != nil {
-		s.DisableDeepImageInspection = *c.DisableDeepImageInspection
-	}
-	if c.PermittedImageFormats != nil {
-		s.PermittedImageFormats = c.PermittedImageFormats
-	}
-	if c.EnableBIOSBootloaderInstall {
-		s.EnableBIOSBootloaderInstall = true
-	}
-	if c.TLSMinVersion != "" {
-		a.cfg.TLSMinVersion = c.TLSMinVersion
-	}
-	if c.TLSCipherSuites != nil && *c.TLSCipherSuites != "" {
-		a.cfg.TLSCipherSuites = *c.TLSCipherSuites
 	}
 }
 

@@ -1,6 +1,6 @@
-// Package config holds the settings of the agent. One table declares them
-// all: the parameter on the kernel command line, the flag (the parameter
-// without "ipa-"), the field, its default and its help.
+// Package config holds the settings of the agent. One table (table.go)
+// declares them all: the parameter on the kernel command line, the section and
+// option of a configuration file, the flag, the field, default and help.
 package config
 
 import (
@@ -8,16 +8,18 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/url"
-	"strconv"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
+
+	"ferric/api/ipa"
 )
 
 // Config are the settings of the agent under the names of the agent contract,
 // section "Configuration".
 type Config struct {
-	APIURLs         []string
+	APIURLs         []string // without trailing slashes, or just MDNS
 	Debug           bool
 	GlobalRequestID string
 	AgentToken      string
@@ -37,105 +39,147 @@ type Config struct {
 	IronicAPIVersion   string
 	ForcedHeartbeatGap time.Duration
 
-	EnableAutoTLS       bool
 	Insecure            bool
 	CAFile              string
+	CertFile, KeyFile   string // of a client certificate
+	ListenTLS           bool
+	TLSCertFile         string
+	TLSKeyFile          string
+	EnableAutoTLS       bool
 	TLSMinVersion       string
 	TLSCipherSuites     string
 	TLSCertificateCurve string
 	AllowedClockSkew    time.Duration
 
+	UseMDNS              bool
+	MDNSAllowedOverrides []string
+	MDNSLookupAttempts   int
+	MDNSInterfaces       []string
+
+	InspectionCallbackURLs      []string // or just MDNS
+	InspectionCollectors        []string // nil: not configured
+	InspectionDHCPWaitTimeout   time.Duration
+	InspectionDHCPAllInterfaces bool
+	InspectionBenchmarks        []string
+	CollectLLDP                 bool
+	LLDPTimeout                 time.Duration
+	EnableVLANInterfaces        []string
+
 	HardwareInitializationDelay time.Duration
 	DiskWaitAttempts            int
 	DiskWaitDelay               time.Duration
+	NTPServer                   string
+	FailIfClockNotSet           bool
 
-	ImageConnectTimeout     time.Duration
-	ImageConnectRetries     int
-	ImageRetryInterval      time.Duration
-	ImageMaxDuration        time.Duration
-	IgnoreBootloaderFailure bool
-	GuardSpecialFilesystems bool
+	ImageConnectTimeout         time.Duration
+	ImageConnectRetries         int
+	ImageRetryInterval          time.Duration
+	ImageMaxDuration            time.Duration
+	ImageServerAuthStrategy     string
+	ImageServerUser             string
+	ImageServerPassword         string
+	MD5Enabled                  bool
+	DisableDeepImageInspection  bool
+	PermittedImageFormats       []string
+	ConfigDriveRebuild          bool
+	InjectFilesPriority         int
+	DisableBootcDeploy          bool
+	IgnoreBootloaderFailure     *bool // nil: unset
+	EnableBIOSBootloaderInstall bool
+	GuardSpecialFilesystems     bool
+
+	EFISystemPartitionSize     int // MiB
+	BIOSBootPartitionSize      int // MiB
+	PartitionDetectionAttempts int
+	PartprobeAttempts          int
+	CheckDeviceInterval        time.Duration
+	CheckDeviceMaxRetries      int
+
+	AllowArbitraryContainers bool
+	AllowedContainers        []string
+	ContainerStepsFile       string
+	ContainerRunner          string
+	ContainerPullOptions     []string
+	ContainerRunOptions      []string
 
 	BootIF       string
+	BootMethod   string
 	AllowDevices []string
 
 	// Flags only: where things are, so that tests use fixtures.
-	Sys, Proc, Dev, Etc, StateDir, Cmdline string
+	ConfigFiles                                       []string
+	ConfigDir, Etc, Sys, Proc, Dev, StateDir, Cmdline string
 }
 
-// setting is one row of the table. The default is text, parsed as the
-// kernel parameter would be.
-type setting struct {
-	parameter string // on the kernel command line; "" if a flag only
-	flag      string
-	field     func(*Config) any
-	def       string
-	help      string
+// Sources are where settings come from beside configuration files and flags.
+type Sources struct {
+	// Cmdline is the text of the file with the kernel command line; one that is
+	// absent is an empty command line.
+	Cmdline func(path string) (string, error)
+	// Media is asked once if the kernel command line has boot_method=vmedia: it
+	// copies the configuration files of virtual media below c.Etc and returns
+	// the parameters found there, a text like a kernel command line.
+	Media func(c *Config) (parameters string, err error)
 }
 
-// settings is the table; where a default stands in the agent contract it is
-// that one.
-var settings = []setting{
-	{"ipa-api-url", "api-url", func(c *Config) any { return &c.APIURLs }, "", "comma-separated URLs of the bare-metal API"},
-	{"ipa-debug", "debug", func(c *Config) any { return &c.Debug }, "false", "log more"},
-	{"ipa-global-request-id", "global-request-id", func(c *Config) any { return &c.GlobalRequestID }, "", "X-OpenStack-Request-ID of all requests"},
-	{"ipa-agent-token", "agent-token", func(c *Config) any { return &c.AgentToken }, "", "token given in advance"},
-	{"ipa-listen-host", "listen-host", func(c *Config) any { return &c.ListenHost }, "::", "address to listen on"},
-	{"ipa-listen-port", "listen-port", func(c *Config) any { return &c.ListenPort }, "9999", "port to listen on (0: any free one)"},
-	{"ipa-advertise-host", "advertise-host", func(c *Config) any { return &c.AdvertiseHost }, "", "address to advertise, found by routing if empty"},
-	{"ipa-advertise-port", "advertise-port", func(c *Config) any { return &c.AdvertisePort }, "0", "port to advertise (0: the one listened on)"},
-	{"ipa-advertise-protocol", "advertise-protocol", func(c *Config) any { return &c.AdvertiseProtocol }, "http", "scheme to advertise without TLS of our own"},
-	{"ipa-network-interface", "network-interface", func(c *Config) any { return &c.NetworkInterface }, "", "interface whose IPv4 address is advertised"},
-	{"ipa-ip-lookup-attempts", "ip-lookup-attempts", func(c *Config) any { return &c.IPLookupAttempts }, "6", "tries to find the address to advertise"},
-	{"ipa-ip-lookup-timeout", "ip-lookup-sleep", func(c *Config) any { return &c.IPLookupSleep }, "10", "seconds between these tries"},
-	{"ipa-lookup-timeout", "lookup-timeout", func(c *Config) any { return &c.LookupTimeout }, "600", "seconds to look the node up for"},
-	{"ipa-lookup-interval", "lookup-interval", func(c *Config) any { return &c.LookupInterval }, "1", "least seconds between lookups"},
-	{"ipa-http-request-timeout", "http-request-timeout", func(c *Config) any { return &c.HTTPRequestTimeout }, "30", "seconds for one request to the API"},
-	{"ipa-ironic-api-version", "ironic-api-version", func(c *Config) any { return &c.IronicAPIVersion }, "", "API version, instead of asking the server"},
-	{"ferric-forced-heartbeat-gap", "forced-heartbeat-gap", func(c *Config) any { return &c.ForcedHeartbeatGap }, "5", "least seconds between a heartbeat and the forced one at the end of a command"},
-	{"", "enable-auto-tls", func(c *Config) any { return &c.EnableAutoTLS }, "true", "serve TLS with a certificate of our own"},
-	{"ipa-insecure", "insecure", func(c *Config) any { return &c.Insecure }, "false", "do not verify certificates of servers"},
-	{"", "cafile", func(c *Config) any { return &c.CAFile }, "", "PEM file of authorities to trust"},
-	{"ipa-tls-min-version", "tls-min-version", func(c *Config) any { return &c.TLSMinVersion }, "1.2", "lowest TLS version served: 1.2 or 1.3"},
-	{"ipa-tls-cipher-suites", "tls-cipher-suites", func(c *Config) any { return &c.TLSCipherSuites }, "", "cipher suites of TLS 1.2 (OpenSSL names, colon-separated)"},
-	{"ipa-tls-certificate-curve", "tls-certificate-curve", func(c *Config) any { return &c.TLSCertificateCurve }, "p384", "curve of the certificate: p256, p384 or p521"},
-	{"", "auto-tls-allowed-clock-skew", func(c *Config) any { return &c.AllowedClockSkew }, "3600", "seconds that the certificate is dated back"},
-	{"ipa-hardware-initialization-delay", "hardware-initialization-delay", func(c *Config) any { return &c.HardwareInitializationDelay }, "0", "seconds to wait for slow hardware"},
-	{"ipa-disk-wait-attempts", "disk-wait-attempts", func(c *Config) any { return &c.DiskWaitAttempts }, "10", "how often to look for a disk"},
-	{"ipa-disk-wait-delay", "disk-wait-delay", func(c *Config) any { return &c.DiskWaitDelay }, "3", "seconds between looks"},
-	{"ipa-image-download-connection-timeout", "image-download-connection-timeout", func(c *Config) any { return &c.ImageConnectTimeout }, "60", "seconds without a byte of an image"},
-	{"ipa-image-download-connection-retries", "image-download-connection-retries", func(c *Config) any { return &c.ImageConnectRetries }, "9", "further connections to an image server"},
-	{"ipa-image-download-connection-retry-interval", "image-download-connection-retry-interval", func(c *Config) any { return &c.ImageRetryInterval }, "10", "seconds between connections"},
-	{"ipa-image-download-max-duration", "image-download-max-duration", func(c *Config) any { return &c.ImageMaxDuration }, "0", "seconds for a whole image (0: no limit)"},
-	{"ipa-ignore-bootloader-failure", "ignore-bootloader-failure", func(c *Config) any { return &c.IgnoreBootloaderFailure }, "false", "a failed install_bootloader succeeds"},
-	{"ipa-guard-special-filesystems", "guard-special-filesystems", func(c *Config) any { return &c.GuardSpecialFilesystems }, "true", "never erase disks of shared file systems"},
-	{"BOOTIF", "bootif", func(c *Config) any { return &c.BootIF }, "", "MAC address of the interface booted from"},
-	{"ferric-allow-devices", "allow-devices", func(c *Config) any { return &c.AllowDevices }, "", "comma-separated patterns of devices that may be written to outside a ramdisk"},
-	{"", "sys", func(c *Config) any { return &c.Sys }, "/sys", "root of sysfs"},
-	{"", "proc", func(c *Config) any { return &c.Proc }, "/proc", "root of procfs"},
-	{"", "dev", func(c *Config) any { return &c.Dev }, "/dev", "root of the device files"},
-	{"", "etc", func(c *Config) any { return &c.Etc }, "/etc", "where the files of a rescue are written"},
-	{"", "state-dir", func(c *Config) any { return &c.StateDir }, "/run/ironic-python-agent", "where key, certificate, token and commands survive a restart of the agent"},
-	{"", "cmdline", func(c *Config) any { return &c.Cmdline }, "/proc/cmdline", "file with the kernel command line"},
-}
-
-// maxCmdline bounds a kernel command line in bytes (x86 allows 2048).
-const maxCmdline = 64 << 10
-
-// Parse makes the configuration: defaults, then the kernel command line, then
-// the arguments. cmdline is asked for its content once the arguments say which
-// file it is; a file that is absent is an empty command line. Bad values of
-// kernel parameters are returned as warnings, the default stands: an agent
-// that does not start cannot be repaired over the network.
-func Parse(args []string, cmdline func(path string) (string, error), usage io.Writer) (c *Config, warnings []error, err error) {
+// Parse makes the configuration. Later sources win: defaults, kernel command
+// line, parameters on virtual media, configuration files, args; but ipa-debug
+// of the command line wins over all. Bad values are returned as warnings and
+// the former value stands, but for flags: an agent that does not start cannot
+// be repaired over the network. Virtual media that cannot be read are an error
+// only where nothing else tells of an API.
+func Parse(args []string, from Sources, usage io.Writer) (c *Config, warnings []error, err error) {
 	c = &Config{}
+	for _, s := range settings {
+		if err := s.set(c, s.def); err != nil {
+			return nil, nil, fmt.Errorf("default of %s: %w", s.flag(), err)
+		}
+	}
+	given, err := parseFlags(args, usage)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Flags say where the other sources are, and win over them.
+	if err := c.applyFlags(given); err != nil {
+		return nil, nil, err
+	}
+	cmdline, err := from.Cmdline(c.Cmdline)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read kernel command line: %w", err)
+	}
+	warnings = c.applyParameters("kernel command line", cmdline)
+	var mediaErr error
+	if c.BootMethod == "vmedia" && from.Media != nil {
+		var parameters string
+		parameters, mediaErr = from.Media(c)
+		warnings = append(warnings, c.applyParameters("parameters on virtual media", parameters)...)
+		cmdline += "\n" + parameters
+	}
+	warnings = append(warnings, c.applyFiles()...)
+	if err := c.applyFlags(given); err != nil {
+		return nil, nil, err
+	}
+	c.debugFirst(cmdline)
+	for i, u := range c.APIURLs {
+		c.APIURLs[i] = strings.TrimRight(u, "/")
+	}
+	if mediaErr != nil && len(c.APIURLs) == 0 && !c.UseMDNS {
+		return nil, warnings, ipa.VirtualMediaBoot.New("%v", mediaErr)
+	}
+	if mediaErr != nil {
+		warnings = append(warnings, mediaErr)
+	}
+	return c, warnings, nil
+}
+
+// parseFlags checks the flags and returns their values by name. A flag given
+// more than once has its last value; config-file gathers all.
+func parseFlags(args []string, usage io.Writer) (map[string]string, error) {
 	flags := flag.NewFlagSet("ferric-agent", flag.ContinueOnError)
 	flags.SetOutput(usage)
 	given := map[string]string{}
 	for _, s := range settings {
-		if err := s.set(c, s.def); err != nil {
-			return nil, nil, fmt.Errorf("default of %s: %w", s.flag, err)
-		}
+		name := s.flag()
 		note := s.help
 		if s.parameter != "" {
 			note += " (kernel parameter " + s.parameter + ")"
@@ -144,132 +188,168 @@ func Parse(args []string, cmdline func(path string) (string, error), usage io.Wr
 			note += " (default " + s.def + ")"
 		}
 		record := func(value string) error {
-			given[s.flag] = value
+			if former, ok := given[name]; ok && s.option == "config_file" {
+				value = former + "," + value
+			}
+			given[name] = value
 			return s.set(&Config{}, value)
 		}
-		if _, isBool := s.field(c).(*bool); isBool {
-			flags.BoolFunc(s.flag, note, record)
+		if s.isBool() {
+			flags.BoolFunc(name, note, record)
 		} else {
-			flags.Func(s.flag, note, record)
+			flags.Func(name, note, record)
 		}
 	}
 	if err := flags.Parse(args); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if flags.NArg() > 0 {
-		return nil, nil, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		return nil, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	path := c.Cmdline
-	if p, ok := given["cmdline"]; ok {
-		path = p
-	}
-	text, err := cmdline(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read kernel command line: %w", err)
-	}
-	warnings = c.applyCmdline(text)
+	return given, nil
+}
+
+func (c *Config) applyFlags(given map[string]string) error {
 	for _, s := range settings {
-		if value, ok := given[s.flag]; ok {
+		if value, ok := given[s.flag()]; ok {
 			if err := s.set(c, value); err != nil {
-				return nil, nil, fmt.Errorf("--%s: %w", s.flag, err)
+				return fmt.Errorf("--%s: %w", s.flag(), err)
 			}
 		}
 	}
-	return c, warnings, c.check()
+	return nil
 }
 
-// applyCmdline takes over the parameters of a kernel command line: words of
-// the form key=value, no quoting; the last of several with one key counts.
-func (c *Config) applyCmdline(text string) []error {
-	if len(text) > maxCmdline {
-		return []error{fmt.Errorf("kernel command line is longer than %d bytes: ignored", maxCmdline)}
+// maxParameters bounds a kernel command line (x86 allows 2048 bytes) and the
+// parameters on virtual media.
+const maxParameters = 64 << 10
+
+// eachParameter calls fn for the words of the form key=value, no quoting.
+func eachParameter(text string, fn func(key, value string)) {
+	for word := range strings.FieldsSeq(text) {
+		if key, value, ok := strings.Cut(word, "="); ok {
+			fn(key, value)
+		}
+	}
+}
+
+// applyParameters takes over the parameters in text; the last of several with
+// one key counts.
+func (c *Config) applyParameters(source, text string) []error {
+	if len(text) > maxParameters {
+		return []error{fmt.Errorf("%s: longer than %d bytes, ignored", source, maxParameters)}
 	}
 	var warnings []error
-	for word := range strings.FieldsSeq(text) {
-		key, value, _ := strings.Cut(word, "=")
+	eachParameter(text, func(key, value string) {
 		for _, s := range settings {
 			if s.parameter == "" || s.parameter != key {
 				continue
 			}
-			scratch := &Config{}
-			if err := s.set(scratch, value); err != nil {
-				warnings = append(warnings, fmt.Errorf("kernel parameter %s: %w", key, err))
-				continue
-			}
 			if err := s.set(c, value); err != nil {
-				warnings = append(warnings, fmt.Errorf("kernel parameter %s: %w", key, err))
+				warnings = append(warnings, fmt.Errorf("%s: %s: %w", source, key, err))
 			}
+		}
+	})
+	return warnings
+}
+
+// debugFirst lets ipa-debug win over files and flags (agent contract, section
+// "Configuration").
+func (c *Config) debugFirst(parameters string) {
+	if len(parameters) > 2*maxParameters {
+		return
+	}
+	eachParameter(parameters, func(key, value string) {
+		if truth, err := parseBool(value); key == "ipa-debug" && err == nil {
+			c.Debug = truth
+		}
+	})
+}
+
+// Directories with configuration below Config.Etc.
+const (
+	MainDir  = "ironic-python-agent"
+	ExtraDir = "ironic-python-agent.d"
+)
+
+// applyFiles takes over the options of all configuration files in the order of
+// their names.
+func (c *Config) applyFiles() []error {
+	var warnings []error
+	files := c.ConfigFiles
+	if len(files) == 0 {
+		files = filesIn(filepath.Join(c.Etc, MainDir))
+	}
+	dir := c.ConfigDir
+	if dir == "" {
+		dir = filepath.Join(c.Etc, ExtraDir)
+	}
+	for _, path := range append(append([]string(nil), files...), filesIn(dir)...) {
+		text, err := readBounded(path)
+		if err != nil {
+			warnings = append(warnings, fmt.Errorf("configuration file: %w", err))
+			continue
+		}
+		for _, problem := range c.applyFile(text) {
+			warnings = append(warnings, fmt.Errorf("%s: %w", path, problem))
 		}
 	}
 	return warnings
 }
 
-func (c *Config) check() error {
+// filesIn are the *.conf in dir; none if it cannot be read.
+func filesIn(dir string) []string {
+	files, err := filepath.Glob(filepath.Join(dir, "*.conf"))
+	if err != nil {
+		return nil
+	}
+	return files
+}
+
+// maxFile bounds a configuration file in bytes.
+const maxFile = 1 << 20
+
+func readBounded(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = errors.New("longer than a configuration file may be")
+	}
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	return string(text), nil
+}
+
+func (c *Config) applyFile(text string) []error {
 	var problems []error
-	for i, u := range c.APIURLs {
-		parsed, err := url.Parse(u)
-		if err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "" {
-			problems = append(problems, fmt.Errorf("API URL %q is not an http or https URL", u))
+	values, err := parseINI(text)
+	if err != nil {
+		problems = append(problems, err)
+	}
+	for _, v := range values {
+		s, ok := find(v.section, v.option)
+		if !ok {
+			problems = append(problems, fmt.Errorf("line %d: there is no option %q in [%s]", v.line, v.option, v.section))
 			continue
 		}
-		c.APIURLs[i] = strings.TrimRight(u, "/")
+		if err := s.set(c, v.value); err != nil {
+			problems = append(problems, fmt.Errorf("line %d: %s: %w", v.line, v.option, err))
+		}
 	}
-	if c.ListenPort < 0 || c.ListenPort > 65535 {
-		problems = append(problems, fmt.Errorf("port %d to listen on is not a port", c.ListenPort))
-	}
-	if c.AdvertisePort < 0 || c.AdvertisePort > 65535 {
-		problems = append(problems, fmt.Errorf("port %d to advertise is not a port", c.AdvertisePort))
-	}
-	if c.TLSMinVersion != "1.2" && c.TLSMinVersion != "1.3" {
-		problems = append(problems, fmt.Errorf("lowest TLS version %q is neither 1.2 nor 1.3", c.TLSMinVersion))
-	}
-	return errors.Join(problems...)
+	return problems
 }
 
-// maxSeconds bounds durations to what a time.Duration holds.
-const maxSeconds = float64(1 << 32)
-
-func (s setting) set(c *Config, value string) error {
-	switch field := s.field(c).(type) {
-	case *string:
-		*field = value
-	case *bool:
-		truth, err := parseBool(value)
-		if err != nil {
-			return err
+// find is the row of an option of a configuration file.
+func find(section, option string) (setting, bool) {
+	for _, s := range settings {
+		if s.section != "" && s.section == section && s.option == option {
+			return s, true
 		}
-		*field = truth
-	case *int:
-		n, err := strconv.Atoi(value)
-		if err != nil {
-			return fmt.Errorf("%q is not an integer", value)
-		}
-		*field = n
-	case *time.Duration:
-		seconds, err := strconv.ParseFloat(value, 64)
-		if err != nil || !(seconds >= 0 && seconds < maxSeconds) {
-			return fmt.Errorf("%q is not a number of seconds", value)
-		}
-		*field = time.Duration(seconds * float64(time.Second))
-	case *[]string:
-		*field = nil
-		for item := range strings.SplitSeq(value, ",") {
-			if item = strings.TrimSpace(item); item != "" {
-				*field = append(*field, item)
-			}
-		}
-	default:
-		return fmt.Errorf("settings of type %T are not supported", field)
 	}
-	return nil
-}
-
-func parseBool(value string) (bool, error) {
-	switch strings.ToLower(value) {
-	case "1", "true", "on", "yes":
-		return true, nil
-	case "0", "false", "off", "no":
-		return false, nil
-	}
-	return false, fmt.Errorf("%q is not a boolean", value)
+	return setting{}, false
 }
