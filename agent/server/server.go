@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +37,9 @@ type Options struct {
 	// one that carries one: a conductor before API 1.96 sends none.
 	TokenlessGET bool
 	TLS          *tls.Config // nil: plain HTTP
-	Log          *logrus.Entry
+	// Logs (optional) writes the archive of GET /ferric/v1/logs, a tar.gz.
+	Logs func(ctx context.Context, w io.Writer) error
+	Log  *logrus.Entry
 }
 
 // Server serves the agent protocol.
@@ -56,7 +57,7 @@ func New(exec *command.Executor, opts Options) *Server {
 	s := &Server{opts: opts, exec: exec, echo: echo.New(), started: time.Now()}
 	s.echo.HTTPErrorHandler = s.handleError
 	s.echo.IPExtractor = echo.ExtractIPDirect()
-	s.echo.Use(logRequests(opts.Log))
+	s.echo.Use(logRequests(opts.Log), refuseOptions)
 	s.routes()
 	s.http = &http.Server{
 		Handler:           s.echo,
@@ -85,6 +86,9 @@ func (s *Server) routes() {
 		e.GET(base+"/commands/:id", s.get, s.tokenOnGET)
 	}
 	e.GET("/ferric/v1/progress", s.progress, s.token)
+	e.GET("/ferric/v1/progress/stream", s.streamProgress, s.token)
+	e.DELETE("/ferric/v1/commands/:id", s.cancel, s.token)
+	e.GET("/ferric/v1/logs", s.logs, s.token)
 }
 
 // ServeHTTP makes a Server an http.Handler, without TLS.
@@ -116,6 +120,17 @@ func logRequests(log *logrus.Entry) echo.MiddlewareFunc {
 			}).Debug("request")
 			return nil
 		}
+	}
+}
+
+// refuseOptions answers OPTIONS as any other verb that a route does not have;
+// the router by itself answers an empty 204.
+func refuseOptions(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if c.Request().Method == http.MethodOptions && c.Get(echo.ContextKeyHeaderAllow) != nil {
+			return echo.ErrMethodNotAllowed
+		}
+		return next(c)
 	}
 }
 
@@ -161,11 +176,23 @@ func (s *Server) list(c echo.Context) error {
 }
 
 func (s *Server) get(c echo.Context) error {
-	result, err := s.exec.Get(c.Request().Context(), c.Param("id"), wantsWait(c))
+	wait := wantsWait(c)
+	if wait {
+		s.waitForEver(c)
+	}
+	result, err := s.exec.Get(c.Request().Context(), c.Param("id"), wait)
 	if err != nil {
 		return err
 	}
 	return c.JSON(http.StatusOK, result)
+}
+
+// waitForEver lifts the time limit for reading the request: it would end the
+// request while its answer is waited for.
+func (s *Server) waitForEver(c echo.Context) {
+	if err := http.NewResponseController(c.Response()).SetReadDeadline(time.Time{}); err != nil {
+		s.opts.Log.WithError(err).Debug("the time limit of a request stays")
+	}
 }
 
 func (s *Server) submit(c echo.Context) error {
@@ -177,6 +204,7 @@ func (s *Server) submit(c echo.Context) error {
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, "Missing or invalid name or params").SetInternal(err)
 	}
+	s.waitForEver(c)
 	ctx := c.Request().Context()
 	result, after, err := s.exec.Execute(ctx, req)
 	if err != nil {
@@ -187,48 +215,47 @@ func (s *Server) submit(c echo.Context) error {
 			return err
 		}
 	}
+	if after != nil {
+		// Whether the answer arrives or not: the command has succeeded.
+		defer func() { go after() }()
+	}
 	if err := c.JSON(http.StatusOK, result); err != nil {
 		return err
 	}
-	if after != nil {
-		c.Response().Flush()
-		go after()
-	}
+	c.Response().Flush()
 	return nil
 }
 
 func wantsWait(c echo.Context) bool { return strings.EqualFold(c.QueryParam("wait"), "true") }
 
-// DecodeRequest reads the body of a command: one JSON object with the string
-// name and the object params. Size is the length of the body in bytes if it is
-// known; with it a large body is held once as text and once decoded, not more.
-func DecodeRequest(r io.Reader, size int64) (ipa.Request, error) {
-	var body bytes.Buffer
-	if size > 0 {
-		body.Grow(int(min(size, maxBody)) + bytes.MinRead)
+// cancel ends a running step that may be aborted.
+func (s *Server) cancel(c echo.Context) error {
+	result, err := s.exec.Cancel(c.Param("id"))
+	if errors.Is(err, command.ErrNotCancellable) {
+		return echo.NewHTTPError(http.StatusConflict, err.Error())
 	}
-	if _, err := body.ReadFrom(r); err != nil {
-		return ipa.Request{}, fmt.Errorf("read command: %w", err)
+	if err != nil {
+		return err
 	}
-	var req struct {
-		Name   string         `json:"name"`
-		Params map[string]any `json:"params"`
+	if wantsWait(c) {
+		s.waitForEver(c)
+		if result, err = s.exec.Get(c.Request().Context(), result.ID, true); err != nil {
+			return err
+		}
 	}
-	if err := json.Unmarshal(body.Bytes(), &req); err != nil {
-		return ipa.Request{}, fmt.Errorf("decode command: %w", err)
-	}
-	if req.Name == "" || req.Params == nil {
-		return ipa.Request{}, errors.New("decode command: name or params is missing")
-	}
-	return ipa.Request{Name: req.Name, Params: req.Params}, nil
+	return c.JSON(http.StatusAccepted, result)
 }
 
-func (s *Server) progress(c echo.Context) error {
-	p, running := s.exec.Progress()
-	if !running {
-		return ipa.NotFound.New("no transfer is in flight")
+// logs answers also while a command runs.
+func (s *Server) logs(c echo.Context) error {
+	if s.opts.Logs == nil {
+		return ipa.NotFound.New("there are no logs")
 	}
-	return c.JSON(http.StatusOK, p)
+	var packed bytes.Buffer
+	if err := s.opts.Logs(c.Request().Context(), &packed); err != nil {
+		return err
+	}
+	return c.Blob(http.StatusOK, "application/gzip", packed.Bytes())
 }
 
 // handleError writes the error body of the agent contract, section "Error
