@@ -151,6 +151,9 @@ func TestWaitingIsNotBounded(t *testing.T) {
 	const limit = 50 * time.Millisecond
 	base, goOn, exec := working(t, limit)
 	running := start(t, exec, true)
+	if _, _, err := exec.Execute(t.Context(), ipa.Request{Name: "test.work"}); !ipa.AgentIsBusy.Is(err) {
+		t.Errorf("a second command: %v; want that the agent is busy", err)
+	}
 	time.AfterFunc(4*limit, func() { close(goOn) })
 	code, body := request(t, "GET", base+"/v1/commands/"+running.ID+withToken+"&wait=true")
 	if code != 200 || !strings.Contains(body, "SUCCEEDED") {

@@ -39,7 +39,6 @@ func (s *Server) streamProgress(c echo.Context) error {
 	if !running {
 		return ipa.NotFound.New("no command is running")
 	}
-	s.waitForEver(c)
 	ctx := c.Request().Context()
 	over := make(chan struct{})
 	go func() {

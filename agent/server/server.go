@@ -176,23 +176,11 @@ func (s *Server) list(c echo.Context) error {
 }
 
 func (s *Server) get(c echo.Context) error {
-	wait := wantsWait(c)
-	if wait {
-		s.waitForEver(c)
-	}
-	result, err := s.exec.Get(c.Request().Context(), c.Param("id"), wait)
+	result, err := s.exec.Get(c.Request().Context(), c.Param("id"), wantsWait(c))
 	if err != nil {
 		return err
 	}
 	return c.JSON(http.StatusOK, result)
-}
-
-// waitForEver lifts the time limit for reading the request: it would end the
-// request while its answer is waited for.
-func (s *Server) waitForEver(c echo.Context) {
-	if err := http.NewResponseController(c.Response()).SetReadDeadline(time.Time{}); err != nil {
-		s.opts.Log.WithError(err).Debug("the time limit of a request stays")
-	}
 }
 
 func (s *Server) submit(c echo.Context) error {
@@ -204,7 +192,6 @@ func (s *Server) submit(c echo.Context) error {
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, "Missing or invalid name or params").SetInternal(err)
 	}
-	s.waitForEver(c)
 	ctx := c.Request().Context()
 	result, after, err := s.exec.Execute(ctx, req)
 	if err != nil {
@@ -238,7 +225,6 @@ func (s *Server) cancel(c echo.Context) error {
 		return err
 	}
 	if wantsWait(c) {
-		s.waitForEver(c)
 		if result, err = s.exec.Get(c.Request().Context(), result.ID, true); err != nil {
 			return err
 		}
