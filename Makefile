@@ -8,6 +8,9 @@ CACHE     ?= .cache
 OS        ?= small
 CLEAN     ?= metadata
 KEEP      ?=
+# Of the Ironic from PyPI in `make test-ironic`; empty is the newest.
+IRONIC_VERSION ?=
+IRONIC    := $(CACHE)/ironic/$(or $(IRONIC_VERSION),newest)
 VERSION   := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 # Tests of loop devices and of network devices need root; a test binary that has them runs through sudo.
@@ -17,13 +20,15 @@ ROOTED    := ./images/... ./hwmanager/... ./ramdisk/uinit/... ./integration/benc
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help deps test-deps test-full go-version build ramdisk demo test lint bench generate clean
+.PHONY: help deps test-deps test-full test-ironic go-version build ramdisk demo test lint bench generate clean
 
 help:
 	@echo "make demo [OS=small|debian] [CLEAN=metadata|full] [KEEP=1]"
 	@echo "          boot two bare virtual machines into an operating system"
 	@echo "make test        run all tests: unit, loop device, process, VM"
 	@echo "make test-full   deploy all kinds of machines and images, in virtual machines"
+	@echo "make test-ironic [IRONIC_VERSION=29.0.6]"
+	@echo "                 have real Ironics, Debian's and one from PyPI, drive the agent"
 	@echo "make build       build bin/ferric and bin/ferric-agent"
 	@echo "make ramdisk     build kernel and initramfs of the agent in $(CACHE)/ramdisk"
 	@echo "make deps        install the distribution's packages that the demo needs"
@@ -62,6 +67,13 @@ test: test-deps lint ramdisk
 test-full: test-deps ramdisk
 	FERRIC_FULL=1 FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
 		$(GO) test -v -count=1 -p 1 -timeout 60m ./integration/osimage ./integration/stories
+
+# About a quarter of an hour for each Ironic.
+test-ironic: test-deps ramdisk
+	@integration/setup/ironic.sh $(IRONIC) $(IRONIC_VERSION)
+	FERRIC_IRONIC=1 FERRIC_IRONIC_PYTHONS="/usr/bin/python3 $(abspath $(IRONIC))/bin/python" \
+		FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
+		$(GO) test -v -count=1 -timeout 60m -run '^TestIronic$$' ./integration/compat
 
 lint: go-version
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these files" >&2; exit 1; }

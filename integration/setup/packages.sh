@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the distribution's packages for the named purposes (demo, debian,
-# test), after saying which and why. What is installed already is left alone.
+# test, ironic), after saying which and why. What is installed already is left alone.
 set -eu
 
 # The full kernel: Debian's cloud kernel and Ubuntu's virtual one lack IPMI, AHCI and more.
@@ -46,6 +46,10 @@ xz-utils:the same
 python3-ironicclient:the baremetal command line client
 genisoimage:config drives that this client builds
 kmod:second opinion on module dependencies
+"
+ironic="
+python3-ironic:another conductor that drives our agent
+python3-venv:a newer one from PyPI
 "
 
 wanted=""

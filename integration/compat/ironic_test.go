@@ -1,0 +1,221 @@
+package compat_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ferric/api/ironic"
+	"ferric/integration/compat/ironicd"
+	"ferric/integration/lab"
+	"ferric/integration/osimage"
+)
+
+// sequence is a machine and what a real Ironic does with it, in this order.
+type sequence struct {
+	name    string
+	machine lab.NodeConfig
+	config  string // further lines of ironic.conf
+	acts    []act
+}
+
+// act is a part of a sequence. Where an Ironic cannot do it yet it is left out;
+// when one fails the rest of the sequence is.
+type act struct {
+	name  string
+	since ironic.Version // of the API
+	do    func(*testing.T, *patient)
+}
+
+// Versions of the API since when Ironic does more than enrol, clean, deploy and rescue.
+const (
+	anyVersion     = ironic.VersionMin
+	sinceInspect   = ironic.VersionContinueInspection // in-band inspection
+	sinceServicing = ironic.Version(87)
+)
+
+// sequences is the table: add a line to try another order or another machine.
+func sequences() []sequence {
+	uefi := lab.NodeConfig{Firmware: lab.UEFI, NetBoot: lab.FirmwarePXE, MemoryMiB: 768, Disks: []lab.Disk{{Kind: lab.NVMe}}}
+	bios := lab.NodeConfig{Firmware: lab.BIOS, Disks: []lab.Disk{{Kind: lab.Virtio}}}
+	return []sequence{
+		{"uefi", uefi, "", []act{
+			{"enrol", anyVersion, enrol},
+			{"clean automatically", anyVersion, provide},
+			{"deploy a whole disk", anyVersion, deployWhole},
+			{"rescue", anyVersion, rescue},
+			{"unrescue", anyVersion, unrescue},
+			{"undeploy", anyVersion, undeploy},
+			{"clean by hand", anyVersion, cleanByHand},
+		}},
+		{"bios", bios, "", []act{
+			{"enrol", anyVersion, enrol},
+			{"clean automatically", anyVersion, provide},
+			{"deploy a whole disk", anyVersion, deployWhole},
+			{"undeploy", anyVersion, undeploy},
+		}},
+		{"refusals", bios, "", []act{
+			{"enrol", anyVersion, enrol},
+			{"clean with an unknown step", anyVersion, cleanUnknownStep},
+			{"clean with an unknown argument", anyVersion, cleanUnknownArgument},
+			{"clean automatically", anyVersion, provide},
+			{"deploy what has another checksum", anyVersion, deployWrongChecksum},
+		}},
+	}
+}
+
+// TestIronic has each Ironic that FERRIC_IRONIC_PYTHONS finds (interpreters,
+// see `make test-ironic`) drive machines whose ramdisk runs ferric-agent.
+func TestIronic(t *testing.T) {
+	if os.Getenv("FERRIC_IRONIC") == "" {
+		return // no Ironics: `make test-ironic` has some
+	}
+	pythons := strings.Fields(os.Getenv("FERRIC_IRONIC_PYTHONS"))
+	ramdiskDir, images := os.Getenv("FERRIC_RAMDISK"), os.Getenv("FERRIC_IMAGES")
+	if len(pythons) == 0 || ramdiskDir == "" || images == "" {
+		t.Fatal("FERRIC_IRONIC_PYTHONS, FERRIC_RAMDISK and FERRIC_IMAGES are to be set; run `make test-ironic`")
+	}
+	whole, err := osimage.Build(t.Context(), osimage.Options{CacheDir: images})
+	if err != nil {
+		t.Fatal(err)
+	}
+	partition, err := osimage.BuildPartition(t.Context(), osimage.Options{CacheDir: images})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, python := range pythons {
+		release, err := ironicd.Release(t.Context(), python)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(release, func(t *testing.T) {
+			for _, s := range sequences() {
+				t.Run(s.name, func(t *testing.T) {
+					p := &patient{whole: whole, partition: partition, images: images}
+					p.start(t, s, ironicd.Options{Python: python, RamdiskDir: ramdiskDir, ImageDir: images, Config: s.config})
+					for _, a := range s.acts {
+						if p.Version < a.since {
+							continue
+						}
+						begin := time.Now()
+						if !t.Run(a.name, func(t *testing.T) { a.do(t, p) }) {
+							break
+						}
+						p.took = append(p.took, fmt.Sprintf("%-32s %5.1f s", a.name, time.Since(begin).Seconds()))
+					}
+					t.Logf("Ironic %s (API to %s, up after %.1f s), machine %s:\n%s", p.Release, p.Version, p.Took.Seconds(), s.name, strings.Join(p.took, "\n"))
+				})
+			}
+		})
+	}
+}
+
+// start builds a rack with one machine and an Ironic.
+func (p *patient) start(t *testing.T, s sequence, o ironicd.Options) {
+	t.Helper()
+	lockVM(t)
+	// The sockets of a rack need a short path.
+	dir, err := os.MkdirTemp("", "rack")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.machine.Name = "machine"
+	rack, err := lab.Up(t.Context(), lab.Config{Dir: dir, Accel: "tcg", Nodes: []lab.NodeConfig{s.machine}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if p.Ironic != nil {
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := rack.Close(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			tail(t, filepath.Join(dir, "ironic.log"))
+			tail(t, filepath.Join(dir, "dnsmasq.log"))
+			tail(t, rack.Nodes[0].Console.Path())
+			keep(t, dir)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	p.machine = rack.Nodes[0]
+	if p.Ironic, err = ironicd.Start(t.Context(), rack, o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keep copies the logs of a failure to where FERRIC_IRONIC_LOGS says.
+func keep(t *testing.T, dir string) {
+	t.Helper()
+	target := os.Getenv("FERRIC_IRONIC_LOGS")
+	if target == "" {
+		return
+	}
+	target = filepath.Join(target, strings.ReplaceAll(t.Name(), "/", "_"))
+	if err := os.RemoveAll(target); err != nil {
+		t.Log(err)
+	}
+	for _, part := range []string{"ironic.log", "dnsmasq.log", "nodes/machine/console.log", "ironic/ironic.conf"} {
+		data, err := os.ReadFile(filepath.Join(dir, part))
+		if err == nil {
+			if err = os.MkdirAll(target, 0o755); err == nil {
+				err = os.WriteFile(filepath.Join(target, filepath.Base(part)), data, 0o644)
+			}
+		}
+		if err != nil {
+			t.Log(err)
+		}
+	}
+	if err := os.CopyFS(filepath.Join(target, "logs"), os.DirFS(filepath.Join(dir, "ironic", "logs"))); err != nil {
+		t.Log(err)
+	}
+}
+
+// verb asks for a change of state and waits until the node rests in want. It
+// returns the node, and the states that it went through.
+func (p *patient) verb(t *testing.T, request ironic.ProvisionRequest, want string) *ironic.Node {
+	t.Helper()
+	n, err := p.try(t, request, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.LastError != nil {
+		t.Fatalf("%s: last_error is %q", want, *n.LastError)
+	}
+	return n
+}
+
+func (p *patient) try(t *testing.T, request ironic.ProvisionRequest, want string) (*ironic.Node, error) {
+	t.Helper()
+	begin, last := time.Now(), ""
+	ctx, cancel := context.WithTimeout(t.Context(), actLimit)
+	defer cancel()
+	if err := p.API.SetProvisionState(ctx, p.name, request); err != nil {
+		return nil, err
+	}
+	return p.API.WaitProvision(ctx, p.name, []string{want}, func(n *ironic.Node) {
+		step := n.CleanStep
+		for _, other := range []map[string]any{n.DeployStep, n.ServiceStep} {
+			if len(other) > 0 {
+				step = other
+			}
+		}
+		now := n.ProvisionState
+		if name, ok := step["step"]; ok {
+			now += fmt.Sprintf(" %v.%v", step["interface"], name)
+		}
+		if now != last {
+			t.Logf("%6.1f s  %s", time.Since(begin).Seconds(), now)
+			last = now
+		}
+	})
+}
