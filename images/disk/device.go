@@ -20,6 +20,7 @@ type Device struct {
 	Size   int64 // bytes
 	Sector int   // logical sector size in bytes
 
+	base     int64 // of a section
 	block    bool
 	buffered *os.File
 	direct   *os.File // nil where the kernel refuses O_DIRECT
@@ -77,6 +78,20 @@ func open(path string, mode int) (*Device, error) {
 	return d, nil
 }
 
+// Section is the part of d that a partition is: size bytes from off, as a
+// device that can neither read nor write outside. It works on d's descriptors,
+// so that it needs neither the kernel's idea of partitions nor a claim of its
+// own: it is closed with d, and must not be closed itself. File is d's.
+func (d *Device) Section(off, size int64) (*Device, error) {
+	if off < 0 || size <= 0 || size > d.Size-off || off%int64(d.Sector) != 0 {
+		return nil, fmt.Errorf("section of %d bytes at %d of disk %s, which has %d bytes: %w", size, off, d.Path, d.Size, io.ErrShortWrite)
+	}
+	s := *d
+	s.base, s.Size = d.base+off, size
+	s.Path = fmt.Sprintf("%s (from byte %d)", d.Path, s.base)
+	return &s, nil
+}
+
 // IsBlock reports whether this is a block device rather than a regular file.
 func (d *Device) IsBlock() bool { return d.block }
 
@@ -86,7 +101,17 @@ func (d *Device) File() *os.File { return d.buffered }
 
 // ReadAt reads through the page cache.
 func (d *Device) ReadAt(p []byte, off int64) (int, error) {
-	return d.buffered.ReadAt(p, off)
+	if off < 0 || off > d.Size {
+		return 0, fmt.Errorf("read at %d of disk %s of %d bytes: %w", off, d.Path, d.Size, io.EOF)
+	}
+	if room := d.Size - off; int64(len(p)) > room {
+		n, err := d.buffered.ReadAt(p[:room], d.base+off)
+		if err == nil {
+			err = io.EOF
+		}
+		return n, err
+	}
+	return d.buffered.ReadAt(p, d.base+off)
 }
 
 // align is the alignment that every disk's direct writes accept.
@@ -99,11 +124,11 @@ func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("write %d bytes at %d to disk %s of %d bytes: %w", len(p), off, d.Path, d.Size, io.ErrShortWrite)
 	}
 	straight := 0
-	if d.direct != nil && off%align == 0 && aligned(p) {
+	if d.direct != nil && (d.base+off)%align == 0 && aligned(p) {
 		straight = len(p) &^ (align - 1)
 	}
 	if straight > 0 {
-		n, err := d.direct.WriteAt(p[:straight], off)
+		n, err := d.direct.WriteAt(p[:straight], d.base+off)
 		if err != nil && !errors.Is(err, unix.EINVAL) {
 			return n, fmt.Errorf("write to disk %s at %d: %w", d.Path, off, err)
 		}
@@ -112,7 +137,7 @@ func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 		}
 	}
 	if straight < len(p) {
-		n, err := d.buffered.WriteAt(p[straight:], off+int64(straight))
+		n, err := d.buffered.WriteAt(p[straight:], d.base+off+int64(straight))
 		if err != nil {
 			return straight + n, fmt.Errorf("write to disk %s at %d: %w", d.Path, off, err)
 		}

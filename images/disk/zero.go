@@ -34,9 +34,9 @@ func (d *Device) Zero(off, n int64) error {
 func (d *Device) zeroSectors(off, n int64) error {
 	var err error
 	if d.block {
-		err = ioctlRange(d.buffered.Fd(), unix.BLKZEROOUT, off, n)
+		err = ioctlRange(d.buffered.Fd(), unix.BLKZEROOUT, d.base+off, n)
 	} else {
-		err = unix.Fallocate(int(d.buffered.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+		err = unix.Fallocate(int(d.buffered.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, d.base+off, n)
 	}
 	switch {
 	case err == nil:

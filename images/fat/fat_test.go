@@ -106,15 +106,19 @@ func TestBuildIsReadByOthers(t *testing.T) {
 	for name, content := range someFiles {
 		many[name] = content
 	}
-	for _, sector := range []int{512, 4096} {
-		t.Run(fmt.Sprint(sector), func(t *testing.T) {
+	for _, c := range []struct {
+		sector int
+		size   int64
+		kind   string
+	}{{512, 64 << 20, "FAT16"}, {4096, 64 << 20, "FAT16"}, {512, 550 << 20, "FAT32"}, {4096, 550 << 20, "FAT32"}, {512, 512<<20 - 512, "FAT16"}} {
+		sector, size := c.sector, c.size
+		t.Run(fmt.Sprintf("%s %d %d", c.kind, sector, size), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "fat.img")
 			f, err := os.Create(path)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			const size = 64 << 20
 			if err := f.Truncate(size); err != nil {
 				t.Fatal(err)
 			}
@@ -127,6 +131,9 @@ func TestBuildIsReadByOthers(t *testing.T) {
 			}
 			if out := run(t, "fsck.vfat", "-n", "-v", path); strings.Contains(strings.ToLower(out), "error") {
 				t.Errorf("fsck: %s", out)
+			}
+			if out := run(t, "blkid", "-p", "-o", "value", "-s", "VERSION", path); strings.TrimSpace(out) != c.kind {
+				t.Errorf("blkid: version %q, want %s", out, c.kind)
 			}
 			if sector == 512 { // mtools does not take larger sectors in a file
 				if got := run(t, "mtype", "-i", path, "::openstack/latest/meta_data.json"); got != someFiles["openstack/latest/meta_data.json"] {
@@ -144,6 +151,29 @@ func TestBuildIsReadByOthers(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestBuildOnOldContent wants a file system without files to be sound whatever
+// was there before.
+func TestBuildOnOldContent(t *testing.T) {
+	for _, size := range []int{32 << 20, 550 << 20} {
+		path := filepath.Join(t.TempDir(), "fat.img")
+		run(t, "sh", "-c", fmt.Sprintf("yes | head -c 8388608 >%s; truncate -s %d %s", path, size, path))
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := fat.Build(f, int64(size), 512, "efi-part", 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		if out := run(t, "fsck.vfat", "-n", "-v", path); strings.Contains(strings.ToLower(out), "error") {
+			t.Errorf("fsck: %s", out)
+		}
+		if fs, files := read(t, path); fs.Label != "efi-part" || fs.ID != "0000-0001" || len(files) > 0 {
+			t.Errorf("label %q, id %q, files %v", fs.Label, fs.ID, files)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 // Package fat reads FAT file systems (12, 16 and 32 bits) without the kernel,
-// to look into an EFI system partition, and makes small ones of 16 bits, for
-// config drives on disks whose sectors ISO 9660 does not fit.
+// to look into an EFI system partition, and makes them (16 and 32 bits): EFI
+// system partitions, and config drives on disks whose sectors ISO 9660 does not
+// fit.
 //
 // The format is Microsoft's "FAT: General Overview of On-Disk Format" 1.03.
 package fat

@@ -72,6 +72,12 @@ func (t *Table) writeGPT(d *disk.Device) error {
 	if err := t.gpt.Write(d.File(), d.Size); err != nil {
 		return fmt.Errorf("write GPT of %s: %w", d.Path, err)
 	}
+	return t.sealMBR(d)
+}
+
+// sealMBR corrects the protective MBR beside a GPT that was just written and
+// waits until both are on the medium.
+func (t *Table) sealMBR(d *disk.Device) error {
 	if t.gpt.ProtectiveMBR {
 		// The library wraps the size of disks over 2^32 sectors; the
 		// standard wants all ones (UEFI 2.10, table 5.4).
