@@ -1,12 +1,16 @@
 package generic
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"github.com/u-root/u-root/pkg/ipmi"
 
@@ -20,18 +24,6 @@ type bmcFacts struct {
 	mac    string
 }
 
-// LAN configuration parameters of IPMI 2.0, table 23-4.
-const (
-	lanIPAddress   = 3
-	lanMACAddress  = 5
-	lanIPv6Static  = 56
-	lanIPv6Dynamic = 59
-)
-
-// lastChannel is the highest number of a channel that can be a LAN (IPMI
-// 2.0, table 6-1); the first is 1.
-const lastChannel = 11
-
 // Answers when there is an IPMI device but no address (agent contract,
 // section "Inventory document").
 const (
@@ -39,8 +31,35 @@ const (
 	noIPv6 = "::/0"
 )
 
-// readBMC asks the BMC for its LAN configuration over the kernel's device.
-func readBMC(h *hwmanager.Host) (bmcFacts, error) {
+// bmcRetry is how long a BMC that failed is left alone.
+const bmcRetry = time.Minute
+
+// bmcCache asks the BMC until it has answered once.
+type bmcCache struct {
+	mu    sync.Mutex
+	known bool
+	facts bmcFacts
+	err   error
+	asked time.Time
+}
+
+// read is what the BMC tells. A dead one takes the time limit of one request,
+// and is not asked again for a while.
+func (c *bmcCache) read(ctx context.Context, h *hwmanager.Host) (bmcFacts, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known || c.err != nil && time.Since(c.asked) < bmcRetry {
+		return c.facts, c.err
+	}
+	c.facts, c.err = openBMC(ctx, h)
+	c.asked = time.Now()
+	c.known = c.err == nil
+	return c.facts, c.err
+}
+
+// openBMC asks the BMC over the kernel's device. A device that is not there
+// may come later, when its module has found the BMC.
+func openBMC(ctx context.Context, h *hwmanager.Host) (bmcFacts, error) {
 	dev, err := ipmi.OpenPath(filepath.Join(h.Dev, "ipmi0"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return bmcFacts{}, nil
@@ -52,64 +71,115 @@ func readBMC(h *hwmanager.Host) (bmcFacts, error) {
 	if _, err := dev.GetDeviceID(); err != nil {
 		return bmcFacts{}, fmt.Errorf("ask the BMC for its identity: %w", err)
 	}
+	return readLAN(ctx, func(channel, parameter, set byte) ([]byte, error) {
+		return dev.RawCmd([]byte{netFnTransport, getLANConfiguration, channel, parameter, set, 0})
+	})
+}
+
+// IPMI 2.0: network function and command, table G-1; LAN configuration
+// parameters, table 23-4; highest channel that can be a LAN, table 6-1.
+const (
+	netFnTransport      = 0x0c
+	getLANConfiguration = 0x02
+
+	lanIPAddress   = 3
+	lanMACAddress  = 5
+	lanIPv6Enables = 51
+	lanIPv6Status  = 55
+	lanIPv6Static  = 56
+	lanIPv6Dynamic = 59
+
+	lastChannel = 11
+)
+
+// lanRequest gets a parameter: completion code, revision, data.
+type lanRequest func(channel, parameter, set byte) ([]byte, error)
+
+// readLAN takes the addresses of the first channel that has any, for each
+// family by itself.
+func readLAN(ctx context.Context, request lanRequest) (bmcFacts, error) {
 	v4, v6 := noIPv4, noIPv6
 	facts := bmcFacts{v4: &v4, v6: &v6}
-	for channel := byte(1); channel <= lastChannel; channel++ {
+	var dead error
+	parameter := func(channel, parameter, set byte) []byte {
+		if dead != nil {
+			return nil
+		}
+		data, err := request(channel, parameter, set)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			dead = fmt.Errorf("LAN configuration of the BMC: %w", err)
+		}
+		if err != nil || len(data) < 2 {
+			return nil // most channels are no LAN
+		}
+		return data[2:]
+	}
+	for channel := byte(1); channel <= lastChannel && (v4 == noIPv4 || v6 == noIPv6); channel++ {
+		if ctx.Err() != nil {
+			return bmcFacts{}, context.Cause(ctx)
+		}
 		if v4 == noIPv4 {
-			if addr, ok := lanIPv4(dev, channel); ok {
+			if addr := lanIPv4(parameter(channel, lanIPAddress, 0)); addr != "" {
 				v4 = addr
-				facts.mac = lanMAC(dev, channel)
+				facts.mac = lanMAC(parameter(channel, lanMACAddress, 0))
 			}
 		}
 		if v6 == noIPv6 {
-			if addr, ok := lanIPv6(dev, channel); ok {
+			if addr := lanIPv6(func(p, set byte) []byte { return parameter(channel, p, set) }); addr != "" {
 				v6 = addr
 			}
 		}
-		if v4 != noIPv4 {
-			break // further channels are other ports of the same BMC
+		if dead != nil {
+			return bmcFacts{}, dead
 		}
 	}
 	return facts, nil
 }
 
-// lanParameter is the data of a parameter, after completion code and revision.
-func lanParameter(dev *ipmi.IPMI, channel, parameter byte) []byte {
-	data, err := dev.GetLanConfig(channel, parameter)
-	if err != nil || len(data) < 2 {
-		return nil
-	}
-	return data[2:]
-}
-
-func lanIPv4(dev *ipmi.IPMI, channel byte) (string, bool) {
-	addr, ok := netip.AddrFromSlice(lanParameter(dev, channel, lanIPAddress))
+func lanIPv4(data []byte) string {
+	addr, ok := netip.AddrFromSlice(data)
 	if !ok || !addr.Is4() || addr.IsUnspecified() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return "", false
+		return ""
 	}
-	return addr.String(), true
+	return addr.String()
 }
 
-func lanMAC(dev *ipmi.IPMI, channel byte) string {
-	data := lanParameter(dev, channel, lanMACAddress)
+func lanMAC(data []byte) string {
 	if len(data) != 6 || string(data) == "\x00\x00\x00\x00\x00\x00" {
 		return ""
 	}
 	return net.HardwareAddr(data).String()
 }
 
-// lanIPv6 is the first static or dynamic address with its prefix length.
-func lanIPv6(dev *ipmi.IPMI, channel byte) (string, bool) {
-	for _, parameter := range []byte{lanIPv6Static, lanIPv6Dynamic} {
-		// set selector, source, address (16), prefix length, status
-		data := lanParameter(dev, channel, parameter)
-		if len(data) < 19 {
-			continue
-		}
-		addr, ok := netip.AddrFromSlice(data[2:18])
-		if ok && !addr.IsUnspecified() {
-			return fmt.Sprintf("%s/%d", addr, data[18]), true
+// lanIPv6 is the first active address of a channel, dynamic ones first.
+func lanIPv6(parameter func(parameter, set byte) []byte) string {
+	const v4Only = 0
+	enables := parameter(lanIPv6Enables, 0)
+	if len(enables) == 0 || enables[0] == v4Only {
+		return ""
+	}
+	status := parameter(lanIPv6Status, 0) // numbers of static and of dynamic addresses
+	if len(status) < 2 {
+		return ""
+	}
+	for _, kind := range []struct {
+		parameter, count byte
+		usable           func(source byte) bool
+	}{
+		{lanIPv6Dynamic, status[1], func(source byte) bool { return source&0x0f == 1 || source&0x0f == 2 }}, // SLAAC, DHCPv6
+		{lanIPv6Static, status[0], func(source byte) bool { return source&0x80 != 0 }},                      // enabled
+	} {
+		for set := range kind.count {
+			// set selector, source, address (16), prefix length, status (0: active)
+			data := parameter(kind.parameter, set)
+			if len(data) < 20 {
+				break
+			}
+			addr, ok := netip.AddrFromSlice(data[2:18])
+			if ok && !addr.IsUnspecified() && kind.usable(data[1]) && data[19] == 0 {
+				return addr.String()
+			}
 		}
 	}
-	return "", false
+	return ""
 }

@@ -28,7 +28,7 @@ var hctlName = regexp.MustCompile(`^\d+:\d+:\d+:\d+$`)
 // BlockDevices implements hwmanager.DiskLister: whole disks, assembled arrays
 // and multipath devices, and their partitions if wanted, disks in the order of
 // their names, each followed by its partitions.
-func (m *Manager) BlockDevices(_ context.Context, h *hwmanager.Host, partitions bool) ([]ipa.BlockDevice, error) {
+func (m *Manager) BlockDevices(ctx context.Context, h *hwmanager.Host, partitions bool) ([]ipa.BlockDevice, error) {
 	root := filepath.Join(h.Sys, "block")
 	entries, err := os.ReadDir(root)
 	if err != nil {
@@ -55,7 +55,7 @@ func (m *Manager) BlockDevices(_ context.Context, h *hwmanager.Host, partitions 
 			disks = append(disks, partitionsOf(dir, disk)...)
 		}
 	}
-	return disks, nil
+	return filtered(ctx, m, h, disks)
 }
 
 // diskLess orders as the kernel counts: sda, sdb, …, sdz, sdaa.
@@ -94,7 +94,7 @@ func isMultipathMember(dir string) bool {
 // transport (lab notes, section "Disks in the guest").
 func readDisk(h *hwmanager.Host, dir, name string) ipa.BlockDevice {
 	disk := ipa.BlockDevice{
-		Name:            "/dev/" + deviceName(dir, name),
+		Name:            "/dev/" + deviceName(name),
 		Size:            readInt(dir, "size") * sectorUnit,
 		Rotational:      readText(dir, "queue/rotational") == "1",
 		Model:           optional(readText(dir, "device/model")),
@@ -118,11 +118,9 @@ func readDisk(h *hwmanager.Host, dir, name string) ipa.BlockDevice {
 	return disk
 }
 
-// deviceName is the name below /dev: multipath devices are known by theirs.
-func deviceName(dir, name string) string {
-	if dm := readText(dir, "dm/name"); dm != "" {
-		return "mapper/" + dm
-	}
+// deviceName is the name below /dev. Multipath devices keep the kernel's,
+// too: what udev calls them exists only where udev runs.
+func deviceName(name string) string {
 	// The kernel writes slashes in names as "!" (cciss!c0d0).
 	return strings.ReplaceAll(name, "!", "/")
 }
@@ -168,7 +166,7 @@ func partitionsOf(dir string, disk ipa.BlockDevice) []ipa.BlockDevice {
 			continue
 		}
 		parts = append(parts, ipa.BlockDevice{
-			Name:            "/dev/" + strings.ReplaceAll(e.Name(), "!", "/"),
+			Name:            "/dev/" + deviceName(e.Name()),
 			Size:            readInt(sub, "size") * sectorUnit,
 			Rotational:      disk.Rotational,
 			LogicalSectors:  disk.LogicalSectors,

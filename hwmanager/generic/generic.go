@@ -9,6 +9,7 @@ package generic
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,11 +20,21 @@ import (
 // version of the manager; a change of the steps raises it.
 const version = "1.2"
 
-// Manager is the generic hardware manager. Use New.
+// Manager is the generic hardware manager of one machine. Use New.
 type Manager struct {
-	bmcOnce sync.Once
-	bmc     bmcFacts
-	bmcErr  error
+	static struct {
+		once  sync.Once
+		facts staticFacts
+	}
+	bmc  bmcCache
+	lldp struct {
+		mu    sync.Mutex
+		heard map[string][]ipa.TLV // by interface; an empty list if none came
+	}
+	vlans struct {
+		mu    sync.Mutex
+		tried map[string]bool
+	}
 }
 
 // New makes the manager.
@@ -34,12 +45,19 @@ var (
 	_ hwmanager.Initializer         = (*Manager)(nil)
 	_ hwmanager.Inventorist         = (*Manager)(nil)
 	_ hwmanager.InterfaceLister     = (*Manager)(nil)
+	_ hwmanager.InterfaceReader     = (*Manager)(nil)
+	_ hwmanager.LLDPCollector       = (*Manager)(nil)
+	_ hwmanager.CPUReader           = (*Manager)(nil)
+	_ hwmanager.BootReader          = (*Manager)(nil)
+	_ hwmanager.USBLister           = (*Manager)(nil)
+	_ hwmanager.DeviceFilter        = (*Manager)(nil)
 	_ hwmanager.DiskLister          = (*Manager)(nil)
 	_ hwmanager.RootPicker          = (*Manager)(nil)
 	_ hwmanager.CleanStepper        = (*Manager)(nil)
 	_ hwmanager.DeployStepper       = (*Manager)(nil)
 	_ hwmanager.ImageWriter         = (*Manager)(nil)
 	_ hwmanager.BootloaderInstaller = (*Manager)(nil)
+	_ hwmanager.BootcInstaller      = (*Manager)(nil)
 	_ hwmanager.Syncer              = (*Manager)(nil)
 	_ hwmanager.LogSource           = (*Manager)(nil)
 )
@@ -95,23 +113,38 @@ func (m *Manager) Inventory(ctx context.Context, h *hwmanager.Host) (*ipa.Invent
 	if err != nil {
 		return nil, err
 	}
-	inv := &ipa.Inventory{Interfaces: interfaces, Disks: disks, Hostname: hostname()}
-	var missing []error
-	note := func(err error) { missing = append(missing, err) }
-	inv.CPU, err = readCPU(h)
-	note(err)
-	inv.Memory, err = readMemory(h)
-	note(err)
-	inv.SystemVendor, err = readVendor(h)
-	note(err)
-	inv.Boot = readBoot(h)
+	static := m.staticFacts(h)
+	inv := &ipa.Inventory{Interfaces: interfaces, Disks: disks, Hostname: hostname(), SystemVendor: static.vendor}
+	var missing [4]error
+	inv.CPU, missing[0] = m.CPUs(ctx, h)
+	inv.Memory, missing[1] = readMemory(h, static.modules)
+	inv.Boot, missing[2] = m.BootInfo(ctx, h)
+	inv.Boot.PXEInterface = knownInterface(h, inv.Boot.PXEInterface, interfaces)
 	if !h.Settings.SkipBMCDetect {
-		m.bmcOnce.Do(func() { m.bmc, m.bmcErr = readBMC(h) })
-		note(m.bmcErr)
-		inv.BMCAddress, inv.BMCV6Address, inv.BMCMAC = m.bmc.v4, m.bmc.v6, m.bmc.mac
+		var bmc bmcFacts
+		bmc, missing[3] = m.bmc.read(ctx, h)
+		inv.BMCAddress, inv.BMCV6Address, inv.BMCMAC = bmc.v4, bmc.v6, bmc.mac
 	}
-	if err := errors.Join(missing...); err != nil {
+	if err := errors.Join(missing[:]...); err != nil {
 		h.Log.WithError(err).Warn("inventory is incomplete")
 	}
 	return inv, nil
+}
+
+// knownInterface is bootIF, verbatim, if one of the interfaces has its address:
+// conductors refuse an inventory whose boot interface is none of those in it
+// (peer notes, section "A conductor and the agent").
+func knownInterface(h *hwmanager.Host, bootIF *string, interfaces []ipa.Interface) *string {
+	if bootIF == nil {
+		return nil
+	}
+	// "01-52-54-00-12-34-01" ends in the address, with or without hardware type.
+	plain := strings.ToLower(strings.ReplaceAll(*bootIF, "-", ":"))
+	for _, nic := range interfaces {
+		if strings.HasSuffix(plain, nic.MACAddress) {
+			return bootIF
+		}
+	}
+	h.Log.Warnf("booted from %s, which is none of the %d network interfaces", *bootIF, len(interfaces))
+	return nil
 }

@@ -7,14 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/jaypipes/ghw"
-	"github.com/u-root/u-root/pkg/smbios"
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
+	"ferric/hwmanager/dmi"
 )
 
 // ghwOptions point ghw at the host's file systems and keep it from running
@@ -29,6 +30,53 @@ func ghwOptions(h *hwmanager.Host) context.Context {
 		ctx = modify(ctx)
 	}
 	return ctx
+}
+
+// staticFacts are those that stay as they are until the machine is switched
+// off; they are read once.
+type staticFacts struct {
+	cpu     ipa.CPU
+	cpuErr  error
+	vendor  ipa.SystemVendor
+	modules int64              // memory that is plugged in, in bytes
+	onboard map[string]*string // names of network interfaces on the mainboard, by PCI address
+}
+
+// staticFacts reads them at the first call. A manager has one machine.
+func (m *Manager) staticFacts(h *hwmanager.Host) *staticFacts {
+	m.static.once.Do(func() {
+		m.static.facts.cpu, m.static.facts.cpuErr = readCPU(h)
+		var err error
+		if m.static.facts.vendor, err = readVendor(h); err != nil {
+			h.Log.WithError(err).Warn("inventory without names of the machine")
+		}
+		table, err := dmi.Read(h.Sys)
+		if err != nil {
+			h.Log.WithError(err).Warn("inventory without the firmware's table")
+		}
+		m.static.facts.modules = table.MemoryBytes()
+		m.static.facts.onboard = onboardNames(h, table)
+	})
+	return &m.static.facts
+}
+
+// onboardNames are "em1" and so on, as biosdevname has them; like that, virtual
+// machines have none.
+func onboardNames(h *hwmanager.Host, table dmi.Table) map[string]*string {
+	names := map[string]*string{}
+	if slices.Contains(strings.Fields(procField(h, "cpuinfo", "flags")), "hypervisor") {
+		return names
+	}
+	for _, nic := range table.OnboardNICs() {
+		names[nic.PCIAddress] = optional("em" + strconv.Itoa(nic.Instance))
+	}
+	return names
+}
+
+// CPUs implements hwmanager.CPUReader.
+func (m *Manager) CPUs(_ context.Context, h *hwmanager.Host) (ipa.CPU, error) {
+	facts := m.staticFacts(h)
+	return facts.cpu, facts.cpuErr
 }
 
 func readCPU(h *hwmanager.Host) (ipa.CPU, error) {
@@ -91,48 +139,18 @@ func procField(h *hwmanager.Host, file, name string) string {
 	return ""
 }
 
-func readMemory(h *hwmanager.Host) (ipa.Memory, error) {
+// readMemory is what the kernel manages and what is plugged in.
+func readMemory(h *hwmanager.Host, modules int64) (ipa.Memory, error) {
 	var memory ipa.Memory
 	kb, err := strconv.ParseInt(strings.TrimSuffix(procField(h, "meminfo", "MemTotal"), " kB"), 10, 64)
 	if err != nil {
 		return memory, fmt.Errorf("memory: MemTotal of meminfo: %w", err)
 	}
 	memory.Total = kb << 10
-	memory.PhysicalMB = modules(h)
+	if mib := int(modules >> 20); mib > 0 {
+		memory.PhysicalMB = &mib
+	}
 	return memory, nil
-}
-
-// modules is the sum of the memory modules of the DMI table in MiB, nil if
-// there is none.
-func modules(h *hwmanager.Host) *int {
-	dir := filepath.Join(h.Sys, "firmware/dmi/tables")
-	entry, err := os.ReadFile(filepath.Join(dir, "smbios_entry_point"))
-	if err != nil {
-		return nil
-	}
-	table, err := os.ReadFile(filepath.Join(dir, "DMI"))
-	if err != nil {
-		return nil
-	}
-	info, err := smbios.ParseInfo(entry, table)
-	if err != nil {
-		return nil
-	}
-	devices, err := info.GetMemoryDevices()
-	if err != nil {
-		return nil
-	}
-	total := 0
-	for _, d := range devices {
-		const unknown = 0xffff // SMBIOS 7.18: size not known
-		if d.Size != unknown {
-			total += int(d.GetSizeBytes() >> 20)
-		}
-	}
-	if total == 0 {
-		return nil
-	}
-	return &total
 }
 
 func readVendor(h *hwmanager.Host) (ipa.SystemVendor, error) {
@@ -164,12 +182,13 @@ func known(s string) string {
 	return clean(s)
 }
 
-func readBoot(h *hwmanager.Host) ipa.Boot {
+// BootInfo implements hwmanager.BootReader.
+func (m *Manager) BootInfo(_ context.Context, h *hwmanager.Host) (ipa.Boot, error) {
 	boot := ipa.Boot{CurrentBootMode: "bios", PXEInterface: optional(h.Settings.BootIF)}
 	if bootedUEFI(h) {
 		boot.CurrentBootMode = "uefi"
 	}
-	return boot
+	return boot, nil
 }
 
 func bootedUEFI(h *hwmanager.Host) bool {
