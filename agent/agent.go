@@ -108,7 +108,7 @@ func New(cfg *config.Config, managers []hwmanager.Manager, console io.Writer) *A
 		cfg: cfg, managers: managers, log: log, journal: journal,
 		lockdown: make(chan struct{}, 1), rescue: make(chan struct{}, 1),
 		host: &hwmanager.Host{
-			Sys: cfg.Sys, Proc: cfg.Proc, Dev: cfg.Dev, Run: hwmanager.Exec{}, Log: log,
+			Sys: cfg.Sys, Proc: cfg.Proc, Dev: cfg.Dev, Etc: cfg.Etc, Run: hwmanager.Exec{}, Log: log,
 			Guard:    hwmanager.DeviceGuard{InRamdisk: inRamdisk(), Allowed: cfg.AllowDevices},
 			Settings: settingsOf(cfg),
 		},
@@ -240,6 +240,7 @@ func (a *Agent) serve(ctx context.Context, client *ironic.Client, uuid, token st
 	opts := server.Options{
 		Version: wireVersion, Token: token, Log: a.log,
 		TokenlessGET: api < ironic.TokenOnEveryRequest,
+		Logs:         a.writeLogs,
 	}
 	scheme, certificate := a.cfg.AdvertiseProtocol, ""
 	if a.cfg.EnableAutoTLS && api.SupportsVerifyCA() {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -13,9 +14,14 @@ import (
 // commands is the table of all commands (agent contract, section "Extensions
 // and commands"). A parameter with "!" is required.
 func (a *Agent) commands() command.Table {
-	return command.Table{
+	table := command.Table{
 		"standby": {
-			"prepare_image":       {Async: true, Params: []string{"image_info!", "configdrive"}, Validate: a.validateImage, Run: a.prepareImage},
+			"prepare_image": {Async: true, Params: []string{"image_info!", "configdrive"}, Validate: a.validateImage, Run: a.prepareImage},
+			"execute_bootc_install": {
+				Async:  true,
+				Params: []string{"image_source!", "instance_info", "pull_secret", "configdrive"},
+				Run:    a.executeBootcInstall,
+			},
 			"get_partition_uuids": {Run: a.partitionUUIDs},
 			"sync":                {Run: a.sync},
 			"run_image":           {Async: true, Run: a.runImage},
@@ -42,9 +48,11 @@ func (a *Agent) commands() command.Table {
 		},
 		"poll": {
 			"get_hardware_info": {Run: a.hardwareInfo},
-			"set_node_info":     {Params: []string{"node_info"}, Validate: onlyStandalone, Run: nothing},
+			"set_node_info":     {Params: []string{"node_info"}, Validate: a.onlyStandalone, Run: a.setNodeInfo},
 		},
 	}
+	table["flow"] = a.flowExtension(table)
+	return table
 }
 
 // Arguments of a command: parameters and where progress is reported.
@@ -63,8 +71,63 @@ func (a *Agent) wantSilence() {
 	}
 }
 
-func onlyStandalone(params) error {
-	return ipa.InvalidCommand.New("set_node_info is only available in standalone mode")
+// standalone: no conductor told the agent what it has to know.
+func (a *Agent) standalone() bool { return len(a.cfg.APIURLs) == 0 }
+
+func (a *Agent) onlyStandalone(params) error {
+	if a.standalone() {
+		return nil
+	}
+	return ipa.InvalidCommand.New("Node lookup data can only be set when the Ironic Python Agent is in standalone mode.")
+}
+
+// setNodeInfo takes what a lookup would have answered (poll.set_node_info).
+func (a *Agent) setNodeInfo(_ context.Context, p params, _ progress) (any, error) {
+	encoded, err := json.Marshal(p["node_info"])
+	if err != nil {
+		return nil, fmt.Errorf("node_info: %w", err)
+	}
+	var answer ipa.LookupResponse
+	if err := json.Unmarshal(encoded, &answer); err != nil {
+		return nil, ipa.CommandExecution.New("node_info is not the answer to a lookup: %v", err)
+	}
+	if uuid, _ := answer.Node["uuid"].(string); uuid == "" {
+		return nil, ipa.CommandExecution.New("node_info has no node with a uuid")
+	}
+	a.setNode(answer.Node)
+	a.applyLookup(answer.Config)
+	return nil, nil
+}
+
+// executeBootcInstall installs a bootable container onto the root disk
+// (standby.execute_bootc_install).
+func (a *Agent) executeBootcInstall(ctx context.Context, p params, report progress) (any, error) {
+	req := hwmanager.BootcRequest{}
+	var problems [3]error
+	req.Source, problems[0] = text(p, "image_source")
+	req.PullSecret, problems[1] = text(p, "pull_secret")
+	req.ConfigDrive, problems[2] = text(p, "configdrive")
+	info, ok := p["instance_info"].(map[string]any)
+	if !ok && p["instance_info"] != nil {
+		problems[2] = errors.Join(problems[2], ipa.InvalidCommandParams.New("instance_info must be an object"))
+	}
+	if err := errors.Join(problems[:]...); err != nil {
+		return nil, err
+	}
+	req.InstanceInfo = info
+	device, err := a.installDevice(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.host.Image.Set(nil)
+	result, err := hwmanager.First(a.set, "execute_bootc_install", func(b hwmanager.BootcInstaller) (*hwmanager.ImageResult, error) {
+		return b.InstallBootc(ctx, a.host, device, req, a.currentNode())
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.host.Image.Set(result)
+	return result.Text, nil
 }
 
 func (a *Agent) validateImage(p params) error {

@@ -241,7 +241,7 @@ func checkLogs(t *testing.T, agent *caller) {
 		}
 		members[header.Name] = string(data)
 	}
-	if !strings.Contains(members["journal"], "step done") || !strings.Contains(members["inventory"], "LAB-NVME-1") || members["proc/mounts"] == "" {
+	if !strings.Contains(members["ferric-agent.log"], "step done") || members["journal"] == "" || !strings.Contains(members["inventory"], "LAB-NVME-1") || members["proc/mounts"] == "" {
 		t.Errorf("the archive holds %d members without journal, inventory or proc/mounts", len(members))
 	}
 	for name, text := range members {

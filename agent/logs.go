@@ -10,6 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,60 +31,146 @@ const (
 	totalLimit  = 8 << 20
 )
 
-// programTime bounds one program whose output goes into the archive.
-const programTime = 10 * time.Second
+// Bounds of the time that logs take: one program, and all of the archive; a
+// conductor waits 60 s for an answer.
+const (
+	programTime = 10 * time.Second
+	archiveTime = 45 * time.Second
+)
 
-// logPrograms are run for the archive; those that are missing are left out.
-var logPrograms = []struct {
-	member string
+// member is a part of the archive that a program writes; where that is not
+// installed, native (optional) tells the same from the kernel's files.
+type member struct {
+	name   string
 	argv   []string
-}{
-	{"ip_addr", []string{"ip", "addr"}},
-	{"ip_route", []string{"ip", "route"}},
-	{"ps", []string{"ps"}},
-	{"lsblk", []string{"lsblk", "-bia"}},
-	{"df", []string{"df"}},
-	{"efibootmgr", []string{"efibootmgr", "-v"}},
-	{"lshw", []string{"lshw", "-quiet", "-json"}},
+	native func(a *Agent) ([]byte, error)
 }
+
+// members are those of the agent contract, section "Logs"; the kernel ring,
+// mounts and arrays are read without a program.
+func members() []member {
+	return []member{
+		{"ip_addr", []string{"ip", "addr"}, (*Agent).interfaceList},
+		{"ip_route", []string{"ip", "route"}, nil},
+		{"iptables", []string{"iptables", "-L", "-n", "-v"}, nil},
+		{"ps", []string{"ps", "au"}, (*Agent).processList},
+		{"lsblk", []string{"lsblk", "-bia"}, (*Agent).blockDeviceList},
+		{"lsblk-full", []string{"lsblk", "-biaO", "--json"}, nil},
+		{"df", []string{"df", "-a"}, (*Agent).fileSystemList},
+		{"multipath", []string{"multipath", "-ll"}, nil},
+		{"parted", []string{"parted", "-l", "-s"}, nil},
+		{"efibootmgr", []string{"efibootmgr", "-v"}, (*Agent).bootVariables},
+		{"lshw", []string{"lshw", "-quiet", "-json"}, nil},
+	}
+}
+
+// logFiles are members read from files: those of procfs, and the record of
+// what went before the agent in our ramdisk.
+func (a *Agent) logFiles() map[string]string {
+	return map[string]string{
+		"mount":    filepath.Join(a.host.Proc, "mounts"),
+		"mdstat":   filepath.Join(a.host.Proc, "mdstat"),
+		"boot.log": bootLog,
+	}
+}
+
+// bootLog is written by the ramdisk's init.
+const bootLog = "/var/log/boot.log"
+
+// journalLines bounds what is taken of a journal of systemd.
+const journalLines = "10000"
 
 // collectLogs answers with a gzipped tar archive in base64.
 func (a *Agent) collectLogs(ctx context.Context, _ params, _ progress) (any, error) {
+	logs, err := a.systemLogs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"system_logs": logs}, nil
+}
+
+// systemLogs is the archive of all logs, a tar.gz in base64.
+func (a *Agent) systemLogs(ctx context.Context) (string, error) {
 	var packed bytes.Buffer
-	archive := newArchive(&packed, a.secrets())
-	if err := archive.add("journal", bytes.NewReader(a.journal.contents())); err != nil {
-		return nil, err
+	if err := a.writeLogs(ctx, &packed); err != nil {
+		return "", err
 	}
-	if err := archive.add("dmesg", bytes.NewReader(kernelLog())); err != nil {
-		return nil, err
+	return base64.StdEncoding.EncodeToString(packed.Bytes()), nil
+}
+
+// writeLogs writes the archive of all logs, a tar.gz. It changes nothing and
+// may run beside a command. What cannot be had is missing or says why.
+func (a *Agent) writeLogs(ctx context.Context, w io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, archiveTime)
+	defer cancel()
+	archive := newArchive(w, a.secrets())
+	add := func(name string, data []byte) error { return archive.add(name, bytes.NewReader(data)) }
+
+	// The journal is the distribution's, if there is one. The agent's own log
+	// may be missing there.
+	own := a.journal.contents()
+	journal, err := a.output(ctx, "journalctl", "--full", "--no-pager", "-n", journalLines)
+	if err != nil {
+		journal = own
 	}
-	if err := a.addInventory(ctx, archive); err != nil {
-		return nil, err
+	err = errors.Join(add("journal", journal), add("ferric-agent.log", own))
+	if err := errors.Join(err, add("dmesg", kernelLog()), a.addInventory(ctx, archive)); err != nil {
+		return err
 	}
-	for _, program := range logPrograms {
-		limited, cancel := context.WithTimeout(ctx, programTime)
-		output, err := a.host.Run.Run(limited, program.argv[0], program.argv[1:]...)
-		cancel()
+	for _, m := range members() {
+		output, err := a.output(ctx, m.argv[0], m.argv[1:]...)
 		if hwmanager.NoProgram(err) {
-			continue
+			if m.native == nil {
+				continue
+			}
+			output, err = m.native(a)
 		}
 		if err != nil {
 			output = fmt.Appendf(output, "\n%v\n", err)
 		}
-		if err := archive.add(program.member, bytes.NewReader(output)); err != nil {
-			return nil, err
+		if err := add(m.name, output); err != nil {
+			return err
 		}
 	}
-	_, err := hwmanager.All(a.set, "collect_system_logs", func(s hwmanager.LogSource) (any, error) {
+	if err := a.addFiles(archive); err != nil {
+		return err
+	}
+	_, err = hwmanager.All(a.set, "collect_system_logs", func(s hwmanager.LogSource) (any, error) {
 		return nil, s.Logs(ctx, a.host, archive.add)
 	})
 	if err != nil && !ipa.MethodNotFound.Is(err) {
-		return nil, err
+		return err
 	}
-	if err := archive.close(); err != nil {
-		return nil, err
+	return archive.close()
+}
+
+// output runs a program that does not take long.
+func (a *Agent) output(ctx context.Context, program string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, programTime)
+	defer cancel()
+	return a.host.Run.Run(ctx, program, args...)
+}
+
+// addFiles puts the files of logFiles and udev's records into the archive.
+func (a *Agent) addFiles(archive *archive) error {
+	files := a.logFiles()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		f, err := os.Open(files[name])
+		if err != nil {
+			continue // not everywhere
+		}
+		err = archive.add(name, f)
+		f.Close()
+		if err != nil {
+			return err
+		}
 	}
-	return map[string]string{"system_logs": base64.StdEncoding.EncodeToString(packed.Bytes())}, nil
+	for name, record := range a.udevRecords() {
+		if err := archive.add("udev/"+name, bytes.NewReader(record)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *Agent) addInventory(ctx context.Context, archive *archive) error {

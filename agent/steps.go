@@ -2,9 +2,12 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"ferric/agent/command"
 	"ferric/api/ipa"
@@ -51,8 +54,7 @@ func (a *Agent) getSteps(ctx context.Context, phase hwmanager.Phase, p params) (
 }
 
 // executeStep runs a step (agent contract, section "Step execution"). The
-// step is echoed, for the conductor to recognise it, but without its arguments:
-// they may be large (a config drive) and hold secrets, and results are kept.
+// step is echoed as it came, for the conductor to recognise it.
 func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params, report progress) (any, error) {
 	node, ports, err := a.cacheNode(ctx, p)
 	if err != nil {
@@ -65,30 +67,109 @@ func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params
 	step, _ := p["step"].(map[string]any)
 	name, _ := step["step"].(string)
 	if name == "" {
-		return nil, failed(phase).New("the step has no name: key \"step\" is missing among its keys %q", slices.Sorted(maps.Keys(step)))
+		return nil, ipa.CommandExecution.New("Malformed %s_step, no \"step\" key: it has the keys %q", phase, slices.Sorted(maps.Keys(step)))
 	}
 	args, err := stepArgs(p, step, versionKey)
 	if err != nil {
 		return nil, err
 	}
 	// Made now: nothing but args may hold the config drive while the step runs.
-	echo := maps.Clone(step)
-	delete(echo, "args")
+	echo, err := echoOf(step)
+	if err != nil {
+		return nil, err
+	}
 	a.log.WithField("step", name).Info("step begins")
 	result, err := a.set.RunStep(ctx, a.host, phase, name, hwmanager.StepCall{Node: node, Ports: ports, Args: args, Progress: report})
 	if err != nil {
 		a.log.WithField("step", name).WithError(err).Error("step failed")
-		var known *ipa.Error
-		if !errors.As(err, &known) {
-			err = failed(phase).New("step %s: %v", name, err)
-		}
-		return nil, err
+		return nil, stepError(phase, name, err)
 	}
 	a.log.WithField("step", name).Info("step done")
 	return map[string]any{
 		string(phase) + "_result": result,
 		string(phase) + "_step":   echo,
 	}, nil
+}
+
+// maxEcho bounds the text of an echoed step in bytes. A larger one, which has
+// a config drive in it, is echoed without its arguments: results are kept, and
+// no conductor looks at these.
+const maxEcho = 1 << 20
+
+func echoOf(step map[string]any) (json.RawMessage, error) {
+	var encoded []byte
+	err := errTooLong
+	if weight(step) <= maxEcho {
+		encoded, err = encodeEcho(step)
+	}
+	if errors.Is(err, errTooLong) {
+		small := maps.Clone(step)
+		delete(small, "args")
+		encoded, err = encodeEcho(small)
+	}
+	if err != nil {
+		return nil, ipa.CommandExecution.New("the step cannot be echoed: %v", err)
+	}
+	return encoded, nil
+}
+
+// errTooLong: the step has more than maxEcho bytes.
+var errTooLong = fmt.Errorf("it has more than %d bytes", maxEcho)
+
+func encodeEcho(step map[string]any) ([]byte, error) {
+	encoded, err := json.Marshal(step)
+	if err == nil && len(encoded) > maxEcho {
+		return nil, errTooLong
+	}
+	return encoded, err
+}
+
+// weight is about how many bytes value takes as JSON, found without encoding
+// it. Text in it may become longer, by a factor of six at the worst.
+func weight(value any) int {
+	const punctuation = 4
+	total := punctuation
+	switch v := value.(type) {
+	case string:
+		total += len(v)
+	case json.Number:
+		total += len(v)
+	case map[string]any:
+		for key, member := range v {
+			total += punctuation + len(key) + weight(member)
+		}
+	case []any:
+		for _, member := range v {
+			total += weight(member)
+		}
+	}
+	return total
+}
+
+// stepError is err as the result of a step has it: an error of the protocol
+// passes, any other becomes the phase's own.
+func stepError(phase hwmanager.Phase, name string, err error) error {
+	var known *ipa.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return failed(phase).New("Unexpected exception performing %s step %s. %s: %v", phase, name, className(err), err)
+}
+
+// className is the name of the type of the innermost error, for want of the
+// class of an exception.
+func className(err error) string {
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	name := strings.TrimLeft(fmt.Sprintf("%T", err), "*")
+	if _, plain, found := strings.Cut(name, "."); found {
+		name = plain
+	}
+	if name == "errorString" || name == "wrapErrors" || name == "joinError" {
+		return "Error"
+	}
+	return name
 }
 
 // failed is the kind of error that a phase wraps unknown ones in.
@@ -125,22 +206,26 @@ func stepArgs(p params, step map[string]any, versionKey string) (map[string]any,
 func (a *Agent) cacheNode(ctx context.Context, p params) (hwmanager.Node, []map[string]any, error) {
 	node, ok := p["node"].(map[string]any)
 	if !ok || node == nil {
-		return nil, nil, ipa.InvalidCommandParams.New("node must be an object")
+		return nil, nil, ipa.CommandExecution.New("node must be an object")
+	}
+	now, _ := node["uuid"].(string)
+	if now == "" {
+		return nil, nil, ipa.CommandExecution.New("node has no uuid")
 	}
 	list, ok := p["ports"].([]any)
 	if !ok && p["ports"] != nil {
-		return nil, nil, ipa.InvalidCommandParams.New("ports must be a list")
+		return nil, nil, ipa.CommandExecution.New("ports must be a list")
 	}
 	ports := make([]map[string]any, 0, len(list))
 	for _, item := range list {
 		port, ok := item.(map[string]any)
 		if !ok {
-			return nil, nil, ipa.InvalidCommandParams.New("ports must be a list of objects")
+			return nil, nil, ipa.CommandExecution.New("ports must be a list of objects")
 		}
 		ports = append(ports, port)
 	}
 	before, _ := a.currentNode()["uuid"].(string)
-	if now, _ := node["uuid"].(string); now != before {
+	if now != before {
 		if err := a.waitForRoot(ctx, node); err != nil {
 			return nil, nil, err
 		}
@@ -162,7 +247,16 @@ func (a *Agent) checkVersions(planned any) error {
 	current := a.set.Versions()
 	same := maps.EqualFunc(versions, current, func(planned any, current string) bool { return planned == current })
 	if !same {
-		return ipa.VersionMismatch.New("planned with hardware managers %v, loaded are %v", versions, current)
+		return ipa.VersionMismatch.New("Current versions: %s, versions used by ironic: %s", asJSON(current), asJSON(versions))
 	}
 	return nil
+}
+
+// asJSON is value for a text that people read.
+func asJSON(value any) string {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		return err.Error()
+	}
+	return string(encoded)
 }

@@ -18,6 +18,7 @@ type Host struct {
 	Sys   string // "/sys"
 	Proc  string // "/proc"
 	Dev   string // "/dev"
+	Etc   string // "/etc", for what programs are to be told
 	Run   Runner
 	Log   *logrus.Entry
 	Guard DeviceGuard

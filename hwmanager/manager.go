@@ -164,6 +164,19 @@ type BootloaderRequest struct {
 	IgnoreFailure  *bool
 }
 
+// BootcInstaller installs a bootable container (standby.execute_bootc_install).
+type BootcInstaller interface {
+	InstallBootc(ctx context.Context, h *Host, device ipa.BlockDevice, req BootcRequest, node Node) (*ImageResult, error)
+}
+
+// BootcRequest are the parameters of standby.execute_bootc_install.
+type BootcRequest struct {
+	Source       string         // "oci://registry/path:tag"
+	InstanceInfo map[string]any // of the node
+	PullSecret   string         // base64 of "user:password" in base64; "" for none
+	ConfigDrive  string         // base64(gzip(volume)) or URL; "" for none
+}
+
 // Syncer flushes everything that is still on its way to the disks.
 type Syncer interface {
 	FullSync(ctx context.Context, h *Host) error

@@ -27,12 +27,16 @@ func (m *Manager) DeploySteps(context.Context, *hwmanager.Host, hwmanager.Node) 
 	return []hwmanager.Step{
 		{Declaration: ipa.Step{Step: "erase_devices_metadata", Interface: "deploy"}, Run: m.eraseMetadata},
 		{Declaration: writeImageStep(), Run: m.writeImage},
+		{Declaration: bootcStep(), Run: m.executeBootcInstall},
 	}, nil
 }
 
 // ServiceSteps implements hwmanager.ServiceStepper.
 func (m *Manager) ServiceSteps(context.Context, *hwmanager.Host, hwmanager.Node) ([]hwmanager.Step, error) {
-	return []hwmanager.Step{{Declaration: writeImageStep(), Run: m.writeImage}}, nil
+	return []hwmanager.Step{
+		{Declaration: writeImageStep(), Run: m.writeImage},
+		{Declaration: bootcStep(), Run: m.executeBootcInstall},
+	}, nil
 }
 
 func writeImageStep() ipa.Step {

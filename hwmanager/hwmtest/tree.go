@@ -48,6 +48,7 @@ func Machine(t testing.TB, path string) *hwmanager.Host {
 	log.SetOutput(io.Discard)
 	return &hwmanager.Host{
 		Sys: filepath.Join(root, "sys"), Proc: filepath.Join(root, "proc"), Dev: filepath.Join(root, "dev"),
+		Etc: filepath.Join(root, "etc"),
 		Run: hwmanager.Exec{}, Log: logrus.NewEntry(log),
 		Guard:    hwmanager.DeviceGuard{Allowed: []string{filepath.Join(root, "dev/*")}},
 		Settings: hwmanager.Settings{MD5Enabled: true, GuardSpecialFilesystems: true},
