@@ -40,7 +40,7 @@ var errTwice = errors.New("is in the ramdisk twice")
 func newArchive() *archive {
 	a := &archive{records: map[string]cpio.Record{}, content: map[string][]byte{}}
 	for dir, mode := range map[string]uint64{
-		"dev": 0o755, "etc": 0o755, "mnt": 0o755, "proc": 0o555, "root": 0o700, "run": 0o755,
+		"dev": 0o755, "etc": 0o755, "etc/ipa-rescue-config": 0o700, "mnt": 0o755, "proc": 0o555, "root": 0o700, "run": 0o755,
 		"sys": 0o555, "tmp": 0o1777, "usr/sbin": 0o755, "var/log": 0o755, "var/tmp": 0o1777,
 	} {
 		a.records[dir] = cpio.Directory(dir, mode)

@@ -186,7 +186,7 @@ func (b *builder) programs(ctx context.Context) error {
 		*p.part = partOf("/"+p.path, content)
 	}
 	// The init serves these too; see its documentation.
-	for _, name := range []string{"modprobe", "reboot", "poweroff", "halt"} {
+	for _, name := range []string{"modprobe", "reboot", "poweroff", "halt", "rescue-login", "rescue-sshd"} {
 		b.archive.symlink("sbin/"+name, "../init")
 	}
 	return nil
@@ -209,7 +209,7 @@ func (b *builder) files(context.Context) error {
 		return err
 	}
 	for name, text := range map[string]string{
-		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
+		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nrescue:x:0:0:rescue:/root:/bin/sh\n",
 		"etc/group":  "root:x:0:\n",
 		"etc/hosts":  "127.0.0.1 localhost\n::1 localhost\n",
 	} {

@@ -38,6 +38,9 @@ var applets = [...]string{
 	"core/umount", "core/lsmod", "core/ping", "core/grep", "core/head", "core/tail",
 	"core/df", "core/free", "core/kill", "core/uname", "core/hexdump", "core/pci",
 	"core/blkid", "core/cp", "core/mkdir", "core/rm", "core/find", "core/sync", "core/echo",
+	// What people need who rescue a machine.
+	"core/chmod", "core/chroot", "core/date", "core/du", "core/ln", "core/more",
+	"core/mv", "core/scp", "core/sleep", "core/stty", "core/tar", "core/touch", "core/wc",
 }
 
 // toolchain runs the go command in the module that holds ferric's source.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"sync"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -150,13 +151,15 @@ func addRoute(link netlink.Link, dest *net.IPNet, via net.IP, metric int) error 
 	return nil
 }
 
-// follow acquires a lease and renews it until ctx ends; use gets each new state of it,
-// failed each failure, after which it goes on.
-func follow(ctx context.Context, link netlink.Link, use func(lease), failed func(error)) {
+// follow acquires a lease by asking for it and renews it until ctx ends; use gets each
+// new state of it, failed each failure, after which it goes on. When again rings it
+// acquires one anew: until a server has answered, the link keeps what it has.
+func follow(ctx context.Context, ask asker, again *bell, use func(lease), failed func(error)) {
 	var held *nclient4.Lease
 	var expires time.Time
 	for ctx.Err() == nil {
-		next, err := ask(ctx, link, held)
+		rung := again.next()
+		next, err := ask(ctx, held)
 		var got lease
 		if err == nil {
 			got, err = newLease(next.ACK)
@@ -164,10 +167,9 @@ func follow(ctx context.Context, link netlink.Link, use func(lease), failed func
 		if err == nil {
 			held, expires = next, next.CreationTime.Add(got.expire)
 			use(got)
-			if got.expire >= forever {
-				return
+			if wait(ctx, rung, got.renew) {
+				held = nil
 			}
-			pause(ctx, got.renew)
 			continue
 		}
 		failed(err)
@@ -178,12 +180,63 @@ func follow(ctx context.Context, link netlink.Link, use func(lease), failed func
 		case errors.As(err, &nak) || left <= 0:
 			held = nil
 		default:
-			pause(ctx, min(left, max(left/2, renewPause)))
+			if wait(ctx, rung, min(left, max(left/2, renewPause))) {
+				held = nil
+			}
 		}
 	}
 }
 
-// ask renews the lease held, or acquires one if that is nil.
+// ringPause keeps a link that comes and goes from causing a storm of messages.
+const ringPause = time.Second
+
+// wait waits for a time, unless ctx ends before or rung closes, which it reports.
+func wait(ctx context.Context, rung <-chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-rung:
+		pause(ctx, ringPause)
+		return true
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// bell tells many that something has happened.
+type bell struct {
+	mu   sync.Mutex
+	rung chan struct{}
+}
+
+// next closes at the next ring.
+func (b *bell) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rung == nil {
+		b.rung = make(chan struct{})
+	}
+	return b.rung
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rung != nil {
+		close(b.rung)
+		b.rung = nil
+	}
+}
+
+// asker renews the lease held, or acquires one if that is nil.
+type asker func(ctx context.Context, held *nclient4.Lease) (*nclient4.Lease, error)
+
+// askOver asks over a link.
+func askOver(link netlink.Link) asker {
+	return func(ctx context.Context, held *nclient4.Lease) (*nclient4.Lease, error) { return ask(ctx, link, held) }
+}
+
 func ask(ctx context.Context, link netlink.Link, held *nclient4.Lease) (*nclient4.Lease, error) {
 	mac := link.Attrs().HardwareAddr
 	client, err := nclient4.New(link.Attrs().Name, nclient4.WithTimeout(firstTry), nclient4.WithRetry(tries))

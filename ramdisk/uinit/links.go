@@ -20,22 +20,23 @@ const (
 )
 
 // links sets NICs up when they appear and has them configured when they have a carrier,
-// each of them once.
+// each of them once: a NIC that is set down stays down, as the agent's lockdown wants it.
 type links struct {
 	subscribe func(chan<- netlink.LinkUpdate, <-chan struct{}, netlink.LinkSubscribeOptions) error
 	isNIC     func(*netlink.LinkAttrs) bool
 	raise     func(netlink.Link) error
 	configure func(netlink.Link) // in a goroutine of its own
+	returned  func()             // a carrier is back, maybe that of another network
 	warn      func(error)
 	pause     time.Duration
 
-	raised, running map[int]bool // by interface index, which the kernel does not use again
+	raised, running, lost map[int]bool // by interface index, which the kernel does not use again
 }
 
 // watch goes on until ctx ends: netlink ends a subscription at the first failure, such
 // as news lost for want of buffer space, and a new one begins with all links that exist.
 func (l *links) watch(ctx context.Context) {
-	l.raised, l.running = map[int]bool{}, map[int]bool{}
+	l.raised, l.running, l.lost = map[int]bool{}, map[int]bool{}, map[int]bool{}
 	for ctx.Err() == nil {
 		if err := l.watchOnce(ctx); err != nil {
 			l.warn(fmt.Errorf("watch network links: %w", err))
@@ -86,9 +87,15 @@ func (l *links) update(u netlink.LinkUpdate) {
 			}
 		}()
 	}
-	if attrs.RawFlags&unix.IFF_LOWER_UP != 0 && !l.running[attrs.Index] {
+	switch carrier := attrs.RawFlags&unix.IFF_LOWER_UP != 0; {
+	case carrier && !l.running[attrs.Index]:
 		l.running[attrs.Index] = true
 		go l.configure(u.Link)
+	case carrier && l.lost[attrs.Index]:
+		delete(l.lost, attrs.Index)
+		l.returned()
+	case !carrier && l.running[attrs.Index]:
+		l.lost[attrs.Index] = true
 	}
 }
 

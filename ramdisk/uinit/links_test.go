@@ -48,6 +48,7 @@ func TestLinksOutliveSubscription(t *testing.T) {
 	lost := errors.New("Receive failed: no buffer space available")
 	slow := make(chan struct{})
 	raised, configured, warned := make(chan string, 9), make(chan string, 9), make(chan string, 9)
+	returned := make(chan string, 9)
 	round := 0
 	l := &links{
 		subscribe: func(ch chan<- netlink.LinkUpdate, done <-chan struct{}, o netlink.LinkSubscribeOptions) error {
@@ -68,7 +69,8 @@ func TestLinksOutliveSubscription(t *testing.T) {
 			}
 			go func() {
 				defer close(ch)
-				for _, u := range []netlink.LinkUpdate{nic(1, "lo", true), nic(2, "eth0", true), nic(3, "eth1", false), nic(3, "eth1", true), nic(4, "eth2", false)} {
+				for _, u := range []netlink.LinkUpdate{nic(1, "lo", true), nic(2, "eth0", true), nic(3, "eth1", false), nic(3, "eth1", true), nic(3, "eth1", false),
+					nic(3, "eth1", false), nic(3, "eth1", true), nic(3, "eth1", true), nic(4, "eth2", false)} {
 					ch <- u
 				}
 				<-done
@@ -84,6 +86,7 @@ func TestLinksOutliveSubscription(t *testing.T) {
 			return nil
 		},
 		configure: func(link netlink.Link) { configured <- link.Attrs().Name },
+		returned:  func() { returned <- "one" },
 		warn:      func(err error) { warned <- err.Error() },
 		pause:     time.Millisecond,
 	}
@@ -92,18 +95,18 @@ func TestLinksOutliveSubscription(t *testing.T) {
 		defer close(ended)
 		l.watch(ctx)
 	}()
-	got := [][]string{collect(t, raised, 2), collect(t, configured, 2), collect(t, warned, 2)}
+	got := [][]string{collect(t, raised, 2), collect(t, configured, 2), collect(t, warned, 2), collect(t, returned, 1)}
 	close(slow)
 	got = append(got, collect(t, raised, 1))
 	cancel()
 	<-ended
 	message := "watch network links: " + lost.Error()
-	want := [][]string{{"eth1", "eth2"}, {"eth0", "eth1"}, {message, message}, {"eth0"}}
+	want := [][]string{{"eth1", "eth2"}, {"eth0", "eth1"}, {message, message}, {"one"}, {"eth0"}}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("raised, configured, warned, raised late (-want +got):\n%s", diff)
+		t.Errorf("raised, configured, warned, carriers that are back, raised late (-want +got):\n%s", diff)
 	}
-	if len(raised)+len(configured)+len(warned) != 0 {
-		t.Errorf("served twice: %d raised, %d configured, %d warned", len(raised), len(configured), len(warned))
+	if len(raised)+len(configured)+len(warned)+len(returned) != 0 {
+		t.Errorf("served twice: %d raised, %d configured, %d warned, %d back", len(raised), len(configured), len(warned), len(returned))
 	}
 }
 
@@ -125,6 +128,7 @@ func TestLinksReal(t *testing.T) {
 		raise:   func(link netlink.Link) error { raised <- link.Attrs().Name; return nil },
 		raised:  map[int]bool{},
 		running: map[int]bool{},
+		lost:    map[int]bool{},
 	}
 	deadline := time.After(30 * time.Second)
 	for {

@@ -3,7 +3,8 @@
 // running. It never exits: the kernel panics when its first process does.
 //
 // Under other names it is the few programs that others expect in a ramdisk: modprobe
-// (called by the kernel), reboot and poweroff (called by the agent).
+// (called by the kernel), reboot and poweroff (called by the agent), and those of a
+// rescue.
 package main
 
 import (
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ferric/ramdisk/rescue"
 )
 
 func main() {
@@ -25,6 +28,10 @@ func main() {
 		os.Exit(stop(unix.LINUX_REBOOT_CMD_RESTART))
 	case "poweroff", "halt":
 		os.Exit(stop(unix.LINUX_REBOOT_CMD_POWER_OFF))
+	case loginProgram:
+		os.Exit(fail(rescue.Login()))
+	case sshProgram:
+		os.Exit(fail(serveSSH()))
 	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "uinit: is the first process of a ramdisk and does nothing elsewhere")
@@ -84,18 +91,34 @@ func boot() {
 		}
 	}
 	out.printf("uinit: devices probed")
+	help := &helper{children: children, network: network, out: out, consoles: consoleTTYs}
 	if cmdline.bool("ipa-debug") {
+		help.taken = consoleTTY()
 		go keepShell(ctx, children, out)
 	}
 	orderly, _ := signal.NotifyContext(ctx, unix.SIGTERM)
 	go newWatchdog(out).keep(orderly)
 	network.wait(ctx, networkPatience)
-	keepAgent(ctx, children, out)
+	keepAgent(ctx, children, out, rescued)
+	help.rescue(ctx)
 }
+
+// syncPatience bounds the wait for a disk that does not answer any more: the conductor
+// gives a machine half a minute to go off.
+const syncPatience = 8 * time.Second
 
 // stop syncs and stops the machine at once.
 func stop(how int) int {
-	unix.Sync()
+	synced := make(chan struct{})
+	go func() {
+		defer close(synced)
+		unix.Sync()
+	}()
+	select {
+	case <-synced:
+	case <-time.After(syncPatience):
+		fmt.Fprintf(os.Stderr, "uinit: disks are not synced after %v\n", syncPatience)
+	}
 	if err := newWatchdog(nil).disarm(1, time.Second); err != nil {
 		fmt.Fprintf(os.Stderr, "uinit: %v\n", err)
 	}

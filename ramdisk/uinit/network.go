@@ -32,6 +32,7 @@ type network struct {
 	bootif net.HardwareAddr // nil if not known
 	up     chan struct{}    // closed when the agent can start
 	once   sync.Once
+	again  bell // rings when the links may have moved to another network
 
 	mu     sync.Mutex
 	leases []binding // the boot NIC's first, then in order of arrival
@@ -54,6 +55,7 @@ func startNetwork(ctx context.Context, bootif net.HardwareAddr, out *console) *n
 		isNIC:     isNIC,
 		raise:     netlink.LinkSetUp,
 		configure: func(link netlink.Link) { n.configure(ctx, link) },
+		returned:  n.again.ring,
 		warn:      func(err error) { out.printf("uinit: %v", err) },
 		pause:     linkPause,
 	}
@@ -77,7 +79,7 @@ func (n *network) configure(ctx context.Context, link netlink.Link) {
 	name := link.Attrs().Name
 	preferred := n.bootif == nil || bytes.Equal(link.Attrs().HardwareAddr, n.bootif)
 	last := ""
-	follow(ctx, link, func(l lease) {
+	follow(ctx, askOver(link), &n.again, func(l lease) {
 		warn := func(err error) { n.out.printf("uinit: %v", err) }
 		if err := l.apply(link, n.metric(link), warn); err != nil {
 			warn(err)

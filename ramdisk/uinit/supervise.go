@@ -24,24 +24,28 @@ const (
 	lastWords = time.Second
 )
 
-// keepAgent runs the agent and starts it again whenever it ends; it returns with ctx.
-func keepAgent(ctx context.Context, c *children, out *console) {
+// keepAgent runs the agent and starts it again whenever it ends; it returns with ctx, or
+// when the agent has handed the machine over for a rescue: it would do nothing more.
+func keepAgent(ctx context.Context, c *children, out *console, rescued func() bool) {
 	delay := firstRestart
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !rescued() {
 		out.printf("uinit: starting agent")
 		began := time.Now()
-		out.printf("uinit: agent ended: %s", runAgent(c, out, agentPath))
+		out.printf("uinit: agent ended: %s", run(c, out, agentPath, "agent: "))
 		if time.Since(began) >= goodRun {
 			delay = firstRestart
+		}
+		if rescued() {
+			return
 		}
 		pause(ctx, delay)
 		delay = min(2*delay, lastRestart)
 	}
 }
 
-// runAgent runs the agent once, its output going to the console to the last line, and
-// says how it ended.
-func runAgent(c *children, out *console, path string) string {
+// run runs a program once, its output going to the console to the last line after a
+// prefix, and says how it ended.
+func run(c *children, out *console, path, prefix string) string {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return err.Error()
@@ -65,7 +69,7 @@ func runAgent(c *children, out *console, path string) string {
 	copied := make(chan struct{})
 	go func() {
 		defer close(copied)
-		out.copy("agent: ", r)
+		out.copy(prefix, r)
 	}()
 	end := ending(<-done)
 	select {
@@ -83,15 +87,19 @@ func keepShell(ctx context.Context, c *children, out *console) {
 	}
 }
 
-func runShell(c *children) string {
-	tty, err := os.OpenFile(consoleTTY(), os.O_RDWR|unix.O_NOCTTY, 0)
+func runShell(c *children) string { return runAt(c, consoleTTY(), shellPath, "TERM=vt102") }
+
+// runAt runs a program in a session of its own at a terminal, which it controls, and says
+// how it ended.
+func runAt(c *children, terminal, path string, env ...string) string {
+	tty, err := os.OpenFile(terminal, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		return err.Error()
 	}
 	defer tty.Close()
-	done, err := c.start(shellPath, []string{shellPath}, &syscall.ProcAttr{
+	done, err := c.start(path, []string{path}, &syscall.ProcAttr{
 		Dir:   "/root",
-		Env:   append(os.Environ(), "HOME=/root", "TERM=vt102"),
+		Env:   append(append(os.Environ(), "HOME=/root"), env...),
 		Files: []uintptr{tty.Fd(), tty.Fd(), tty.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0},
 	})
@@ -101,13 +109,35 @@ func runShell(c *children) string {
 	return ending(<-done)
 }
 
+// activeConsoles names the terminals behind /dev/console, the preferred one last.
+const activeConsoles = "/sys/class/tty/console/active"
+
 // consoleTTY is the terminal behind /dev/console, which itself cannot control a session.
 func consoleTTY() string {
-	text, err := os.ReadFile("/sys/class/tty/console/active")
-	if names := strings.Fields(string(text)); err == nil && len(names) > 0 {
-		return "/dev/" + names[len(names)-1]
+	ttys := consoleTTYs()
+	return ttys[len(ttys)-1]
+}
+
+// consoleTTYs are all terminals that the kernel writes to, at least one.
+func consoleTTYs() []string {
+	text, _ := os.ReadFile(activeConsoles)
+	return ttysOf(string(text))
+}
+
+// ttysOf are the devices of terminals by name. The one with number 0 is a name for
+// whichever virtual terminal is shown; that is the first one, as nobody switches.
+func ttysOf(active string) []string {
+	var ttys []string
+	for _, name := range strings.Fields(active) {
+		if name == "tty0" {
+			name = "tty1"
+		}
+		ttys = append(ttys, "/dev/"+name)
 	}
-	return "/dev/console"
+	if len(ttys) == 0 {
+		return []string{"/dev/console"}
+	}
+	return ttys
 }
 
 // pause waits unless ctx ends first.

@@ -37,7 +37,7 @@ func TestAgentsLastWords(t *testing.T) {
 echo "panic: the end"; : >`+dir+`/said; exit 2`)
 	out.mu.Lock()
 	end := make(chan string, 1)
-	go func() { end <- runAgent(c, out, path) }()
+	go func() { end <- run(c, out, path, "agent: ") }()
 	deadline := time.Now().Add(30 * time.Second)
 	for _, err := os.Stat(dir + "/said"); err != nil; _, err = os.Stat(dir + "/said") {
 		if time.Now().After(deadline) {
@@ -67,7 +67,7 @@ echo "panic: the end"; : >`+dir+`/said; exit 2`)
 func TestAgentLeavesProgram(t *testing.T) {
 	out, _ := logConsole(t)
 	began := time.Now()
-	if got := runAgent(testChildren(), out, fakeAgent(t, `sleep 15 & exit 3`)); got != "exit status 3" {
+	if got := run(testChildren(), out, fakeAgent(t, `sleep 15 & exit 3`), "agent: "); got != "exit status 3" {
 		t.Errorf("end %q, want exit status 3", got)
 	}
 	if took := time.Since(began); took > 10*time.Second {
