@@ -18,9 +18,14 @@ type collector func(ctx context.Context, o *Options, doc document) error
 // collectors by name (agent contract, section "When and how inspection runs").
 func collectors() map[string]collector {
 	return map[string]collector{
-		"default": collectDefault,
-		"logs":    collectLogs,
-		"lldp":    collectLLDP,
+		"default":        collectDefault,
+		"logs":           collectLogs,
+		"pci-devices":    collectPCI,
+		"numa-topology":  collectNUMA,
+		"lldp":           collectLLDP,
+		"dmi-decode":     collectDMI,
+		"usb-devices":    collectUSB,
+		"extra-hardware": collectExtra,
 	}
 }
 
