@@ -44,7 +44,8 @@ curl:downloads by another program
 zstd:compressed images
 xz-utils:the same
 python3-ironicclient:the baremetal command line client
-genisoimage:config drives that this client builds
+genisoimage:config drives that this client builds, virtual media
+python3-zeroconf:announces a service by multicast DNS as Ironic does
 kmod:second opinion on module dependencies
 "
 ironic="
