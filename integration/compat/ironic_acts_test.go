@@ -1,7 +1,6 @@
 package compat_test
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"os"
@@ -10,28 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"ferric/api/client"
 	"ferric/api/ironic"
-	"ferric/integration/compat/ironicd"
-	"ferric/integration/lab"
 	"ferric/integration/osimage"
 )
-
-// actLimit is for one change of state: two boots, each of less than a minute
-// on a quiet host (lab notes, section 3).
-const actLimit = 8 * time.Minute
-
-// patient is a node of a real Ironic with its machine.
-type patient struct {
-	*ironicd.Ironic
-	machine          *lab.Node
-	whole, partition *osimage.Image
-	images           string
-	name             string
-	hostname, nonce  string // of the last deployment
-	logs             int    // of ramdisks, seen by now
-	took             []string
-}
 
 // enrol makes node and port, and manages the node: its BMC answers.
 func enrol(t *testing.T, p *patient) {
@@ -92,47 +72,6 @@ func cleanByHand(t *testing.T, p *patient) {
 	p.clean(t)
 }
 
-// cleanUnknownStep asks for a step that no hardware manager has.
-func cleanUnknownStep(t *testing.T, p *patient) {
-	p.fails(t, ironic.ProvisionRequest{Target: ironic.VerbClean, CleanSteps: []ironic.Step{{Interface: "deploy", Step: "polish_devices"}}},
-		ironic.StateCleanFailed, "polish_devices")
-	p.manageAgain(t)
-}
-
-// cleanUnknownArgument asks for an argument that the step has not got.
-func cleanUnknownArgument(t *testing.T, p *patient) {
-	p.fails(t, ironic.ProvisionRequest{Target: ironic.VerbClean, CleanSteps: []ironic.Step{
-		{Interface: "deploy", Step: "erase_devices_metadata", Args: map[string]any{"gently": true}},
-	}}, ironic.StateCleanFailed, "gently")
-	p.manageAgain(t)
-}
-
-// manageAgain leads a node out of a failure of cleaning.
-func (p *patient) manageAgain(t *testing.T) {
-	t.Helper()
-	p.verb(t, ironic.ProvisionRequest{Target: ironic.VerbManage}, ironic.StateManageable)
-	if err := p.API.UnsetMaintenance(t.Context(), p.name); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// fails asks for a change of state that is to end in a failure, told in the
-// words given.
-func (p *patient) fails(t *testing.T, request ironic.ProvisionRequest, state string, words ...string) {
-	t.Helper()
-	_, err := p.try(t, request, "no state")
-	var failure *client.StateError
-	if !errors.As(err, &failure) || failure.State != state {
-		t.Fatalf("%s ended with %v; want state %q", request.Target, err, state)
-	}
-	t.Logf("last_error: %s", failure.LastError)
-	for _, word := range words {
-		if !strings.Contains(failure.LastError, word) {
-			t.Errorf("last_error lacks %q", word)
-		}
-	}
-}
-
 // deployWhole deploys the image of a whole disk, compressed, with a config drive.
 func deployWhole(t *testing.T, p *patient) {
 	p.deploy(t, map[string]any{
@@ -151,36 +90,21 @@ func deployPartition(t *testing.T, p *patient) {
 	})
 }
 
-// deployWrongChecksum deploys an image of which another checksum is told.
-func deployWrongChecksum(t *testing.T, p *patient) {
-	p.setImage(t, map[string]any{
-		"image_source":       p.ImageURL(p.whole.Raw.Path),
-		"image_os_hash_algo": "sha256", "image_os_hash_value": p.whole.QCOW2.SHA256,
-		"image_disk_format": "raw",
-	})
-	p.fails(t, ironic.ProvisionRequest{Target: ironic.VerbActive}, ironic.StateDeployFailed, "checksum", p.whole.QCOW2.SHA256, p.whole.Raw.SHA256)
-}
-
-// setImage replaces the instance's information.
-func (p *patient) setImage(t *testing.T, info map[string]any) {
-	t.Helper()
-	if _, err := p.API.UpdateNode(t.Context(), p.name, ironic.Patch{{Op: "add", Path: "/instance_info", Value: info}}); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // deploy deploys and waits for the system to tell what it is and was given.
 func (p *patient) deploy(t *testing.T, info map[string]any) {
 	t.Helper()
 	p.setImage(t, info)
-	p.hostname, p.nonce = "deployed-"+strings.ToLower(rand.Text()[:6]), rand.Text()
+	drive := p.configDrive()
 	line := p.machine.Console.Mark()
-	p.verb(t, ironic.ProvisionRequest{Target: ironic.VerbActive, ConfigDrive: ironic.ConfigDrive{
-		MetaData: map[string]any{"hostname": p.hostname},
-		UserData: osimage.UserData(p.nonce, false),
-	}}, ironic.StateActive)
+	p.verb(t, ironic.ProvisionRequest{Target: ironic.VerbActive, ConfigDrive: drive}, ironic.StateActive)
 	p.booted(t, line)
 	p.logged(t)
+}
+
+// configDrive is another config drive than all before.
+func (p *patient) configDrive() ironic.ConfigDrive {
+	p.hostname, p.nonce = "deployed-"+strings.ToLower(rand.Text()[:6]), rand.Text()
+	return ironic.ConfigDrive{MetaData: map[string]any{"hostname": p.hostname}, UserData: osimage.UserData(p.nonce, false)}
 }
 
 // booted waits for the deployed system's words in console lines from since on.
@@ -194,30 +118,6 @@ func (p *patient) booted(t *testing.T, since int) {
 		p.waitConsole(t, since, `ferric-os: `+regexp.QuoteMeta(want)+`\s*$`)
 	}
 	t.Logf("the deployed system is up %.1f s after the node's last change", time.Since(begin).Seconds())
-}
-
-// waitConsole waits for a line of the machine's console.
-func (p *patient) waitConsole(t *testing.T, since int, pattern string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), bootedLimit)
-	defer cancel()
-	if _, err := p.machine.Console.WaitFor(ctx, since, regexp.MustCompile(pattern)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-const rescuePassword = "correct-horse-battery"
-
-// rescue boots the ramdisk beside the deployed system, with a password for whoever mends it.
-func rescue(t *testing.T, p *patient) {
-	p.verb(t, ironic.ProvisionRequest{Target: ironic.VerbRescue, RescuePassword: rescuePassword}, ironic.StateRescue)
-}
-
-// unrescue goes back to the deployed system.
-func unrescue(t *testing.T, p *patient) {
-	line := p.machine.Console.Mark()
-	p.verb(t, ironic.ProvisionRequest{Target: ironic.VerbUnrescue}, ironic.StateActive)
-	p.booted(t, line)
 }
 
 // efiPart is the signature of a GPT header, in the second sector.

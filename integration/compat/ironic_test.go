@@ -1,7 +1,6 @@
 package compat_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,12 +44,20 @@ func sequences() []sequence {
 	return []sequence{
 		{"uefi", uefi, "", []act{
 			{"enrol", anyVersion, enrol},
+			{"inspect", sinceInspect, inspect},
 			{"clean automatically", anyVersion, provide},
 			{"deploy a whole disk", anyVersion, deployWhole},
 			{"rescue", anyVersion, rescue},
 			{"unrescue", anyVersion, unrescue},
+			{"service", sinceServicing, service},
 			{"undeploy", anyVersion, undeploy},
 			{"clean by hand", anyVersion, cleanByHand},
+		}},
+		{"uefi partition", uefi, "", []act{
+			{"enrol", anyVersion, enrol},
+			{"clean automatically", anyVersion, provide},
+			{"deploy a partition", anyVersion, deployPartition},
+			{"undeploy", anyVersion, undeploy},
 		}},
 		{"bios", bios, "", []act{
 			{"enrol", anyVersion, enrol},
@@ -62,8 +69,11 @@ func sequences() []sequence {
 			{"enrol", anyVersion, enrol},
 			{"clean with an unknown step", anyVersion, cleanUnknownStep},
 			{"clean with an unknown argument", anyVersion, cleanUnknownArgument},
+			{"clean with a bad skip list", anyVersion, cleanBadSkipList},
 			{"clean automatically", anyVersion, provide},
+			{"deploy to a disk that is not there", anyVersion, deployNoDisk},
 			{"deploy what has another checksum", anyVersion, deployWrongChecksum},
+			{"deploy with an agent that dies", anyVersion, agentDies},
 		}},
 	}
 }
@@ -178,44 +188,4 @@ func keep(t *testing.T, dir string) {
 	if err := os.CopyFS(filepath.Join(target, "logs"), os.DirFS(filepath.Join(dir, "ironic", "logs"))); err != nil {
 		t.Log(err)
 	}
-}
-
-// verb asks for a change of state and waits until the node rests in want. It
-// returns the node, and the states that it went through.
-func (p *patient) verb(t *testing.T, request ironic.ProvisionRequest, want string) *ironic.Node {
-	t.Helper()
-	n, err := p.try(t, request, want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n.LastError != nil {
-		t.Fatalf("%s: last_error is %q", want, *n.LastError)
-	}
-	return n
-}
-
-func (p *patient) try(t *testing.T, request ironic.ProvisionRequest, want string) (*ironic.Node, error) {
-	t.Helper()
-	begin, last := time.Now(), ""
-	ctx, cancel := context.WithTimeout(t.Context(), actLimit)
-	defer cancel()
-	if err := p.API.SetProvisionState(ctx, p.name, request); err != nil {
-		return nil, err
-	}
-	return p.API.WaitProvision(ctx, p.name, []string{want}, func(n *ironic.Node) {
-		step := n.CleanStep
-		for _, other := range []map[string]any{n.DeployStep, n.ServiceStep} {
-			if len(other) > 0 {
-				step = other
-			}
-		}
-		now := n.ProvisionState
-		if name, ok := step["step"]; ok {
-			now += fmt.Sprintf(" %v.%v", step["interface"], name)
-		}
-		if now != last {
-			t.Logf("%6.1f s  %s", time.Since(begin).Seconds(), now)
-			last = now
-		}
-	})
 }

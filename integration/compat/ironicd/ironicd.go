@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -52,8 +51,8 @@ type Ironic struct {
 	Version ironic.Version // the newest of its API
 	Dir     string         // of its files
 	Took    time.Duration  // from the start of the process until it had its drivers
+	Stalled chan struct{}  // gets a value when a machine has got its half from StallingURL
 
-	rack    *lab.Rack
 	options Options
 	kernel  ramdisk.Part
 	initrd  ramdisk.Part
@@ -88,7 +87,7 @@ func Start(ctx context.Context, rack *lab.Rack, o Options) (_ *Ironic, err error
 	if err != nil {
 		return nil, err
 	}
-	i := &Ironic{rack: rack, options: o, Dir: filepath.Join(rack.Dir, "ironic"), kernel: manifest.Kernel, initrd: manifest.Initramfs}
+	i := &Ironic{options: o, Stalled: make(chan struct{}, 1), Dir: filepath.Join(rack.Dir, "ironic"), kernel: manifest.Kernel, initrd: manifest.Initramfs}
 	if i.Release, err = Release(ctx, o.Python); err != nil {
 		return nil, err
 	}
@@ -127,7 +126,7 @@ func (i *Ironic) waitUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	var err error
-	if i.API, err = client.New(fmt.Sprintf("http://%s:%d", lab.Address, apiPort), nil); err != nil {
+	if i.API, err = client.New(i.URL(), nil); err != nil {
 		return err
 	}
 	for {
@@ -147,6 +146,9 @@ func (i *Ironic) waitUp(ctx context.Context) error {
 		}
 	}
 }
+
+// URL is where the API is.
+func (i *Ironic) URL() string { return fmt.Sprintf("http://%s:%d", lab.Address, apiPort) }
 
 // LogPath is the file that has Ironic's log.
 func (i *Ironic) LogPath() string { return i.process.LogPath }
@@ -172,35 +174,11 @@ func major(release string) int {
 	return n
 }
 
-// KernelURL and RamdiskURL are where Ironic fetches the agent.
-func (i *Ironic) KernelURL() string { return httpURL + "/ramdisk/" + i.kernel.Path }
+// KernelURL is where Ironic fetches the agent's kernel.
+func (i *Ironic) KernelURL() string { return httpURL + ramdiskPath + i.kernel.Path }
 
-// RamdiskURL is the agent's initramfs.
-func (i *Ironic) RamdiskURL() string { return httpURL + "/ramdisk/" + i.initrd.Path }
-
-// ImageURL is where machines fetch a file of the image directory.
-func (i *Ironic) ImageURL(path string) string {
-	rel, err := filepath.Rel(i.options.ImageDir, path)
-	if err != nil {
-		rel = filepath.Base(path)
-	}
-	return httpURL + "/images/" + filepath.ToSlash(rel)
-}
-
-// serveFiles serves what the machines and Ironic fetch.
-func (i *Ironic) serveFiles() error {
-	listener, err := net.Listen("tcp", net.JoinHostPort(lab.Address, strconv.Itoa(httpPort)))
-	if err != nil {
-		return fmt.Errorf("serve files: %w", err)
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/images/", http.StripPrefix("/images/", http.FileServer(http.Dir(i.options.ImageDir))))
-	mux.Handle("/ramdisk/", http.StripPrefix("/ramdisk/", http.FileServer(http.Dir(i.options.RamdiskDir))))
-	mux.Handle("/", http.FileServer(http.Dir(i.httpRoot())))
-	i.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	go func() { _ = i.server.Serve(listener) }() // returns when it is closed
-	return nil
-}
+// RamdiskURL is where it fetches the agent's initramfs.
+func (i *Ironic) RamdiskURL() string { return httpURL + ramdiskPath + i.initrd.Path }
 
 // run runs a tool to its end and returns what it printed.
 func run(ctx context.Context, argv ...string) (string, error) {
