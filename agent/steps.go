@@ -156,20 +156,17 @@ func stepError(phase hwmanager.Phase, name string, err error) error {
 	return failed(phase).New("Unexpected exception performing %s step %s. %s: %v", phase, name, className(err), err)
 }
 
-// className is the name of the type of the innermost error, for want of the
-// class of an exception.
+// className is the name of the type of an error, for want of the class of an
+// exception; wrapping and plain text have none of their own.
 func className(err error) string {
-	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
-		err = inner
+	for ; err != nil; err = errors.Unwrap(err) {
+		name := strings.TrimLeft(fmt.Sprintf("%T", err), "*")
+		library, plain, found := strings.Cut(name, ".")
+		if found && library != "fmt" && library != "errors" {
+			return plain
+		}
 	}
-	name := strings.TrimLeft(fmt.Sprintf("%T", err), "*")
-	if _, plain, found := strings.Cut(name, "."); found {
-		name = plain
-	}
-	if name == "errorString" || name == "wrapErrors" || name == "joinError" {
-		return "Error"
-	}
-	return name
+	return "Error"
 }
 
 // failed is the kind of error that a phase wraps unknown ones in.

@@ -324,7 +324,7 @@ func errorObject(err error) *ipa.Error {
 	}
 	object := *known
 	if err != error(known) {
-		object.Details = err.Error()
+		object.Details = strings.Replace(err.Error(), known.Error(), known.Details, 1)
 	}
 	if len(object.Details) > maxDetails {
 		object.Details = strings.ToValidUTF8(object.Details[:maxDetails], "") + " …"
