@@ -47,7 +47,9 @@ func enrol(t *testing.T, p *patient) {
 
 // provide makes a managed node available, by way of automated cleaning.
 func provide(t *testing.T, p *patient) {
-	p.scribble(t)
+	if !p.machine.Powered() {
+		p.scribble(t)
+	}
 	p.verb(t, ironic.ProvisionRequest{Target: ironic.VerbProvide}, ironic.StateAvailable)
 	p.clean(t)
 }
@@ -97,6 +99,18 @@ func (p *patient) deploy(t *testing.T, info map[string]any) {
 	drive := p.configDrive()
 	line := p.machine.Console.Mark()
 	p.verb(t, ironic.ProvisionRequest{Target: ironic.VerbActive, ConfigDrive: drive}, ironic.StateActive)
+	if booted := p.said(line, "uinit: starting agent"); booted == p.fastTrack {
+		t.Errorf("the ramdisk has been booted for the deployment: %v", booted)
+	}
+	p.booted(t, line)
+	p.logged(t)
+}
+
+// rebuild deploys the same once more, with another config drive.
+func rebuild(t *testing.T, p *patient) {
+	drive := p.configDrive()
+	line := p.machine.Console.Mark()
+	p.verb(t, ironic.ProvisionRequest{Target: ironic.VerbRebuild, ConfigDrive: drive}, ironic.StateActive)
 	p.booted(t, line)
 	p.logged(t)
 }
@@ -157,12 +171,12 @@ func (p *patient) partitioned(t *testing.T) bool {
 	return string(found) == efiPart
 }
 
-// clean checks what cleaning leaves: a machine that is off, without partition
-// table, and the ramdisk's logs.
+// clean checks what cleaning leaves: a machine that is off, except on fast
+// track, without partition table, and the ramdisk's logs.
 func (p *patient) clean(t *testing.T) {
 	t.Helper()
-	if p.machine.Powered() {
-		t.Error("the machine is on after cleaning")
+	if on := p.machine.Powered(); on != p.fastTrack {
+		t.Errorf("the machine is on after cleaning: %v", on)
 	}
 	if p.partitioned(t) {
 		t.Error("the disk has a partition table after cleaning")

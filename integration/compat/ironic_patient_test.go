@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ type patient struct {
 	*ironicd.Ironic
 	machine          *lab.Node
 	whole, partition *osimage.Image
-	images           string
+	fastTrack        bool
 	name             string
 	hostname, nonce  string // of the last deployment
 	logs             int    // of ramdisks, seen by now
@@ -133,4 +134,9 @@ func (p *patient) waitConsole(t *testing.T, since int, pattern string) {
 	if _, err := p.machine.Console.WaitFor(ctx, since, regexp.MustCompile(pattern)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// said looks for words in the lines of the machine's console from since on.
+func (p *patient) said(since int, words string) bool {
+	return slices.ContainsFunc(p.machine.Console.Lines(since), func(l lab.Line) bool { return strings.Contains(l.Text, words) })
 }

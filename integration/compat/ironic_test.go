@@ -16,11 +16,19 @@ import (
 
 // sequence is a machine and what a real Ironic does with it, in this order.
 type sequence struct {
-	name    string
-	machine lab.NodeConfig
-	config  string // further lines of ironic.conf
-	acts    []act
+	name      string
+	machine   lab.NodeConfig
+	fastTrack bool // the ramdisk is to stay from one act to the next
+	acts      []act
 }
+
+// fastTrack is the configuration with which Ironic does not stop the ramdisk, as Metal3 has it.
+const fastTrack = `
+[deploy]
+fast_track = true
+[inspector]
+power_off = false
+`
 
 // act is a part of a sequence. Where an Ironic cannot do it yet it is left out;
 // when one fails the rest of the sequence is.
@@ -42,7 +50,7 @@ func sequences() []sequence {
 	uefi := lab.NodeConfig{Firmware: lab.UEFI, NetBoot: lab.FirmwarePXE, MemoryMiB: 768, Disks: []lab.Disk{{Kind: lab.NVMe}}}
 	bios := lab.NodeConfig{Firmware: lab.BIOS, Disks: []lab.Disk{{Kind: lab.Virtio}}}
 	return []sequence{
-		{"uefi", uefi, "", []act{
+		{"uefi", uefi, false, []act{
 			{"enrol", anyVersion, enrol},
 			{"inspect", sinceInspect, inspect},
 			{"clean automatically", anyVersion, provide},
@@ -50,22 +58,30 @@ func sequences() []sequence {
 			{"rescue", anyVersion, rescue},
 			{"unrescue", anyVersion, unrescue},
 			{"service", sinceServicing, service},
+			{"rebuild", anyVersion, rebuild},
 			{"undeploy", anyVersion, undeploy},
 			{"clean by hand", anyVersion, cleanByHand},
 		}},
-		{"uefi partition", uefi, "", []act{
+		{"uefi partition", uefi, false, []act{
 			{"enrol", anyVersion, enrol},
 			{"clean automatically", anyVersion, provide},
 			{"deploy a partition", anyVersion, deployPartition},
 			{"undeploy", anyVersion, undeploy},
 		}},
-		{"bios", bios, "", []act{
+		{"fast track", bios, true, []act{
+			{"enrol", anyVersion, enrol},
+			{"inspect", sinceInspect, inspect},
+			{"clean automatically", anyVersion, provide},
+			{"deploy a whole disk", anyVersion, deployWhole},
+			{"undeploy", anyVersion, undeploy},
+		}},
+		{"bios", bios, false, []act{
 			{"enrol", anyVersion, enrol},
 			{"clean automatically", anyVersion, provide},
 			{"deploy a whole disk", anyVersion, deployWhole},
 			{"undeploy", anyVersion, undeploy},
 		}},
-		{"refusals", bios, "", []act{
+		{"refusals", bios, false, []act{
 			{"enrol", anyVersion, enrol},
 			{"clean with an unknown step", anyVersion, cleanUnknownStep},
 			{"clean with an unknown argument", anyVersion, cleanUnknownArgument},
@@ -105,8 +121,12 @@ func TestIronic(t *testing.T) {
 		t.Run(release, func(t *testing.T) {
 			for _, s := range sequences() {
 				t.Run(s.name, func(t *testing.T) {
-					p := &patient{whole: whole, partition: partition, images: images}
-					p.start(t, s, ironicd.Options{Python: python, RamdiskDir: ramdiskDir, ImageDir: images, Config: s.config})
+					p := &patient{whole: whole, partition: partition, fastTrack: s.fastTrack}
+					o := ironicd.Options{Python: python, RamdiskDir: ramdiskDir, ImageDir: images}
+					if s.fastTrack {
+						o.Config = fastTrack
+					}
+					p.start(t, s, o)
 					for _, a := range s.acts {
 						if p.Version < a.since {
 							continue
