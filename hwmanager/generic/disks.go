@@ -93,17 +93,18 @@ func isMultipathMember(dir string) bool {
 // readDisk collects the facts of one disk. Where they stand differs by
 // transport (lab notes, section "Disks in the guest").
 func readDisk(h *hwmanager.Host, dir, name string) ipa.BlockDevice {
+	identity := identityOf(dir)
 	disk := ipa.BlockDevice{
 		Name:            "/dev/" + deviceName(name),
 		Size:            readInt(dir, "size") * sectorUnit,
 		Rotational:      readText(dir, "queue/rotational") == "1",
-		Model:           optional(readText(dir, "device/model")),
-		Vendor:          optional(readText(dir, "device/vendor")),
-		Serial:          optional(readSerial(dir)),
+		Model:           optional(readText(identity, "device/model")),
+		Vendor:          optional(readText(identity, "device/vendor")),
+		Serial:          optional(readSerial(identity)),
 		LogicalSectors:  int(readInt(dir, "queue/logical_block_size")),
 		PhysicalSectors: int(readInt(dir, "queue/physical_block_size")),
 	}
-	disk.WWN, disk.WWNWithExtension, disk.WWNVendorExtension = wwns(firstText(dir, "wwid", "device/wwid"))
+	disk.WWN, disk.WWNWithExtension, disk.WWNVendorExtension = wwns(firstText(identity, "wwid", "device/wwid"))
 	if target, err := filepath.EvalSymlinks(filepath.Join(dir, "device")); err == nil {
 		if base := filepath.Base(target); hctlName.MatchString(base) {
 			disk.HCTL = &base
@@ -116,6 +117,17 @@ func readDisk(h *hwmanager.Host, dir, name string) ipa.BlockDevice {
 		}
 	}
 	return disk
+}
+
+// identityOf is where a disk's identity stands: for a multipath device with one
+// of its paths.
+func identityOf(dir string) string {
+	if strings.HasPrefix(readText(dir, "dm/uuid"), "mpath-") {
+		if paths, err := os.ReadDir(filepath.Join(dir, "slaves")); err == nil && len(paths) > 0 {
+			return filepath.Join(dir, "slaves", paths[0].Name())
+		}
+	}
+	return dir
 }
 
 // deviceName is the name below /dev. Multipath devices keep the kernel's,

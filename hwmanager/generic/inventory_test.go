@@ -28,23 +28,7 @@ func TestInventory(t *testing.T) {
 		t.Fatal(err)
 	}
 	inv.Hostname = "" // of the machine that runs the test
-	got, err := json.MarshalIndent(inv, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	golden := filepath.Join("testdata", "lab.inventory.json")
-	if *update {
-		if err := os.WriteFile(golden, append(got, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(strings.TrimSpace(string(want)), string(got)); diff != "" {
-		t.Errorf("inventory differs (-want +got; -update writes it):\n%s", diff)
-	}
+	golden(t, "lab.inventory.json", inv)
 }
 
 // TestLiveInventory compares with what lsblk says of the machine that runs
