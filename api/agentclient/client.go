@@ -137,6 +137,25 @@ func (c *Client) Progress(ctx context.Context) (*ipa.Progress, error) {
 	return &progress, nil
 }
 
+// Cancel ends the step that runs, if it may be aborted, and waits for its end
+// as long as ctx lasts. Only ferric's own agents know how to: any other, and
+// one that runs nothing or nothing abortable, answers with a StatusError.
+func (c *Client) Cancel(ctx context.Context) error {
+	commands, err := c.Commands(ctx)
+	if err != nil {
+		return err
+	}
+	if len(commands) == 0 || commands[len(commands)-1].Status != ipa.StatusRunning {
+		return nil
+	}
+	last := commands[len(commands)-1]
+	var result ipa.Result
+	if err := c.do(ctx, http.MethodDelete, "/ferric/v1/commands/"+url.PathEscape(last.ID), url.Values{"wait": {"true"}}, nil, &result); err != nil {
+		return fmt.Errorf("cancel agent command %s: %w", last.Name, err)
+	}
+	return nil
+}
+
 // running returns the newest command of the agent if it is name and still
 // runs: the rule by which a lost answer is recovered (agent contract, 12).
 func (c *Client) running(ctx context.Context, name string) *ipa.Result {

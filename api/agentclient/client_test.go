@@ -209,3 +209,34 @@ func TestCancelled(t *testing.T) {
 		t.Errorf("error %v, want the deadline of the caller", err)
 	}
 }
+
+func TestCancel(t *testing.T) {
+	running := `{"id":"1","command_name":"sync","command_status":"SUCCEEDED"},{"id":"2 b","command_name":"execute_clean_step","command_status":"RUNNING"}`
+	for _, test := range []struct {
+		name, commands string
+		status         int
+		asked          string
+		fails          bool
+	}{
+		{"abortable", running, 202, "DELETE /ferric/v1/commands/2 b true", false},
+		{"not abortable", running, 409, "DELETE /ferric/v1/commands/2 b true", true},
+		{"nothing runs", `{"id":"1","command_name":"sync","command_status":"SUCCEEDED"}`, 500, "", false},
+		{"nothing at all", ``, 500, "", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			asked := ""
+			c, _ := agent(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					io.WriteString(w, `{"commands":[`+test.commands+`]}`)
+					return
+				}
+				asked = r.Method + " " + r.URL.Path + " " + r.URL.Query().Get("wait")
+				w.WriteHeader(test.status)
+				io.WriteString(w, `{"faultstring":"x"}`)
+			})
+			if err := c.Cancel(t.Context()); (err != nil) != test.fails || asked != test.asked {
+				t.Errorf("Cancel = %v, asked %q; want an error %v, %q", err, asked, test.fails, test.asked)
+			}
+		})
+	}
+}

@@ -3,7 +3,10 @@ package flow
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
+	"ferric/conductor/driver"
 	"ferric/conductor/provision"
 	"ferric/conductor/steps"
 	"ferric/conductor/task"
@@ -22,6 +25,7 @@ func (f *Flow) abort(ctx context.Context, t *task.Task) error {
 			return t.Save(ctx)
 		}
 		return t.Background("abort of cleaning", func(ctx context.Context, t *task.Task) error {
+			cancelStep(ctx, t)
 			return f.aborted(ctx, t, steps.Clean, name)
 		})
 	case provision.WaitCallback, provision.DeployHold:
@@ -31,6 +35,30 @@ func (f *Flow) abort(ctx context.Context, t *task.Task) error {
 		})
 	}
 	return t.Process(ctx, provision.Abort, "")
+}
+
+// cancelPatience bounds the wait for a step to end before the machine is
+// switched off anyway.
+const cancelPatience = 15 * time.Second
+
+// ownAgent is in the version of ferric's own agents.
+const ownAgent = "+ferric."
+
+// cancelStep tells an agent of ours to end the step that runs, so that a disk
+// is not cut off in the middle of a write. Other agents do not know how to.
+func cancelStep(ctx context.Context, t *task.Task) {
+	if !strings.Contains(t.Node.DriverInternalInfo.String(driver.KeyAgentVersion), ownAgent) {
+		return
+	}
+	agent, err := driver.Agent(t.Node)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, cancelPatience)
+		defer cancel()
+		err = agent.Cancel(ctx)
+	}
+	if err != nil {
+		t.Log.WithError(err).Info("the agent did not end its step before the machine is switched off")
+	}
 }
 
 // aborted ends a phase by request, during the step of the given name or after

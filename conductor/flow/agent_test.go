@@ -17,8 +17,9 @@ import (
 // until the test says how they end.
 type scriptedAgent struct {
 	*httptest.Server
-	t     *testing.T
-	token func() string
+	t       *testing.T
+	token   func() string
+	version string // of its heartbeats
 
 	mu       sync.Mutex
 	commands []ipa.Result
@@ -26,10 +27,11 @@ type scriptedAgent struct {
 	offers   map[string][]ipa.Step // by phase
 	powerOff func()
 	busy     int // steps to be refused
+	canceled int // requests to end the step that runs
 }
 
 func newAgent(t *testing.T, token func() string) *scriptedAgent {
-	a := &scriptedAgent{t: t, token: token, offers: map[string][]ipa.Step{
+	a := &scriptedAgent{t: t, token: token, version: "1.0", offers: map[string][]ipa.Step{
 		"clean": {
 			{Step: "erase_devices_metadata", Interface: "deploy", Priority: 99, Abortable: true},
 			{Step: "erase_devices", Interface: "deploy", Priority: 10, Abortable: true},
@@ -57,6 +59,17 @@ func (a *scriptedAgent) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method == http.MethodGet {
 		_ = json.NewEncoder(w).Encode(ipa.Results{Commands: a.commands})
+		return
+	}
+	if r.Method == http.MethodDelete {
+		last := &a.commands[len(a.commands)-1]
+		if r.URL.Path != "/ferric/v1/commands/"+last.ID || r.URL.Query().Get("wait") != "true" {
+			a.t.Errorf("agent was asked to %s %s", r.Method, r.URL)
+		}
+		a.canceled++
+		last.Status, last.Error = ipa.StatusFailed, ipa.Cleaning.New("cancelled by request")
+		w.WriteHeader(http.StatusAccepted)
+		_ = json.NewEncoder(w).Encode(last)
 		return
 	}
 	var req ipa.Request

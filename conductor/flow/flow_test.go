@@ -165,7 +165,7 @@ func (r *rig) beat() {
 }
 
 func (r *rig) heartbeat() ipa.Heartbeat {
-	return ipa.Heartbeat{CallbackURL: r.agent.URL, AgentVersion: "1.0", AgentToken: r.agent.token(), AgentVerifyCA: r.agent.certificate()}
+	return ipa.Heartbeat{CallbackURL: r.agent.URL, AgentVersion: r.agent.version, AgentToken: r.agent.token(), AgentVerifyCA: r.agent.certificate()}
 }
 
 // clean brings the node to available through two clean steps.
@@ -276,6 +276,20 @@ func TestManualClean(t *testing.T) {
 	}
 }
 
+// TestAbortEndsTheStep wants a step of our own agent ended, before the machine
+// is switched off; an agent of another make has no such request.
+func TestAbortEndsTheStep(t *testing.T) {
+	r := newRig(t, nil)
+	r.agent.version = "12.0.0+ferric.0.1.0"
+	r.must("manage", provision.Manageable)
+	r.must("provide", provision.CleanWait)
+	r.boot()
+	r.must("abort", provision.CleanFailed)
+	if r.agent.canceled != 1 {
+		t.Errorf("the agent was asked %d times to end its step; want once", r.agent.canceled)
+	}
+}
+
 func TestAbortCleaning(t *testing.T) {
 	r := newRig(t, nil)
 	r.must("manage", provision.Manageable)
@@ -285,8 +299,8 @@ func TestAbortCleaning(t *testing.T) {
 	if want := `By request, the clean operation was aborted during or after the completion of step "erase_devices_metadata".`; n.LastError == nil || *n.LastError != want {
 		t.Errorf("last_error is %v; want %s", n.LastError, want)
 	}
-	if n.Maintenance {
-		t.Error("an abort put the node into maintenance")
+	if n.Maintenance || r.agent.canceled != 0 {
+		t.Errorf("an abort put the node into maintenance (%v), or another agent was asked to cancel (%d)", n.Maintenance, r.agent.canceled)
 	}
 }
 
