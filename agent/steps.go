@@ -61,7 +61,7 @@ func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params
 		return nil, err
 	}
 	versionKey := string(phase) + "_version"
-	if err := a.checkVersions(p[versionKey]); err != nil {
+	if err := checkVersions(p[versionKey], a.set.Versions()); err != nil {
 		return nil, err
 	}
 	step, _ := p["step"].(map[string]any)
@@ -233,7 +233,7 @@ func (a *Agent) cacheNode(ctx context.Context, p params) (hwmanager.Node, []map[
 
 // checkVersions compares the managers that the conductor made its plan with
 // to those that are loaded; null is no plan.
-func (a *Agent) checkVersions(planned any) error {
+func checkVersions(planned any, current map[string]string) error {
 	if planned == nil {
 		return nil
 	}
@@ -241,7 +241,6 @@ func (a *Agent) checkVersions(planned any) error {
 	if !ok {
 		return ipa.InvalidCommandParams.New("the version must be an object")
 	}
-	current := a.set.Versions()
 	same := maps.EqualFunc(versions, current, func(planned any, current string) bool { return planned == current })
 	if !same {
 		return ipa.VersionMismatch.New("Current versions: %s, versions used by ironic: %s", asJSON(current), asJSON(versions))

@@ -2,6 +2,7 @@ package hwmanager
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,15 +23,18 @@ const (
 const programTime = time.Hour
 
 // Exec runs programs of the machine. Every program gets a process group of
-// its own, which is killed as a whole when the context ends, or after an hour
-// if the context has no deadline.
-type Exec struct{}
+// its own, which is killed as a whole when the context ends.
+type Exec struct {
+	// Limit bounds programs for which the context has no deadline; 0 is an hour.
+	Limit time.Duration
+}
 
 // Run implements Runner.
-func (Exec) Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+func (e Exec) Run(ctx context.Context, name string, args ...string) ([]byte, error) {
 	if _, limited := ctx.Deadline(); !limited {
+		limit := cmp.Or(e.Limit, programTime)
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, programTime, fmt.Errorf("it ran for more than %s: %w", programTime, context.DeadlineExceeded))
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("it ran for more than %s: %w", limit, context.DeadlineExceeded))
 		defer cancel()
 	}
 	stdout := &boundedBuffer{limit: maxStdout}

@@ -2,6 +2,7 @@ package hwmanager
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"strings"
@@ -187,6 +188,10 @@ func TestExec(t *testing.T) {
 	if _, err = (Exec{}).Run(ctx, "sh", "-c", "sleep 60 & wait"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Run = %v; want the deadline", err)
 	}
+	_, err = Exec{Limit: 50 * time.Millisecond}.Run(context.Background(), "sleep", "60")
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "run sleep: it ran for more than 50ms") {
+		t.Errorf("Run = %v; want a limit without a deadline", err)
+	}
 }
 
 func TestParseImageInfo(t *testing.T) {
@@ -245,4 +250,30 @@ func TestParseImageInfo(t *testing.T) {
 	if _, err := ParseImageInfo("text", true); !ipa.InvalidCommandParams.Is(err) {
 		t.Errorf("text as image_info: %v", err)
 	}
+}
+
+func FuzzParseImageInfo(f *testing.F) {
+	for _, seed := range []string{
+		`{"id":"img","urls":["http://s/i"],"os_hash_algo":"sha256","os_hash_value":"00","disk_format":null,"checksum":null}`,
+		`{"id":"img","urls":["https://s/i"],"checksum":"http://s/SUMS","image_type":"partition","root_mb":1000,"swap_mb":0,"ephemeral_mb":null}`,
+		`{"id":"","urls":[]}`, `{"urls":"x"}`, `{"id":1}`, `[]`, `null`, `{"proxies":{"http":1}}`, `{"id":"a","urls":[null],"checksum":""}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var value any
+		if json.Unmarshal(data, &value) != nil {
+			return
+		}
+		info, err := ParseImageInfo(value, false)
+		if err != nil {
+			if !ipa.InvalidCommandParams.Is(err) {
+				t.Errorf("%s: %v; want InvalidCommandParamsError", data, err)
+			}
+			return
+		}
+		if info.ID == "" || len(info.URLs) == 0 || info.Checksum == "" && (info.OSHashAlgo == "" || info.OSHashValue == "") {
+			t.Errorf("%s: accepted as %+v", data, info)
+		}
+	})
 }
