@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -69,6 +71,53 @@ func (a *Agent) storeIdentity(i identity) error {
 		return err
 	}
 	return os.WriteFile(a.identityPath(), data, 0o600)
+}
+
+// errNoBootID: the kernel does not tell which boot this is.
+var errNoBootID = errors.New("this boot is not known")
+
+// forgetFormerBoot removes what an agent has left in another boot of the
+// machine. The directory is in memory, unless somebody has made it otherwise: a
+// token, key or list of commands of another boot would be worse than none.
+func (a *Agent) forgetFormerBoot() error {
+	id, err := os.ReadFile(filepath.Join(a.cfg.Proc, "sys/kernel/random/boot_id"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // not a kernel but a fixture
+	}
+	if err != nil || len(id) == 0 {
+		return errors.Join(errNoBootID, err)
+	}
+	path := filepath.Join(a.cfg.StateDir, "boot_id")
+	former, err := os.ReadFile(path)
+	if err == nil && bytes.Equal(former, id) {
+		return nil
+	}
+	left, err := filepath.Glob(filepath.Join(a.cfg.StateDir, "agent.*"))
+	if err != nil {
+		return err
+	}
+	for _, file := range left {
+		if err := os.Remove(file); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(a.cfg.StateDir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(path, id, 0o600)
+}
+
+// staticTLS is the TLS side of the server with the certificate of files.
+func (a *Agent) staticTLS() (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(a.cfg.TLSCertFile, a.cfg.TLSKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("certificate to serve (tls_cert_file, tls_key_file): %w", err)
+	}
+	conf, err := server.TLSConfig(cert, a.cfg.TLSMinVersion, a.cfg.TLSCipherSuites)
+	if err != nil {
+		return nil, fmt.Errorf("TLS settings: %w", err)
+	}
+	return conf, nil
 }
 
 // certificate makes the TLS side of the server and the PEM text to pin.

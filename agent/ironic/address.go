@@ -99,6 +99,13 @@ func routeSource(target netip.Addr) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
+// HasRoute reports whether packets to target leave this machine from an
+// address that can be advertised.
+func HasRoute(target netip.Addr) bool {
+	_, ok := routeSource(target)
+	return ok
+}
+
 // InterfaceAddress is the first IPv4 address of the interface.
 func InterfaceAddress(name string) (netip.Addr, error) {
 	link, err := netlink.LinkByName(name)

@@ -57,8 +57,10 @@ type Options struct {
 	Timeout         time.Duration
 	Insecure        bool
 	CAFile          string
+	CertFile        string // of a client certificate, if KeyFile is set too
+	KeyFile         string
 	GlobalRequestID string
-	Version         Version // 0: ask the server
+	Version         string // of the API, "1.96"; "": ask the server
 }
 
 // Client talks to the API. Several URLs are tried in order on connection
@@ -69,7 +71,7 @@ type Client struct {
 
 	mu      sync.Mutex
 	urls    []string
-	version Version // negotiated; 0 if not yet
+	version Version // configured or negotiated; 0 if not yet
 }
 
 // NewClient makes a client.
@@ -77,8 +79,24 @@ func NewClient(opts Options) (*Client, error) {
 	if len(opts.URLs) == 0 {
 		return nil, errors.New("no API URL is configured")
 	}
+	c := &Client{opts: opts, urls: append([]string(nil), opts.URLs...)}
+	var err error
+	if opts.Version != "" {
+		if c.version, err = ParseVersion(opts.Version); err != nil {
+			return nil, err
+		}
+	}
+	if c.http, err = NewHTTPClient(opts); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// NewHTTPClient makes a client for servers of OpenStack, with the trust,
+// certificate and time limit of the options.
+func NewHTTPClient(opts Options) (*http.Client, error) {
 	trust := &tls.Config{InsecureSkipVerify: opts.Insecure}
-	if opts.CAFile != "" {
+	if opts.CAFile != "" && !opts.Insecure {
 		pem, err := os.ReadFile(opts.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("read authorities: %w", err)
@@ -88,12 +106,15 @@ func NewClient(opts Options) (*Client, error) {
 			return nil, fmt.Errorf("%s holds no certificate", opts.CAFile)
 		}
 	}
+	if opts.CertFile != "" && opts.KeyFile != "" {
+		cert, err := tls.LoadX509KeyPair(opts.CertFile, opts.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("client certificate: %w", err)
+		}
+		trust.Certificates = []tls.Certificate{cert}
+	}
 	transport := &http.Transport{TLSClientConfig: trust, Proxy: http.ProxyFromEnvironment, IdleConnTimeout: 30 * time.Second}
-	return &Client{
-		opts: opts,
-		http: &http.Client{Timeout: opts.Timeout, Transport: transport},
-		urls: append([]string(nil), opts.URLs...),
-	}, nil
+	return &http.Client{Timeout: opts.Timeout, Transport: transport}, nil
 }
 
 // StatusError is an answer of the API other than the one that was wanted.
@@ -225,9 +246,6 @@ func (c *Client) WaitForVersion(ctx context.Context, patience time.Duration) (Ve
 }
 
 func (c *Client) askVersion(ctx context.Context) (Version, error) {
-	if c.opts.Version > 0 {
-		return c.opts.Version, nil
-	}
 	c.mu.Lock()
 	known := c.version
 	c.mu.Unlock()

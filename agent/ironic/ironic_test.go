@@ -2,7 +2,10 @@ package ironic
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +13,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -169,19 +174,19 @@ func TestWaitForLookup(t *testing.T) {
 		return now, nil
 	}
 	base := api(t, "1.82", func(w http.ResponseWriter, r *http.Request) {
-		if n := asked.Add(1); n < 3 || n == 3 && r.URL.Query().Get("addresses") != "m1,m2,m3" {
+		if n := asked.Add(1); n < 3 || n == 3 && (r.URL.Query().Get("addresses") != "m1,m2,m3" || r.URL.Query().Get("node_uuid") != "n") {
 			http.Error(w, "locked", http.StatusConflict)
 			return
 		}
 		io.WriteString(w, `{"node":{"uuid":"u"},"config":{"heartbeat_timeout":300}}`)
 	})
 	c := newClient(t, Options{URLs: []string{base}})
-	got, err := c.WaitForLookup(context.Background(), cards, time.Millisecond, time.Minute, quiet())
+	got, err := c.WaitForLookup(context.Background(), Lookup{cards, "n", time.Millisecond, time.Minute, quiet()})
 	if err != nil || got.Node["uuid"] != "u" || asked.Load() != 3 {
 		t.Errorf("lookup = %v, %v after %d requests; want u after 3", got, err, asked.Load())
 	}
 	asked.Store(-1 << 20)
-	_, err = c.WaitForLookup(context.Background(), cards, time.Millisecond, 20*time.Millisecond, quiet())
+	_, err = c.WaitForLookup(context.Background(), Lookup{cards, "n", time.Millisecond, 20 * time.Millisecond, quiet()})
 	if !ipa.LookupNode.Is(err) || !strings.Contains(err.Error(), "409") {
 		t.Errorf("error = %v; want LookupNodeError with the last answer", err)
 	}
@@ -206,6 +211,70 @@ func TestLookupWait(t *testing.T) {
 		if got := lookupWait(test.attempt, time.Second, test.err, test.u); got != test.want {
 			t.Errorf("wait after failure %d (%v) = %s; want %s", test.attempt, test.err, got, test.want)
 		}
+	}
+}
+
+func TestConflictWait(t *testing.T) {
+	for n, want := range map[int]time.Duration{1: 0, promptConflicts: 0, promptConflicts + 1: 5 * time.Second, promptConflicts + 2: 10 * time.Second, promptConflicts + 9: 30 * time.Second} {
+		if got := conflictWait(n); got != want {
+			t.Errorf("added after conflict %d: %s; want %s", n, got, want)
+		}
+	}
+}
+
+func TestOldLookup(t *testing.T) {
+	got, err := parseLookup([]byte(`{"heartbeat_timeout":120,"node":{"uuid":"u"}}`))
+	if err != nil || got.Config.HeartbeatTimeout != 120 {
+		t.Errorf("answer of an old server: %+v, %v", got, err)
+	}
+}
+
+func FuzzLookup(f *testing.F) {
+	f.Add([]byte(`{"node":{"uuid":"u","properties":{}},"config":{"heartbeat_timeout":300,"agent_token":"x","tls_cipher_suites":null,"agent_containers":{"run_options":["--rm"]}}}`))
+	f.Add([]byte(`{"heartbeat_timeout":1e300,"node":{"uuid":1},"config":null}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		answer, err := parseLookup(text)
+		if err != nil {
+			return
+		}
+		if uuid, _ := answer.Node["uuid"].(string); uuid == "" || time.Duration(answer.Config.HeartbeatTimeout*float64(time.Second)) < 0 {
+			t.Errorf("%q gave %+v", text, answer)
+		}
+	})
+}
+
+// TestClientCertificate: a server that insists on one gets it.
+func TestClientCertificate(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"default_version":{"version":"1.%d"}}`, len(r.TLS.PeerCertificates))
+	}))
+	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	s.StartTLS()
+	defer s.Close()
+	dir := t.TempDir()
+	key, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, keyFile := filepath.Join(dir, "crt"), filepath.Join(dir, "key")
+	if err := errors.Join(
+		os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600),
+		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, Options{URLs: []string{s.URL}, CAFile: cert, CertFile: cert, KeyFile: keyFile})
+	if v, err := c.WaitForVersion(t.Context(), 0); err != nil || v != 1 {
+		t.Errorf("with a certificate: %v, %v", v, err)
+	}
+	c = newClient(t, Options{URLs: []string{s.URL}, CAFile: cert})
+	if v, err := c.WaitForVersion(t.Context(), 0); err == nil {
+		t.Errorf("without a certificate: %v", v)
+	}
+	if _, err := NewClient(Options{URLs: []string{s.URL}, CertFile: cert, KeyFile: cert}); err == nil {
+		t.Error("a key file without a key was taken")
+	}
+	if _, err := NewClient(Options{URLs: []string{s.URL}, Version: "2.0"}); err == nil {
+		t.Error("version 2.0 was taken")
 	}
 }
 

@@ -2,7 +2,9 @@ package ironic
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -15,12 +17,15 @@ import (
 	"ferric/api/ipa"
 )
 
-// Limits of the wait between lookups. The contract lets it grow to 60 s; a
-// conductor that answers 404 or 409 is alive and will be ready in a moment
-// ("a fast agent is too early"), so these stay short.
+// Limits of the wait between lookups. The contract lets it grow to 60 s, and
+// adds waits of its own after each 409; but a conductor that answers 404 or 409
+// is alive and will be ready in a moment ("a fast agent is too early"), so these
+// waits stay short, and what the contract adds comes only once a node stays
+// locked.
 const (
 	maxLookupWait      = 60 * time.Second
 	maxLookupWaitAlive = 5 * time.Second
+	promptConflicts    = 12 // about half a minute
 )
 
 // Lookup asks the API once which node has one of the MAC addresses. nodeUUID
@@ -31,40 +36,71 @@ func (c *Client) Lookup(ctx context.Context, macs []string, nodeUUID string) (*i
 		query += "&node_uuid=" + url.QueryEscape(nodeUUID)
 	}
 	version := min(c.ServerVersion(ctx), maxLookup)
-	var answer ipa.LookupResponse
-	if err := c.do(ctx, http.MethodGet, "/v1/lookup?"+query, version, nil, &answer, http.StatusOK); err != nil {
+	var raw json.RawMessage
+	if err := c.do(ctx, http.MethodGet, "/v1/lookup?"+query, version, nil, &raw, http.StatusOK); err != nil {
 		return nil, err
+	}
+	return parseLookup(raw)
+}
+
+// parseLookup checks what an agent cannot do without. Very old servers put the
+// heartbeat's timeout beside the settings.
+func parseLookup(text []byte) (*ipa.LookupResponse, error) {
+	var answer struct {
+		ipa.LookupResponse
+		HeartbeatTimeout float64 `json:"heartbeat_timeout"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return nil, fmt.Errorf("decode answer to the lookup: %w", err)
 	}
 	if uuid, _ := answer.Node["uuid"].(string); uuid == "" {
 		return nil, errors.New("the answer to the lookup names no node")
 	}
-	if !(answer.Config.HeartbeatTimeout > 0) {
-		return nil, errors.New("the answer to the lookup has no heartbeat_timeout")
+	if answer.Config.HeartbeatTimeout == 0 {
+		answer.Config.HeartbeatTimeout = answer.HeartbeatTimeout
 	}
-	return &answer, nil
+	const longest = 1 << 31 // seconds; a time.Duration holds it
+	if t := answer.Config.HeartbeatTimeout; !(t > 0 && t < longest) {
+		return nil, fmt.Errorf("the answer to the lookup has a heartbeat_timeout of %v s", t)
+	}
+	return &answer.LookupResponse, nil
 }
 
-// WaitForLookup looks up until it succeeds, for at most timeout. Each attempt
-// asks macs anew, for network cards may appear meanwhile; an error of macs ends
-// the wait. The error is else of kind ipa.LookupNode.
-func (c *Client) WaitForLookup(ctx context.Context, macs func(context.Context) ([]string, error), interval, timeout time.Duration, log *logrus.Entry) (*ipa.LookupResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// Lookup says how to look for a node until it is found.
+type Lookup struct {
+	// MACs are asked anew for each attempt, for network cards may appear
+	// meanwhile; its error ends the wait.
+	MACs     func(context.Context) ([]string, error)
+	NodeUUID string        // "" if it is not known
+	Interval time.Duration // least time between attempts
+	Timeout  time.Duration
+	Log      *logrus.Entry
+}
+
+// WaitForLookup looks up until it succeeds, for at most the timeout. The error
+// is that of MACs, or of kind ipa.LookupNode.
+func (c *Client) WaitForLookup(ctx context.Context, l Lookup) (*ipa.LookupResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
 	defer cancel()
-	for attempt := 1; ; attempt++ {
-		addresses, err := macs(ctx)
+	for attempt, conflicts := 1, 0; ; attempt++ {
+		addresses, err := l.MACs(ctx)
 		if err != nil {
 			return nil, err
 		}
-		answer, err := c.Lookup(ctx, addresses, "")
+		answer, err := c.Lookup(ctx, addresses, l.NodeUUID)
 		if err == nil {
 			return answer, nil
 		}
-		wait := lookupWait(attempt, interval, err, rand.Float64())
-		log.WithError(err).WithField("attempt", attempt).Warn("lookup failed, trying again")
+		wait := lookupWait(attempt, l.Interval, err, rand.Float64())
+		if isStatus(err, http.StatusConflict) {
+			conflicts++
+			wait += conflictWait(conflicts)
+		}
+		l.Log.WithError(err).WithField("attempt", attempt).Warn("lookup failed, trying again")
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil, ipa.LookupNode.New("no answer to the lookup of %s within %s: %v", strings.Join(addresses, ", "), timeout, err)
+			return nil, ipa.LookupNode.New("no answer to the lookup of %s within %s: %v", strings.Join(addresses, ", "), l.Timeout, err)
 		}
 	}
 }
@@ -72,8 +108,7 @@ func (c *Client) WaitForLookup(ctx context.Context, macs func(context.Context) (
 // lookupWait is the time to wait after the nth failure; u is uniform in [0, 1).
 func lookupWait(attempt int, least time.Duration, err error, u float64) time.Duration {
 	most := maxLookupWait
-	var status *StatusError
-	if errors.As(err, &status) && (status.Code == http.StatusNotFound || status.Code == http.StatusConflict) {
+	if isStatus(err, http.StatusNotFound) || isStatus(err, http.StatusConflict) {
 		most = maxLookupWaitAlive
 	}
 	if grown := time.Duration(math.Exp2(float64(min(attempt-1, 10)))) * time.Second; grown < most {
@@ -83,4 +118,22 @@ func lookupWait(attempt int, least time.Duration, err error, u float64) time.Dur
 		return least
 	}
 	return least + time.Duration(u*float64(most-least))
+}
+
+// conflictWait is what is added after the nth 409.
+func conflictWait(n int) time.Duration {
+	switch n -= promptConflicts; {
+	case n <= 0:
+		return 0
+	case n == 1:
+		return 5 * time.Second
+	case n == 2:
+		return 10 * time.Second
+	}
+	return 30 * time.Second
+}
+
+func isStatus(err error, code int) bool {
+	var status *StatusError
+	return errors.As(err, &status) && status.Code == code
 }

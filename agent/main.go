@@ -1,0 +1,71 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"ferric/agent/config"
+	"ferric/agent/vmedia"
+	"ferric/hwmanager"
+)
+
+// Main runs an agent with the given managers and the arguments of the process
+// until it is told to stop; it returns the exit status.
+func Main(managers []hwmanager.Manager) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	var found vmedia.Found
+	media := func(c *config.Config) (string, error) {
+		var err error
+		found, err = loadMedia(ctx, c)
+		return found.Parameters, err
+	}
+	cfg, warnings, err := config.Parse(os.Args[1:], config.Sources{Cmdline: readCmdline, Media: media}, os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "ferric-agent:", err)
+		return 2
+	}
+	limitMemory()
+	a := New(cfg, managers, os.Stderr)
+	for _, w := range warnings {
+		a.log.Warn(w)
+	}
+	if len(found.Devices) > 0 {
+		a.log.WithField("devices", found.Devices).WithField("files", found.Files).Info("configured from virtual media")
+	}
+	if err := a.Run(ctx); err != nil {
+		a.log.WithError(err).Error("ferric-agent stopped")
+		return 1
+	}
+	return 0
+}
+
+// readCmdline reads the kernel command line; none is an empty one.
+func readCmdline(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(data), err
+}
+
+// mediaPatience bounds the wait for virtual media: a BMC may take a while to
+// show them again after the firmware has handed the machine over.
+const mediaPatience = 10 * time.Second
+
+// loadMedia reads virtual media. A machine that knows already where its API is
+// does not wait for parameters.
+func loadMedia(ctx context.Context, c *config.Config) (vmedia.Found, error) {
+	m := vmedia.Machine{Sys: c.Sys, Dev: c.Dev, Etc: c.Etc, Patience: mediaPatience}
+	return m.Load(ctx, len(c.APIURLs) > 0 || c.UseMDNS)
+}
