@@ -160,6 +160,7 @@ func (a *Agent) prepareImage(ctx context.Context, p params, report progress) (an
 }
 
 func (a *Agent) installDevice(ctx context.Context) (ipa.BlockDevice, error) {
+	a.refreshNode(ctx)
 	return hwmanager.First(a.set, "get_os_install_device", func(r hwmanager.RootPicker) (ipa.BlockDevice, error) {
 		return r.InstallDevice(ctx, a.host, a.currentNode())
 	})
