@@ -24,21 +24,21 @@ const (
 	benchmarksTime = 2 * time.Minute
 )
 
-// addBenchmarks measures what ipa-inspection-benchmarks names. Disks are only
-// read.
-func (f *facts) addBenchmarks(ctx context.Context, o *Options, inventory *ipa.Inventory) error {
+// addBenchmarks measures what ipa-inspection-benchmarks names, each thing for
+// so long. Disks are only read.
+func (f *facts) addBenchmarks(ctx context.Context, o *Options, inventory *ipa.Inventory, each time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, benchmarksTime, fmt.Errorf("benchmarks took longer than %s", benchmarksTime))
 	defer cancel()
 	var problems []error
 	for _, name := range o.Benchmarks {
 		switch name {
 		case "cpu":
-			f.measureCPU(ctx)
+			f.measureCPU(ctx, each)
 		case "mem":
-			f.measureMemory(ctx)
+			f.measureMemory(ctx, each)
 		case "disk":
 			for _, disk := range inventory.Disks {
-				if err := f.measureDisk(ctx, o.Host.DevicePath(disk.Name), disk); err != nil {
+				if err := f.measureDisk(ctx, each, o.Host.DevicePath(disk.Name), disk); err != nil {
 					problems = append(problems, err)
 				}
 			}
@@ -53,9 +53,9 @@ func (f *facts) addBenchmarks(ctx context.Context, o *Options, inventory *ipa.In
 	return errors.Join(problems...)
 }
 
-// perSecond calls work for a while, in so many threads at once, and returns
+// perSecond calls work for the time each, in so many threads at once, and returns
 // how often it was done in a second, by all together.
-func perSecond(ctx context.Context, threads int, work func(stop *atomic.Bool) int) int {
+func perSecond(ctx context.Context, each time.Duration, threads int, work func(stop *atomic.Bool) int) int {
 	var stop atomic.Bool
 	var done atomic.Int64
 	var all sync.WaitGroup
@@ -64,7 +64,7 @@ func perSecond(ctx context.Context, threads int, work func(stop *atomic.Bool) in
 		all.Go(func() { done.Add(int64(work(&stop))) })
 	}
 	select {
-	case <-time.After(benchmarkTime):
+	case <-time.After(each):
 	case <-ctx.Done():
 	}
 	stop.Store(true)
@@ -74,9 +74,9 @@ func perSecond(ctx context.Context, threads int, work func(stop *atomic.Bool) in
 
 // measureCPU counts how often a second the prime numbers below 10000 are
 // found, by one thread and by all.
-func (f *facts) measureCPU(ctx context.Context) {
-	f.add("cpu", "logical_0", "loops_per_sec", perSecond(ctx, 1, findPrimes))
-	f.add("cpu", "logical", "loops_per_sec", perSecond(ctx, runtime.NumCPU(), findPrimes))
+func (f *facts) measureCPU(ctx context.Context, each time.Duration) {
+	f.add("cpu", "logical_0", "loops_per_sec", perSecond(ctx, each, 1, findPrimes))
+	f.add("cpu", "logical", "loops_per_sec", perSecond(ctx, each, runtime.NumCPU(), findPrimes))
 }
 
 func findPrimes(stop *atomic.Bool) int {
@@ -100,13 +100,13 @@ func findPrimes(stop *atomic.Bool) int {
 
 // measureMemory copies blocks of two sizes: one fits caches, one does not. The
 // unit is MiB/s.
-func (f *facts) measureMemory(ctx context.Context) {
+func (f *facts) measureMemory(ctx context.Context, each time.Duration) {
 	for _, block := range [...]struct {
 		key string
 		mib int
 	}{{"bandwidth_1M", 1}, {"bandwidth_64M", 64}} {
 		from, to := make([]byte, block.mib<<20), make([]byte, block.mib<<20)
-		copies := perSecond(ctx, 1, func(stop *atomic.Bool) int {
+		copies := perSecond(ctx, each, 1, func(stop *atomic.Bool) int {
 			n := 0
 			for ; !stop.Load(); n++ {
 				copy(to, from)
@@ -118,7 +118,7 @@ func (f *facts) measureMemory(ctx context.Context) {
 }
 
 // measureDisk reads past the page cache, in order and at random.
-func (f *facts) measureDisk(ctx context.Context, path string, disk ipa.BlockDevice) error {
+func (f *facts) measureDisk(ctx context.Context, each time.Duration, path string, disk ipa.BlockDevice) error {
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
 	if errors.Is(err, unix.EINVAL) { // not every file can
 		file, err = os.Open(path)
@@ -143,7 +143,7 @@ func (f *facts) measureDisk(ctx context.Context, path string, disk ipa.BlockDevi
 			return fmt.Errorf("benchmark of %s: %w", disk.Name, err)
 		}
 		var failed error
-		reads := perSecond(ctx, 1, func(stop *atomic.Bool) int {
+		reads := perSecond(ctx, each, 1, func(stop *atomic.Bool) int {
 			n := int64(0)
 			for ; !stop.Load() && failed == nil; n++ {
 				at := n % blocks

@@ -92,11 +92,9 @@ func (o *Options) waitForDHCP(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("list network interfaces: %w", err)
 		}
-		var missing []string
-		for _, i := range interfaces {
-			if (o.DHCPAllInterfaces || strings.EqualFold(i.MACAddress, mac)) && i.IPv4Address == nil {
-				missing = append(missing, i.Name)
-			}
+		missing := withoutIPv4(interfaces)
+		if !o.DHCPAllInterfaces {
+			missing = withoutIPv4(sameMAC(interfaces, mac))
 		}
 		if len(missing) == 0 {
 			return nil
@@ -111,6 +109,32 @@ func (o *Options) waitForDHCP(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+func withoutIPv4(interfaces []ipa.Interface) []string {
+	var names []string
+	for _, i := range interfaces {
+		if i.IPv4Address == nil {
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
+// sameMAC is the interface with the address. Bonds and VLANs share that of the
+// network card: of these, one with an IPv4 address is enough.
+func sameMAC(interfaces []ipa.Interface, mac string) []ipa.Interface {
+	var same []ipa.Interface
+	for _, i := range interfaces {
+		if !strings.EqualFold(i.MACAddress, mac) {
+			continue
+		}
+		if i.IPv4Address != nil {
+			return nil
+		}
+		same = append(same, i)
+	}
+	return same
 }
 
 // normalMAC makes aa:bb:cc:dd:ee:ff of it, which may be in the notation of

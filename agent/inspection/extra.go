@@ -54,11 +54,14 @@ func collectExtra(ctx context.Context, o *Options, doc document) error {
 	list.addCPU(inventory.CPU)
 	list.addKernel()
 	doc["data"] = &list
-	return list.addBenchmarks(ctx, o, inventory)
+	return list.addBenchmarks(ctx, o, inventory, benchmarkTime)
 }
 
-// gigabyte is the unit of the size of disks here.
-const gigabyte = 1000 * 1000 * 1000
+// Units: of transfers per second and speeds, and of the sizes of disks.
+const (
+	mega     = 1000 * 1000
+	gigabyte = 1000 * mega
+)
 
 // scheduler is the one in use of those in a queue's list.
 var scheduler = regexp.MustCompile(`\[([^\]]*)\]`)
@@ -107,18 +110,24 @@ func (f *facts) addMemory(memory ipa.Memory, table dmi.Table) {
 		total = modules
 	}
 	f.add("memory", "total", "size", strconv.FormatInt(total, 10))
-	devices, _ := table.Blocks().Memory["devices"].([]dmi.Block)
-	for i, device := range devices {
-		bank := "bank:" + strconv.Itoa(i)
-		for _, pair := range [...]struct{ key, name string }{
-			{"size", "Size"}, {"clock", "Speed"}, {"description", "Type"}, {"vendor", "Manufacturer"},
-			{"product", "Part Number"}, {"serial", "Serial Number"}, {"slot", "Locator"},
-		} {
-			f.add("memory", bank, pair.key, device[pair.name])
+	modules := table.Modules()
+	for i, module := range modules {
+		if module.Bytes == 0 {
+			continue
 		}
+		bank := "bank:" + strconv.Itoa(i)
+		f.add("memory", bank, "size", strconv.FormatInt(module.Bytes, 10))
+		if module.Speed > 0 {
+			f.add("memory", bank, "clock", strconv.FormatInt(int64(module.Speed)*mega, 10))
+		}
+		f.add("memory", bank, "description", module.Kind)
+		f.add("memory", bank, "vendor", module.Manufacturer)
+		f.add("memory", bank, "product", module.PartNumber)
+		f.add("memory", bank, "serial", module.Serial)
+		f.add("memory", bank, "slot", module.Slot)
 	}
-	if len(devices) > 0 {
-		f.add("memory", "banks", "count", strconv.Itoa(len(devices)))
+	if len(modules) > 0 {
+		f.add("memory", "banks", "count", strconv.Itoa(len(modules)))
 	}
 }
 
@@ -130,7 +139,6 @@ func (f *facts) addNetwork(interfaces []ipa.Interface) {
 		f.add("network", nic.Name, "vendor", text(nic.Vendor))
 		f.add("network", nic.Name, "product", text(nic.Product))
 		if nic.SpeedMbps != nil {
-			const mega = 1000 * 1000
 			f.add("network", nic.Name, "size", strconv.FormatInt(int64(*nic.SpeedMbps)*mega, 10))
 			f.add("network", nic.Name, "speed", strconv.Itoa(*nic.SpeedMbps)+"Mbit/s")
 		}

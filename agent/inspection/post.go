@@ -24,8 +24,8 @@ const (
 // moved on from "inspecting" (peer notes, section "A fast agent is too
 // early"); that takes seconds.
 const (
-	earlyPatience = 30 * time.Second
-	earlyRetry    = time.Second
+	earlyTries = 30
+	earlyRetry = time.Second
 )
 
 // maxAnswer bounds an answer of the server in bytes.
@@ -51,8 +51,7 @@ func (o *Options) post(ctx context.Context, doc document) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encode inventory: %w", err)
 	}
-	var early time.Time
-	for try := 1; ; {
+	for try, early := 1, 1; ; {
 		uuid, err := o.postOnce(ctx, body)
 		var rejected *rejection
 		isRejected := errors.As(err, &rejected)
@@ -61,13 +60,11 @@ func (o *Options) post(ctx context.Context, doc document) (string, error) {
 		case err == nil:
 			return uuid, nil
 		case isRejected && rejected.status == http.StatusNotFound:
-			if early.IsZero() {
-				early = time.Now()
-			}
-			if time.Since(early) >= earlyPatience {
+			if early == earlyTries {
 				return "", err
 			}
 			wait = earlyRetry
+			early++
 		case isRejected && rejected.status < 500 && rejected.status != http.StatusConflict:
 			return "", err
 		case try == tries:

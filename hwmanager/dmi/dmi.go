@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/u-root/u-root/pkg/smbios"
 )
@@ -64,13 +65,49 @@ func Parse(data []byte) Table {
 	return table
 }
 
-// MemoryBytes is the sum of the memory modules (type 17); 0 if there is none.
+// Module is a slot for memory and what is in it (type 17).
+type Module struct {
+	Bytes        int64 // 0: empty, or not known
+	Speed        int   // MT/s; 0: not known
+	Kind         string
+	Manufacturer string
+	PartNumber   string
+	Serial       string
+	Slot         string
+}
+
+// Modules are the slots for memory. Structures that are too short are left out.
+func (t Table) Modules() []Module {
+	var modules []Module
+	for _, s := range t {
+		if s.Type != smbios.TableTypeMemoryDevice {
+			continue
+		}
+		device, err := smbios.NewMemoryDevice(s)
+		if err != nil {
+			continue
+		}
+		const speedElsewhere = 0xffff
+		speed := int(device.Speed)
+		if speed == speedElsewhere {
+			speed = 0
+		}
+		modules = append(modules, Module{
+			Bytes: moduleBytes(s), Speed: speed, Kind: device.Type.String(), Manufacturer: printable(device.Manufacturer),
+			PartNumber: printable(device.PartNumber), Serial: printable(device.SerialNumber), Slot: printable(device.DeviceLocator),
+		})
+	}
+	return modules
+}
+
+// printable is a text of the firmware, which may hold anything.
+func printable(s string) string { return strings.TrimSpace(strings.ToValidUTF8(s, "?")) }
+
+// MemoryBytes is the sum of the memory modules; 0 if there is none.
 func (t Table) MemoryBytes() int64 {
 	var total int64
-	for _, s := range t {
-		if s.Type == smbios.TableTypeMemoryDevice {
-			total += moduleBytes(s)
-		}
+	for _, module := range t.Modules() {
+		total += module.Bytes
 	}
 	return total
 }

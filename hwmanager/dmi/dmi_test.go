@@ -162,5 +162,8 @@ func FuzzTable(f *testing.F) {
 			t.Error(err)
 		}
 		table.OnboardNICs()
+		if _, err := json.Marshal(table.Modules()); err != nil {
+			t.Error(err)
+		}
 	})
 }
