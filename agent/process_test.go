@@ -156,7 +156,13 @@ func start(t *testing.T, h *hwmanager.Host, c *conductor, state string, args ...
 		"--sys", h.Sys, "--proc", h.Proc, "--dev", h.Dev, "--allow-devices", strings.Join(h.Guard.Allowed, ","),
 		"--state-dir", state, "--forced-heartbeat-gap", "0",
 	}, args...)
-	p := &process{cmd: exec.Command(path, args...), log: &logBuffer{}, exited: make(chan error, 1)}
+	return run(t, exec.Command(path, args...))
+}
+
+// run starts an agent and ends it with the test.
+func run(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, log: &logBuffer{}, exited: make(chan error, 1)}
 	p.cmd.Stderr = p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
