@@ -27,7 +27,8 @@ func Main(managers []hwmanager.Manager) int {
 		found, err = loadMedia(ctx, c)
 		return found.Parameters, err
 	}
-	cfg, warnings, err := config.Parse(os.Args[1:], config.Sources{Cmdline: readCmdline, Media: media}, os.Stderr)
+	args, inspectOnly := inspectArgs(os.Args)
+	cfg, warnings, err := config.Parse(args, config.Sources{Cmdline: readCmdline, Media: media}, os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -43,7 +44,11 @@ func Main(managers []hwmanager.Manager) int {
 	if len(found.Devices) > 0 {
 		a.log.WithField("devices", found.Devices).WithField("files", found.Files).Info("configured from virtual media")
 	}
-	if err := a.Run(ctx); err != nil {
+	run := a.Run
+	if inspectOnly {
+		run = a.Inspect
+	}
+	if err := run(ctx); err != nil {
 		a.log.WithError(err).Error("ferric-agent stopped")
 		return 1
 	}

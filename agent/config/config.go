@@ -61,9 +61,12 @@ type Config struct {
 	InspectionDHCPWaitTimeout   time.Duration
 	InspectionDHCPAllInterfaces bool
 	InspectionBenchmarks        []string
-	CollectLLDP                 bool
-	LLDPTimeout                 time.Duration
-	EnableVLANInterfaces        []string
+	// Of the program that only inspects.
+	IntrospectionDaemon             bool
+	IntrospectionDaemonPostInterval time.Duration
+	CollectLLDP                     bool
+	LLDPTimeout                     time.Duration
+	EnableVLANInterfaces            []string
 
 	HardwareInitializationDelay time.Duration
 	DiskWaitAttempts            int

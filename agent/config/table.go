@@ -78,8 +78,8 @@ var settings = []setting{
 	{"ipa-collect-lldp", "DEFAULT", "collect_lldp", func(c *Config) any { return &c.CollectLLDP }, "false", "put LLDP packets of the switches into the inventory", nil},
 	{"ipa-lldp-timeout", "DEFAULT", "lldp_timeout", func(c *Config) any { return &c.LLDPTimeout }, "30", "seconds to wait for an LLDP packet", nil},
 	{"ipa-enable-vlan-interfaces", "DEFAULT", "enable_vlan_interfaces", func(c *Config) any { return &c.EnableVLANInterfaces }, "", "comma-separated VLAN interfaces to make: interface.vlan, interface (its VLANs by LLDP) or all", nil},
-	{"", "DEFAULT", "introspection_daemon", ignored, "false", "accepted, no effect: belongs to a program of its own, which posts the inventory again and again", nil},
-	{"", "DEFAULT", "introspection_daemon_post_interval", ignored, "300", "accepted, no effect: see introspection_daemon", nil},
+	{"", "DEFAULT", "introspection_daemon", func(c *Config) any { return &c.IntrospectionDaemon }, "false", "ferric-agent inspect: post the inventory again and again, not once", nil},
+	{"", "DEFAULT", "introspection_daemon_post_interval", func(c *Config) any { return &c.IntrospectionDaemonPostInterval }, "300", "seconds between two of these posts, about", nil},
 
 	{"ipa-hardware-initialization-delay", "DEFAULT", "hardware_initialization_delay", func(c *Config) any { return &c.HardwareInitializationDelay }, "0", "seconds to wait for slow hardware", nil},
 	{"ipa-disk-wait-attempts", "DEFAULT", "disk_wait_attempts", func(c *Config) any { return &c.DiskWaitAttempts }, "10", "how often to look for a disk", between(0, maxCount)},
