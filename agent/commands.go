@@ -166,13 +166,13 @@ func (a *Agent) installDevice(ctx context.Context) (ipa.BlockDevice, error) {
 	})
 }
 
-// partitionUUIDs is empty before an image was written. The key has a blank.
+// partitionUUIDs is empty before an image was written.
 func (a *Agent) partitionUUIDs(context.Context, params, progress) (any, error) {
 	last := a.host.Image.Last()
 	if last == nil {
 		return map[string]any{}, nil
 	}
-	return map[string]any{"root uuid": last.RootUUID}, nil
+	return last.PartitionUUIDs(), nil
 }
 
 func (a *Agent) installBootloader(ctx context.Context, p params, _ progress) (any, error) {

@@ -85,16 +85,43 @@ func checkImageInfo(info ipa.ImageInfo, object map[string]any, allowMD5 bool) er
 			return fmt.Errorf("%q in urls is not an http or https URL", u)
 		}
 	}
+	if info.ImageType == ipa.PartitionImage {
+		if err := checkPartitions(info); err != nil {
+			return err
+		}
+	}
 	if sum, given := object["checksum"]; given && sum == "" {
 		return fmt.Errorf("checksum is empty")
 	}
 	switch {
+	case strings.EqualFold(info.OSHashAlgo, "md5") && !allowMD5:
+		return fmt.Errorf("os_hash_algo is md5, which is not allowed")
 	case info.OSHashValue != "", isURL(info.Checksum), len(info.Checksum) > md5Digits:
 		return nil
 	case info.Checksum == "":
 		return fmt.Errorf("neither checksum nor os_hash_value is given")
 	case !allowMD5:
 		return fmt.Errorf("checksum is an MD5 digest, which is not allowed")
+	}
+	return nil
+}
+
+// checkPartitions wants what a partition image needs.
+func checkPartitions(info ipa.ImageInfo) error {
+	for _, size := range []struct {
+		key   string
+		value *ipa.MiB
+		least ipa.MiB
+	}{{"root_mb", info.RootMB, 1}, {"swap_mb", info.SwapMB, 0}, {"ephemeral_mb", info.EphemeralMB, 0}} {
+		switch {
+		case size.value == nil:
+			return fmt.Errorf("%s is missing, a partition image needs it", size.key)
+		case *size.value < size.least:
+			return fmt.Errorf("%s must not be %d", size.key, *size.value)
+		}
+	}
+	if info.PreserveEphemeral == nil {
+		return fmt.Errorf("preserve_ephemeral is missing, a partition image needs it")
 	}
 	return nil
 }

@@ -147,7 +147,30 @@ type ImageWriter interface {
 type ImageResult struct {
 	Text     string // "image (ID) written to device DEV root_uuid=U"
 	Device   string
-	RootUUID string // MBR signature, "0x%08x", for whole-disk images
+	RootUUID string // of a whole-disk image the MBR signature, "0x%08x"
+	// Of a partition image: the UUIDs of the EFI system and PReP boot
+	// partitions, "" for none, and the partitions' devices by their names in
+	// get_partition_uuids. Partitions is nil for a whole-disk image.
+	ESPUUID, PRePUUID string
+	Partitions        map[string]string
+}
+
+// PartitionUUIDs is the answer to get_partition_uuids (agent contract, section
+// of that name). Its keys contain blanks.
+func (r *ImageResult) PartitionUUIDs() map[string]any {
+	uuids := map[string]any{"root uuid": r.RootUUID}
+	if r.Partitions == nil {
+		return uuids
+	}
+	uuids["partitions"] = r.Partitions
+	uuids["efi system partition uuid"] = nil
+	if r.ESPUUID != "" {
+		uuids["efi system partition uuid"] = r.ESPUUID
+	}
+	if r.PRePUUID != "" {
+		uuids["PReP Boot partition uuid"] = r.PRePUUID
+	}
+	return uuids
 }
 
 // BootloaderInstaller makes the written system bootable (image.install_bootloader).

@@ -194,64 +194,6 @@ func TestExec(t *testing.T) {
 	}
 }
 
-func TestParseImageInfo(t *testing.T) {
-	valid := func(change func(map[string]any)) map[string]any {
-		m := map[string]any{"id": "img", "urls": []any{"http://s/i"}, "os_hash_algo": "sha256", "os_hash_value": "00", "disk_format": nil, "checksum": nil}
-		change(m)
-		return m
-	}
-	tests := []struct {
-		name   string
-		change func(map[string]any)
-		want   string // part of the error, "" for none
-	}{
-		{"complete", func(map[string]any) {}, ""},
-		{"checksum URL", func(m map[string]any) {
-			delete(m, "os_hash_algo")
-			delete(m, "os_hash_value")
-			m["checksum"] = "http://s/SUMS"
-		}, ""},
-		{"sha256 as checksum", func(m map[string]any) {
-			delete(m, "os_hash_algo")
-			delete(m, "os_hash_value")
-			m["checksum"] = strings.Repeat("a", 64)
-		}, ""},
-		{"md5", func(m map[string]any) {
-			delete(m, "os_hash_algo")
-			delete(m, "os_hash_value")
-			m["checksum"] = strings.Repeat("a", 32)
-		}, "MD5"},
-		{"no id", func(m map[string]any) { delete(m, "id") }, "id is missing"},
-		{"no urls", func(m map[string]any) { m["urls"] = []any{} }, "urls is missing or empty"},
-		{"urls of the wrong type", func(m map[string]any) { m["urls"] = "http://s/i" }, "urls must not be a string"},
-		{"another scheme", func(m map[string]any) { m["urls"] = []any{"file:///etc/passwd"} }, "not an http or https URL"},
-		{"empty checksum", func(m map[string]any) { m["checksum"] = "" }, "checksum is empty"},
-		{"half a pair", func(m map[string]any) { delete(m, "os_hash_value") }, "together"},
-		{"no checksum at all", func(m map[string]any) { delete(m, "os_hash_algo"); delete(m, "os_hash_value") }, "neither"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			_, err := ParseImageInfo(valid(test.change), false)
-			switch {
-			case test.want == "" && err != nil:
-				t.Errorf("error %v; want none", err)
-			case test.want != "" && (!ipa.InvalidCommandParams.Is(err) || !strings.Contains(err.Error(), test.want)):
-				t.Errorf("error %v; want InvalidCommandParamsError with %q", err, test.want)
-			}
-		})
-	}
-	if _, err := ParseImageInfo(valid(func(m map[string]any) {
-		delete(m, "os_hash_algo")
-		delete(m, "os_hash_value")
-		m["checksum"] = strings.Repeat("a", 32)
-	}), true); err != nil {
-		t.Errorf("MD5 where it is allowed: %v", err)
-	}
-	if _, err := ParseImageInfo("text", true); !ipa.InvalidCommandParams.Is(err) {
-		t.Errorf("text as image_info: %v", err)
-	}
-}
-
 func FuzzParseImageInfo(f *testing.F) {
 	for _, seed := range []string{
 		`{"id":"img","urls":["http://s/i"],"os_hash_algo":"sha256","os_hash_value":"00","disk_format":null,"checksum":null}`,

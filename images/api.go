@@ -39,6 +39,9 @@ type Request struct {
 	Digest Digest
 	// AllowMD5 accepts md5 digests.
 	AllowMD5 bool
+	// TrustFormat takes DiskFormat for what the image is, whatever it looks
+	// like and whether it is permitted or not.
+	TrustFormat bool
 	// Permitted formats; empty is raw, gpt, qcow2.
 	Permitted []string
 	// Retry says how often and how patiently the source tries again; the zero
@@ -76,6 +79,8 @@ var (
 	ErrRequest = errors.New("invalid image request")
 	// ErrDownload: no URL could be read.
 	ErrDownload = source.ErrDownload
+	// ErrTimeout: it took longer than Request.MaxDuration.
+	ErrTimeout = errors.New("took too long")
 	// ErrTruncated: the image ended before its end.
 	ErrTruncated = source.ErrTruncated
 	// ErrChanged: the file at the URL changed while it was read.
@@ -100,6 +105,7 @@ func Kind(err error) ipa.Kind {
 		kind ipa.Kind
 	}{
 		{ErrRequest, ipa.InvalidCommandParams},
+		{ErrTimeout, ipa.ImageDownloadTimeout},
 		{ErrChecksum, ipa.ImageChecksum},
 		{ErrTooLarge, ipa.InvalidImage},
 		{ErrInvalid, ipa.InvalidImage},

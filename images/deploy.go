@@ -14,8 +14,15 @@ import (
 // know (section "prepare_image").
 type Deployment struct {
 	Result
-	// RootUUID is the MBR disk signature, "0x%08x".
+	// RootUUID is the MBR disk signature of a whole-disk image, "0x%08x"; of a
+	// partition image the UUID of the root file system or, if it has none that
+	// is known, of the partition.
 	RootUUID string
+	// ESPUUID, PRePUUID and Partitions are of a partition image: the volume
+	// ID of the EFI system partition ("ABCD-1234"), the UUID of the PReP boot
+	// partition, and the partitions' numbers by their names (PartRoot, …).
+	ESPUUID, PRePUUID string
+	Partitions        map[string]int
 	// ConfigDrive is the partition that holds the config drive, "" if none.
 	ConfigDrive string
 }
@@ -26,12 +33,19 @@ type Deployment struct {
 // partitions and reads the MBR signature. If it fails after the image was
 // written, the ends of the disk are wiped as Write does it.
 func Deploy(ctx context.Context, device string, req Request, configDrive string, progress func(ipa.Progress)) (Deployment, error) {
-	res, err := Write(ctx, device, req, progress)
+	m := watch(progress)
+	d, err := deploy(ctx, device, req, configDrive, m)
+	m.finish(err == nil)
+	return d, err
+}
+
+func deploy(ctx context.Context, device string, req Request, configDrive string, m *monitor) (Deployment, error) {
+	res, err := write(ctx, device, req, m)
 	if err != nil {
 		return Deployment{Result: res}, err
 	}
 	d := Deployment{Result: res}
-	if err := d.finish(ctx, device, req, configDrive); err != nil {
+	if err := d.finish(ctx, device, req, configDrive, m); err != nil {
 		if werr := disk.Wipe(context.WithoutCancel(ctx), device); werr != nil {
 			err = fmt.Errorf("%w; and the disk could not be wiped again: %w", err, werr)
 		}
@@ -42,12 +56,13 @@ func Deploy(ctx context.Context, device string, req Request, configDrive string,
 
 // finish turns a panic into an error: what follows the image parses tables and
 // file systems that come from it, and the disk must be wiped then, too.
-func (d *Deployment) finish(ctx context.Context, device string, req Request, configDrive string) (err error) {
+func (d *Deployment) finish(ctx context.Context, device string, req Request, configDrive string, m *monitor) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%w: what is on the disk now cannot be read: %v", ErrCorrupt, r)
 		}
 	}()
+	m.enter(ipa.PhasePartitioning)
 	// Whatever keeps the backup header from moving, the primary one may
 	// still be good: that is for Validate to say (agent contract, "After
 	// writing": errors of the fix are ignored).
@@ -56,6 +71,7 @@ func (d *Deployment) finish(ctx context.Context, device string, req Request, con
 		return err
 	}
 	if configDrive != "" {
+		m.enter(ipa.PhaseConfigDrive)
 		p, err := configdrive.Write(ctx, device, configDrive, configdrive.Fetch{Client: req.Client, Retry: req.Retry})
 		if err != nil {
 			return err

@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
+	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/sha3"
 	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
@@ -14,6 +16,9 @@ import (
 	"net/url"
 	"path"
 	"strings"
+
+	"golang.org/x/crypto/blake2b"
+	"golang.org/x/crypto/blake2s"
 
 	"ferric/images/source"
 )
@@ -31,12 +36,18 @@ type expected struct {
 // resolve finds the digest to verify, by the rules of the agent contract
 // (section "prepare_image", "Digest selection"). It fetches checksum files.
 func (d Digest) resolve(ctx context.Context, req Request) (expected, error) {
-	value, algorithm := d.Checksum, ""
-	if d.Algorithm != "" || d.Value != "" {
-		if d.Algorithm == "" || d.Value == "" {
-			return expected{}, fmt.Errorf("%w: os_hash_algo and os_hash_value belong together", ErrRequest)
+	if (d.Algorithm == "") != (d.Value == "") {
+		return expected{}, fmt.Errorf("%w: os_hash_algo and os_hash_value belong together", ErrRequest)
+	}
+	value, algorithm := d.Value, strings.ToLower(d.Algorithm)
+	if algorithm != "" && hashes()[algorithm] == nil {
+		if d.Checksum == "" {
+			return expected{}, fmt.Errorf("%w: digest algorithm %q is not supported", ErrRequest, clip(algorithm))
 		}
-		value, algorithm = d.Value, strings.ToLower(d.Algorithm)
+		value, algorithm = "", ""
+	}
+	if algorithm == "" {
+		value = d.Checksum
 	}
 	if value == "" {
 		return expected{}, fmt.Errorf("%w: no checksum", ErrRequest)
@@ -47,6 +58,7 @@ func (d Digest) resolve(ctx context.Context, req Request) (expected, error) {
 			return expected{}, err
 		}
 	}
+	value = strings.TrimSpace(value)
 	raw, err := hex.DecodeString(value)
 	if err != nil {
 		return expected{}, fmt.Errorf("%w: checksum %q is not hexadecimal", ErrRequest, clip(value))
@@ -54,25 +66,39 @@ func (d Digest) resolve(ctx context.Context, req Request) (expected, error) {
 	if algorithm == "" {
 		algorithm = map[int]string{16: "md5", 32: "sha256", 64: "sha512"}[len(raw)]
 	}
-	want := expected{algorithm: algorithm, hex: strings.ToLower(value)}
-	switch algorithm {
-	case "md5":
-		if !req.AllowMD5 {
-			return expected{}, fmt.Errorf("%w: md5 checksums are not allowed", ErrRequest)
-		}
-		want.new = md5.New
-	case "sha256":
-		want.new = sha256.New
-	case "sha384":
-		want.new = sha512.New384
-	case "sha512":
-		want.new = sha512.New
-	case "":
+	switch {
+	case algorithm == "":
 		return expected{}, fmt.Errorf("%w: no digest has %d bytes", ErrRequest, len(raw))
-	default:
-		return expected{}, fmt.Errorf("%w: digest algorithm %q is not supported", ErrRequest, clip(algorithm))
+	case algorithm == "md5" && !req.AllowMD5:
+		return expected{}, fmt.Errorf("%w: md5 checksums are not allowed", ErrRequest)
 	}
-	return want, nil
+	return expected{algorithm: algorithm, hex: strings.ToLower(value), new: hashes()[algorithm]}, nil
+}
+
+// hashes are the algorithms that os_hash_algo may name.
+func hashes() map[string]func() hash.Hash {
+	return map[string]func() hash.Hash{
+		"md5":      md5.New,
+		"sha1":     sha1.New,
+		"sha224":   sha256.New224,
+		"sha256":   sha256.New,
+		"sha384":   sha512.New384,
+		"sha512":   sha512.New,
+		"sha3_224": func() hash.Hash { return sha3.New224() },
+		"sha3_256": func() hash.Hash { return sha3.New256() },
+		"sha3_384": func() hash.Hash { return sha3.New384() },
+		"sha3_512": func() hash.Hash { return sha3.New512() },
+		"blake2b":  func() hash.Hash { return must(blake2b.New512(nil)) },
+		"blake2s":  func() hash.Hash { return must(blake2s.New256(nil)) },
+	}
+}
+
+// must is for constructors that fail on a bad key only, where there is none.
+func must(h hash.Hash, err error) hash.Hash {
+	if err != nil {
+		panic(err)
+	}
+	return h
 }
 
 // verify compares what was served with what was expected.
@@ -100,7 +126,7 @@ func fetchChecksum(ctx context.Context, u string, req Request) (string, error) {
 		return "", fmt.Errorf("checksum file: %w", err)
 	}
 	if len(text) > maxChecksumFile {
-		return "", fmt.Errorf("%w: checksum file %s is larger than %d bytes", ErrRequest, source.Redact(u), maxChecksumFile)
+		return "", fmt.Errorf("%w: checksum file %s is larger than %d bytes", ErrDownload, source.Redact(u), maxChecksumFile)
 	}
 	name := ""
 	if len(req.URLs) > 0 {
@@ -110,7 +136,7 @@ func fetchChecksum(ctx context.Context, u string, req Request) (string, error) {
 	}
 	sum, ok := findChecksum(text, name)
 	if !ok {
-		return "", fmt.Errorf("%w: checksum file %s has no checksum for %q", ErrRequest, source.Redact(u), clip(name))
+		return "", fmt.Errorf("%w: checksum file %s has no checksum for %q", ErrDownload, source.Redact(u), clip(name))
 	}
 	return sum, nil
 }

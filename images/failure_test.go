@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"ferric/api/ipa"
 	"ferric/images"
 )
 
@@ -237,7 +238,7 @@ func TestWriteStopsWithItsContext(t *testing.T) {
 	req := request(srv.URL, "raw", sha256File(t, raw))
 	req.MaxDuration = 300 * time.Millisecond
 	disk := makeDisk(t, 4*mib)
-	if _, err := images.Write(context.Background(), disk, req, nil); !errors.Is(err, images.ErrDownload) {
+	if _, err := images.Write(context.Background(), disk, req, nil); !errors.Is(err, images.ErrTimeout) || images.Kind(err) != ipa.ImageDownloadTimeout {
 		t.Errorf("got %v", err)
 	}
 	if hasTable(t, disk) {
@@ -267,6 +268,10 @@ func TestDigestSelection(t *testing.T) {
 	}
 	srv := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	defer srv.Close()
+	openssl := func(algorithm string) images.Digest {
+		fields := strings.Fields(tool(t, "openssl", "dgst", "-"+strings.NewReplacer("_", "-", "blake2b", "blake2b512", "blake2s", "blake2s256").Replace(algorithm), raw))
+		return images.Digest{Algorithm: algorithm, Value: fields[len(fields)-1]}
+	}
 	for _, c := range []struct {
 		name   string
 		digest images.Digest
@@ -282,10 +287,17 @@ func TestDigestSelection(t *testing.T) {
 		{"none", images.Digest{}, false, images.ErrRequest},
 		{"half a pair", images.Digest{Algorithm: "sha256"}, false, images.ErrRequest},
 		{"unknown", images.Digest{Algorithm: "crc32", Value: sha}, false, images.ErrRequest},
+		{"unknown beside a checksum", images.Digest{Algorithm: "crc32", Value: "1", Checksum: sha}, false, nil},
+		{"sha1", openssl("sha1"), false, nil},
+		{"sha224", openssl("sha224"), false, nil},
+		{"sha384", openssl("sha384"), false, nil},
+		{"sha3", openssl("sha3_256"), false, nil},
+		{"blake2b", openssl("blake2b"), false, nil},
+		{"blake2s", openssl("blake2s"), false, nil},
 		{"file, alone", images.Digest{Checksum: srv.URL + "/alone"}, false, nil},
 		{"file, GNU", images.Digest{Algorithm: "sha256", Value: srv.URL + "/gnu"}, false, nil},
 		{"file, BSD", images.Digest{Checksum: srv.URL + "/bsd"}, false, nil},
-		{"file without it", images.Digest{Checksum: srv.URL + "/absent"}, false, images.ErrRequest},
+		{"file without it", images.Digest{Checksum: srv.URL + "/absent"}, false, images.ErrDownload},
 		{"file that is not there", images.Digest{Checksum: srv.URL + "/404"}, false, images.ErrDownload},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -71,11 +71,58 @@ var rawNames = [...]string{"raw", "gpt", "iso"}
 
 func defaultPermitted() []string { return []string{"raw", "gpt", "qcow2"} }
 
-// sniffFormat names the format of what begins with head.
-func sniffFormat(head []byte) format {
+// sniffFormat names the format of what begins with head. What is of several
+// formats at once is ErrInvalid: somebody else may take it for the other one.
+func sniffFormat(head []byte) (format, error) {
 	all := formats()
-	i := slices.IndexFunc(all, func(f format) bool { return f.match(head) })
-	return all[i]
+	found := all[len(all)-1] // raw, which everything matches
+	var names []string
+	for _, f := range all[:len(all)-1] {
+		if f.match(head) {
+			found, names = f, append(names, f.name)
+		}
+	}
+	if len(names) > 0 && magic(isoMark, "CD001")(head) {
+		names = append(names, "iso")
+	}
+	if len(names) > 1 {
+		return format{}, fmt.Errorf("%w: it looks like %s at once", ErrInvalid, strings.Join(names, " and "))
+	}
+	return found, nil
+}
+
+// isoMark is where ISO 9660 has its mark (ECMA-119, 8.1.2).
+const isoMark = 16*2048 + 1
+
+// declaredFormat is the format that the image is declared as, if it is one
+// that can be written.
+func declaredFormat(name string) (format, bool) {
+	if isRaw(name) {
+		name = "raw"
+	}
+	all := formats()
+	i := slices.IndexFunc(all, func(f format) bool { return f.name == name && f.open != nil })
+	if i < 0 {
+		return format{}, false
+	}
+	return all[i], true
+}
+
+func isRaw(name string) bool { return slices.Contains(rawNames[:], name) }
+
+// realFormat finds out what an image that begins with head is.
+func realFormat(head []byte, declared string, trust bool) (format, error) {
+	declared = strings.ToLower(declared)
+	if trust {
+		if f, ok := declaredFormat(declared); ok {
+			return f, nil
+		}
+	}
+	real, err := sniffFormat(head)
+	if err == nil && real.name == "luks" && isRaw(declared) {
+		real, _ = declaredFormat(declared) // an encrypted volume is content like any other
+	}
+	return real, err
 }
 
 // checkFormat refuses an image whose real format is not the declared one or
@@ -86,10 +133,9 @@ func checkFormat(declared string, real format, compression string, permitted []s
 	if compression != "" {
 		packed = compression + "-compressed "
 	}
-	isRaw := slices.Contains(rawNames[:], declared)
 	switch {
 	case declared == "" || declared == "unknown":
-	case isRaw && real.name == "raw":
+	case isRaw(declared) && real.name == "raw":
 	case declared == real.name && compression == "":
 	default:
 		return fmt.Errorf("%w: declared as %s, but it is %s%s", ErrInvalid, clip(declared), packed, real.name)
@@ -104,7 +150,7 @@ func checkFormat(declared string, real format, compression string, permitted []s
 		permitted = defaultPermitted()
 	}
 	for _, p := range permitted {
-		if p == real.name || real.name == "raw" && slices.Contains(rawNames[:], p) {
+		if p == real.name || real.name == "raw" && isRaw(p) {
 			return nil
 		}
 	}
@@ -129,8 +175,15 @@ func identify(served *source.File, reader *bufio.Reader, req Request) (c content
 			return content{}, "", "", err
 		}
 	}
-	real := sniffFormat(head)
-	if err := checkFormat(req.DiskFormat, real, compression, req.Permitted); err != nil {
+	real, err := realFormat(head, req.DiskFormat, req.TrustFormat)
+	if err != nil {
+		return content{}, "", "", err
+	}
+	permitted := req.Permitted
+	if req.TrustFormat {
+		permitted = []string{real.name}
+	}
+	if err := checkFormat(req.DiskFormat, real, compression, permitted); err != nil {
 		return content{}, "", "", err
 	}
 	c, err = real.open(in)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"golang.org/x/net/http/httpproxy"
 
@@ -29,7 +30,7 @@ func NewRequest(info ipa.ImageInfo, client *http.Client) (Request, error) {
 		if err != nil {
 			return Request{}, fmt.Errorf("%w: image_request_authorization is not base64", ErrRequest)
 		}
-		req.Header.Set("Authorization", string(header))
+		req.Header.Set("Authorization", strings.TrimSpace(string(header)))
 	case info.ImageServerAuthStrategy == "http_basic":
 		if info.ImageServerUser == "" || info.ImageServerPassword == "" {
 			return Request{}, fmt.Errorf("%w: http_basic needs image_server_user and image_server_password", ErrDownload)

@@ -8,7 +8,6 @@ import (
 	"hash"
 	"io"
 	"strings"
-	"sync/atomic"
 
 	"ferric/api/ipa"
 	"ferric/images/decompress"
@@ -31,12 +30,15 @@ var errAsMade = errors.New("the digest is right: the image is as it was made")
 // once more, one that cannot be had whole is fetched from the next URL. progress (may be nil) is called about once a second and once at
 // the end. Kind tells the protocol's error for the error.
 func Write(ctx context.Context, device string, req Request, progress func(ipa.Progress)) (Result, error) {
-	if req.MaxDuration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, req.MaxDuration,
-			fmt.Errorf("%w: not finished within %s", ErrDownload, req.MaxDuration))
-		defer cancel()
-	}
+	m := watch(progress)
+	res, err := write(ctx, device, req, m)
+	m.finish(err == nil)
+	return res, err
+}
+
+func write(ctx context.Context, device string, req Request, m *monitor) (Result, error) {
+	ctx, cancel := req.bound(ctx)
+	defer cancel()
 	want, err := req.Digest.resolve(ctx, req)
 	if err != nil {
 		return Result{}, fmt.Errorf("write image to %s: %w", device, err)
@@ -47,14 +49,20 @@ func Write(ctx context.Context, device string, req Request, progress func(ipa.Pr
 	}
 	defer dev.Close()
 
-	t := &transfer{dev: dev, req: req, want: want, urls: req.URLs}
-	finish := report(progress, t.gauge)
+	t := &transfer{dev: dev, req: req, want: want, urls: req.URLs, monitor: m}
 	res, err := t.run(ctx)
-	finish(err == nil)
 	if err != nil {
 		return res, fmt.Errorf("write image%s to %s: %w", named(res.URL), device, err)
 	}
 	return res, nil
+}
+
+// bound is ctx with the bound on the transfer.
+func (r Request) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if r.MaxDuration <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, r.MaxDuration, fmt.Errorf("%w: not finished within %s", ErrTimeout, r.MaxDuration))
 }
 
 // named is the URL of the image for a message, if one has answered.
@@ -67,24 +75,16 @@ func named(url string) string {
 
 // transfer is one image on its way to one disk.
 type transfer struct {
-	dev  *disk.Device
-	req  Request
-	want expected
+	dev     *disk.Device
+	req     Request
+	want    expected
+	before  func(context.Context) error // the disk is written to; may be nil
+	monitor *monitor
 
 	touched bool     // whether the disk was written to
 	urls    []string // not given up yet; the first that answers serves the image
-	file    atomic.Pointer[source.File]
-	writer  atomic.Pointer[sparse.Writer]
-}
-
-func (t *transfer) gauge() (done, total, written int64) {
-	if f := t.file.Load(); f != nil {
-		done, total = f.Done(), f.Size()
-	}
-	if w := t.writer.Load(); w != nil {
-		written = w.Written()
-	}
-	return done, total, written
+	file    *source.File
+	writer  *sparse.Writer
 }
 
 // run tries until the image is on the disk: twice with a URL whose digest is
@@ -152,7 +152,9 @@ func (t *transfer) once(ctx context.Context) (Result, error) {
 	}
 	t.urls = t.urls[file.Number():]
 	defer file.Close()
-	t.file.Store(file)
+	t.file = file
+	t.monitor.reads(file)
+	t.monitor.enter(ipa.PhaseWriting)
 
 	sum := t.want.new()
 	served := bufio.NewReaderSize(io.TeeReader(file, sum), sniffSize)
@@ -168,6 +170,7 @@ func (t *transfer) once(ctx context.Context) (Result, error) {
 	if err != nil {
 		return res, t.explain(classify(err), file, served, sum)
 	}
+	t.monitor.enter(ipa.PhaseVerifying)
 	if _, err := io.Copy(io.Discard, served); err != nil {
 		return res, err
 	}
@@ -175,13 +178,18 @@ func (t *transfer) once(ctx context.Context) (Result, error) {
 	if res.Digest, err = t.want.verify(sum); err != nil {
 		return res, err
 	}
-	err = t.writer.Load().Commit()
-	res.Written = t.writer.Load().Written()
+	err = t.writer.Commit()
+	res.Written = t.writer.Written()
 	return res, err
 }
 
 // put wipes the disk and writes the image, all but what goes to the disk's ends.
 func (t *transfer) put(ctx context.Context, image content) (size int64, err error) {
+	if !t.touched && t.before != nil {
+		if err := t.before(ctx); err != nil {
+			return 0, fmt.Errorf("%w: %w", ErrWrite, err)
+		}
+	}
 	t.touched = true
 	if err := t.dev.WipeEnds(ctx); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrWrite, err)
@@ -190,7 +198,8 @@ func (t *transfer) put(ctx context.Context, image content) (size int64, err erro
 		return 0, fmt.Errorf("%w: %w", ErrWrite, err)
 	}
 	w := sparse.NewWriter(ctx, t.dev)
-	t.writer.Store(w)
+	t.writer = w
+	t.monitor.writes(w)
 	size, err = image.write(ctx, w)
 	if cerr := w.Close(); err == nil {
 		err = cerr

@@ -206,6 +206,9 @@ func TestWriteRefuses(t *testing.T) {
 	}
 	unknown := bytes.Clone(header)
 	unknown[72+1] = 0x80
+	both := bytes.Clone(header)
+	copy(both[32769:], "CD001")
+	luks := append([]byte("LUKS\xba\xbe\x00\x01"), bytes.Repeat([]byte{0}, mib)...)
 	for _, c := range []struct {
 		name, file, declared, want string
 		is                         error
@@ -230,6 +233,8 @@ func TestWriteRefuses(t *testing.T) {
 		{"xz window", pack("w.xz", "xz", "-9", "-c", raw), "raw", "declares 64 MiB", images.ErrInvalid},
 		{"bzip2", write("b.bz2", []byte("BZh91AY&SY")), "raw", "bzip2", images.ErrInvalid},
 		{"not found", "absent.raw", "raw", "/absent.raw: status 404", images.ErrDownload},
+		{"two formats", write("both.qcow2", both), "qcow2", "looks like qcow2 and iso at once", images.ErrInvalid},
+		{"luks", write("x.luks", luks), "", "format luks is not supported", images.ErrInvalid},
 		{"empty", write("empty.raw", nil), "raw", "empty", images.ErrTruncated},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -258,6 +263,41 @@ func TestWriteRefuses(t *testing.T) {
 			}
 			if c.name == "not found" && asked.Load() != 1 {
 				t.Errorf("%d requests for a file that is not there", asked.Load())
+			}
+		})
+	}
+}
+
+// TestWriteTrusts wants what is declared to be taken for granted where the
+// contract says so.
+func TestWriteTrusts(t *testing.T) {
+	dir := t.TempDir()
+	raw := makeRaw(t, dir, 4*mib)
+	qcow2 := filepath.Join(dir, "x.qcow2")
+	tool(t, "qemu-img", "convert", "-O", "qcow2", "-f", "raw", raw, qcow2)
+	luks := filepath.Join(dir, "x.luks")
+	if err := os.WriteFile(luks, append([]byte("LUKS\xba\xbe\x00\x01"), make([]byte, mib)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, file, declared string
+		trust                bool
+		format               string
+		refused              bool
+	}{
+		{"luks is content", luks, "raw", false, "raw", false},
+		{"qcow2 as raw", qcow2, "raw", true, "raw", false},
+		{"qcow2", qcow2, "qcow2", true, "qcow2", false},
+		{"qcow2 that is not permitted", qcow2, "qcow2", false, "", true},
+		{"undeclared", qcow2, "", true, "qcow2", false},
+		{"raw as qcow2", raw, "qcow2", true, "qcow2", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			req := request(serve(t, c.file), c.declared, sha256File(t, c.file))
+			req.TrustFormat, req.Permitted = c.trust, []string{"raw"}
+			res, err := images.Write(context.Background(), makeDisk(t, 8*mib), req, nil)
+			if (err != nil) != c.refused || res.Format != c.format {
+				t.Errorf("format %s, %v", res.Format, err)
 			}
 		})
 	}

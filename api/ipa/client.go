@@ -42,6 +42,8 @@ type Heartbeat struct {
 // image as it is served; Written counts bytes that reached the disk.
 type Progress struct {
 	Step        string  `json:"step"`
+	Phase       string  `json:"phase,omitempty"`      // one of the Phase constants
+	Bottleneck  string  `json:"bottleneck,omitempty"` // while writing: one of the Bottleneck constants; "" if unknown
 	Done        int64   `json:"done"`
 	Total       int64   `json:"total"` // 0 if the server did not tell
 	Written     int64   `json:"written"`
@@ -50,3 +52,20 @@ type Progress struct {
 	Finished    bool    `json:"finished"`
 	Abortable   bool    `json:"abortable"` // DELETE /ferric/v1/commands/<id> ends the step
 }
+
+// Phases of the writing of an image, in their order.
+const (
+	PhaseWriting      = "downloading and writing"
+	PhaseVerifying    = "verifying" // the digest, and bringing what is left to the disk
+	PhasePartitioning = "partitioning"
+	PhaseConfigDrive  = "config drive"
+	PhaseFileSystems  = "file systems"
+	PhaseBootLoader   = "boot loader"
+)
+
+// Bottlenecks: what most of the last second was spent waiting for.
+const (
+	BottleneckSource = "source" // bytes from the image server
+	BottleneckDecode = "decode" // digest, decompression and image format, on the CPU
+	BottleneckDisk   = "disk"   // room to write
+)

@@ -5,7 +5,14 @@
 // (nodes, ports, step arguments) stay maps, so that unknown members survive.
 package ipa
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+)
 
 // Statuses of a command result (agent protocol, section "Command result").
 const (
@@ -90,4 +97,38 @@ type ImageInfo struct {
 	DeployBootMode            string            `json:"deploy_boot_mode,omitempty"`
 	BootOption                string            `json:"boot_option,omitempty"`
 	DiskLabel                 string            `json:"disk_label,omitempty"`
+
+	// Of partition images only; those without a comment are required there.
+	Kernel            string `json:"kernel,omitempty"`  // not used by the agent
+	Ramdisk           string `json:"ramdisk,omitempty"` // not used by the agent
+	RootGB            *MiB   `json:"root_gb,omitempty"` // in GiB; root_mb counts
+	RootMB            *MiB   `json:"root_mb,omitempty"`
+	SwapMB            *MiB   `json:"swap_mb,omitempty"`
+	EphemeralMB       *MiB   `json:"ephemeral_mb,omitempty"`
+	EphemeralFormat   string `json:"ephemeral_format,omitempty"` // name of a mkfs; ext4 if absent
+	PreserveEphemeral *bool  `json:"preserve_ephemeral,omitempty"`
+}
+
+// Image types.
+const (
+	WholeDiskImage = "whole-disk"
+	PartitionImage = "partition"
+)
+
+// MiB is a size, which conductors send as a number or as its digits.
+type MiB int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *MiB) UnmarshalJSON(text []byte) error {
+	digits := strings.TrimSpace(strings.Trim(string(text), `"`))
+	if n, err := strconv.ParseInt(digits, 10, 64); err == nil {
+		*m = MiB(n)
+		return nil
+	}
+	// Go writes large float64 numbers with an exponent.
+	if f, err := strconv.ParseFloat(digits, 64); err == nil && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+		*m = MiB(f)
+		return nil
+	}
+	return &json.UnmarshalTypeError{Value: fmt.Sprintf("value like %.40s", text), Type: reflect.TypeFor[MiB]()}
 }

@@ -22,7 +22,8 @@ const version = "1.2"
 
 // Manager is the generic hardware manager of one machine. Use New.
 type Manager struct {
-	static struct {
+	written writtenImage
+	static  struct {
 		once  sync.Once
 		facts staticFacts
 	}

@@ -9,13 +9,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
 	"ferric/images"
 	"ferric/images/configdrive"
-	"ferric/images/efi"
 	"ferric/images/source"
 )
 
@@ -24,11 +22,9 @@ import (
 // compress.
 const maxConfigDriveText = configdrive.MaxSize + 1<<20
 
-// WriteImage implements hwmanager.ImageWriter for whole-disk images.
+// WriteImage implements hwmanager.ImageWriter. The image that was written last
+// is not written again as long as nobody has written to its disk.
 func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, configDrive string, node hwmanager.Node, progress func(ipa.Progress)) (*hwmanager.ImageResult, error) {
-	if info.ImageType == "partition" {
-		return nil, ipa.InvalidImage.New("image %s is a partition image; only whole-disk images are supported", info.ID)
-	}
 	if configDrive == "" {
 		configDrive = info.ConfigDrive
 	}
@@ -39,18 +35,36 @@ func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.
 	if err := mayWrite(h, device, node); err != nil {
 		return nil, err
 	}
-	path := h.DevicePath(device.Name)
+	if result := m.already(h, device, info, configDrive, node); result != nil {
+		h.Log.WithField("image", info.ID).WithField("device", device.Name).Info("the image is on the disk already")
+		return result, nil
+	}
 	req, err := imageRequest(h.Settings, info)
 	if err != nil {
-		return nil, wireError(ctx, err)
+		return nil, wireError(err)
 	}
 	report := func(p ipa.Progress) {
 		p.Step = "write_image"
 		progress(p)
 	}
-	deployed, err := images.Deploy(ctx, path, req, configDrive, report)
+	var result *hwmanager.ImageResult
+	if info.ImageType == ipa.PartitionImage {
+		result, err = writePartitions(ctx, h, device, info, configDrive, node, req, report)
+	} else {
+		result, err = writeDisk(ctx, h, device, info, configDrive, req, report)
+	}
 	if err != nil {
-		return nil, wireError(ctx, err)
+		return nil, err
+	}
+	m.remember(h, device, info, configDrive, node, result)
+	return result, nil
+}
+
+// writeDisk deploys a whole-disk image.
+func writeDisk(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, configDrive string, req images.Request, report func(ipa.Progress)) (*hwmanager.ImageResult, error) {
+	deployed, err := images.Deploy(ctx, h.DevicePath(device.Name), req, configDrive, report)
+	if err != nil {
+		return nil, wireError(err)
 	}
 	return &hwmanager.ImageResult{
 		Text:     fmt.Sprintf("image (%s) written to device %s root_uuid=%s", info.ID, device.Name, deployed.RootUUID),
@@ -92,6 +106,7 @@ func imageRequest(s hwmanager.Settings, info ipa.ImageInfo) (images.Request, err
 		return images.Request{}, err
 	}
 	req.AllowMD5 = s.MD5Enabled
+	req.TrustFormat = s.DisableDeepImageInspection
 	req.Permitted = s.PermittedImageFormats
 	req.MaxDuration = s.MaxDownload
 	req.Retry = source.Retry{Retries: s.ConnectRetries, Interval: s.ConnectRetryInterval, Idle: s.ConnectTimeout}
@@ -121,56 +136,11 @@ func imageClient(s hwmanager.Settings) (*http.Client, error) {
 	return &http.Client{Transport: transport}, nil
 }
 
-// wireError is err as an error of the agent protocol. A deadline that is not
-// the caller's is image_download_max_duration.
-func wireError(ctx context.Context, err error) error {
+// wireError is err as an error of the agent protocol.
+func wireError(err error) error {
 	var known *ipa.Error
-	switch {
-	case errors.As(err, &known):
+	if errors.As(err, &known) {
 		return err
-	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		return ipa.ImageDownloadTimeout.New("%v", err)
 	}
 	return images.Kind(err).New("%v", err)
-}
-
-// noSignature is the MBR signature of most GPT images.
-const noSignature = "0x00000000"
-
-// InstallBootloader implements hwmanager.BootloaderInstaller: boot entries on
-// UEFI. A whole-disk image brings its own boot loader, BIOS needs nothing.
-func (m *Manager) InstallBootloader(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, req hwmanager.BootloaderRequest) error {
-	err := m.installBootloader(ctx, h, device, req)
-	ignore := h.Settings.IgnoreBootloaderFailure
-	if req.IgnoreFailure != nil {
-		ignore = *req.IgnoreFailure
-	}
-	if err != nil && ignore {
-		h.Log.WithError(err).Warn("boot loader not installed, ignored as configured")
-		return nil
-	}
-	return err
-}
-
-func (m *Manager) installBootloader(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, req hwmanager.BootloaderRequest) error {
-	path := h.DevicePath(device.Name)
-	if err := h.Guard.Check(path); err != nil {
-		return err
-	}
-	if bootedUEFI(h) {
-		entries, err := efi.Install(ctx, filepath.Join(h.Sys, "firmware/efi/efivars"), path, req.ESPUUID)
-		switch {
-		case err == nil:
-			h.Log.WithField("device", device.Name).WithField("entries", len(entries)).Info("boot entries written")
-			return nil
-		case errors.Is(err, efi.ErrNoESP):
-			return ipa.DeviceNotFound.New("%v", err)
-		case !errors.Is(err, efi.ErrNoLoader):
-			return ipa.CommandExecution.New("boot entries for %s: %v", device.Name, err)
-		}
-	}
-	if req.RootUUID == "" || req.RootUUID == noSignature {
-		return nil // the image is trusted to boot by itself
-	}
-	return ipa.InvalidImage.New("%s holds no UEFI boot loader, and installing a BIOS boot loader is disabled because of CVE-2026-43003", device.Name)
 }

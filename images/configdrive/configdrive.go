@@ -49,7 +49,7 @@ type Fetch struct {
 // ISO 9660 volume for a disk with sectors larger than its blocks is made anew
 // as FAT. It answers with the partition, of which the kernel knows then.
 func Write(ctx context.Context, device, value string, fetch Fetch) (partition.Partition, error) {
-	volume, err := decode(ctx, value, fetch)
+	volume, err := Decode(ctx, value, fetch)
 	if err != nil {
 		return partition.Partition{}, err
 	}
@@ -69,8 +69,8 @@ func Write(ctx context.Context, device, value string, fetch Fetch) (partition.Pa
 	return p, nil
 }
 
-// decode turns value into the bytes of a volume, at most MaxSize.
-func decode(ctx context.Context, value string, fetch Fetch) ([]byte, error) {
+// Decode turns value into the bytes of a volume, at most MaxSize.
+func Decode(ctx context.Context, value string, fetch Fetch) ([]byte, error) {
 	text, fetched := []byte(value), false
 	if lower := strings.ToLower(value); strings.HasPrefix(lower, "http://") || strings.HasPrefix(lower, "https://") {
 		f, err := source.Open(ctx, source.Config{URLs: []string{value}, Client: fetch.Client, Retry: fetch.Retry})

@@ -13,8 +13,7 @@ import (
 // Build makes a FAT file system of size bytes on a disk with sectors of
 // sector bytes, holding files (path separated by "/" → content): FAT32 from
 // 512 MiB, as mkfs.vfat does it, FAT16 below. id becomes the volume's serial
-// number. What a file system without files needs is zeroed here; with files w
-// must read as zeros beforehand.
+// number. What w held before does not matter.
 func Build(w io.WriterAt, size int64, sector int, label string, id uint32, files map[string][]byte) error {
 	b, err := newBuilder(size, int64(sector))
 	if err != nil {
@@ -200,7 +199,11 @@ func (b *builder) store(w io.WriterAt, content []byte) (uint32, error) {
 		b.fat = append(b.fat, uint32(first+i+1))
 	}
 	b.fat[len(b.fat)-1] = b.fat[1] // the end of a chain
-	_, err := w.WriteAt(content, (b.dataSector()+(first-2)*b.perCluster)*b.sector)
+	at := (b.dataSector() + (first-2)*b.perCluster) * b.sector
+	if _, err := w.WriteAt(content, at); err != nil {
+		return 0, err
+	}
+	_, err := w.WriteAt(make([]byte, n*b.sector*b.perCluster-int64(len(content))), at+int64(len(content)))
 	return uint32(first), err
 }
 

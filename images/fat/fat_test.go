@@ -154,8 +154,8 @@ func TestBuildIsReadByOthers(t *testing.T) {
 	}
 }
 
-// TestBuildOnOldContent wants a file system without files to be sound whatever
-// was there before.
+// TestBuildOnOldContent wants a file system to be sound whatever was there
+// before.
 func TestBuildOnOldContent(t *testing.T) {
 	for _, size := range []int{32 << 20, 550 << 20} {
 		path := filepath.Join(t.TempDir(), "fat.img")
@@ -165,13 +165,14 @@ func TestBuildOnOldContent(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		if err := fat.Build(f, int64(size), 512, "efi-part", 1, nil); err != nil {
+		want := map[string]string{"EFI/BOOT/BOOTX64.EFI": "loader"}
+		if err := fat.Build(f, int64(size), 512, "efi-part", 1, map[string][]byte{"EFI/BOOT/BOOTX64.EFI": []byte("loader")}); err != nil {
 			t.Fatal(err)
 		}
 		if out := run(t, "fsck.vfat", "-n", "-v", path); strings.Contains(strings.ToLower(out), "error") {
 			t.Errorf("fsck: %s", out)
 		}
-		if fs, files := read(t, path); fs.Label != "efi-part" || fs.ID != "0000-0001" || len(files) > 0 {
+		if fs, files := read(t, path); fs.Label != "efi-part" || fs.ID != "0000-0001" || !cmp.Equal(files, want) {
 			t.Errorf("label %q, id %q, files %v", fs.Label, fs.ID, files)
 		}
 	}

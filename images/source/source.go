@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"ferric/images/stopwatch"
 )
 
 // Config says where a file comes from.
@@ -22,7 +24,7 @@ type Config struct {
 }
 
 // File is a file on a server, read from its beginning to its end. Its methods
-// are for one goroutine; Done may be called from any.
+// are for one goroutine; Done and Waited may be called from any.
 type File struct {
 	ctx    context.Context // of the transfer
 	client *http.Client
@@ -34,6 +36,7 @@ type File struct {
 	version version
 	body    *watchedBody
 	at      atomic.Int64 // bytes handed out
+	waited  stopwatch.Watch
 	pace    *pace
 	err     error // sticky, also io.EOF
 }
@@ -92,6 +95,10 @@ func (f *File) Size() int64 { return f.version.size }
 // Done is the number of bytes read so far.
 func (f *File) Done() int64 { return f.at.Load() }
 
+// Waited is how long the readers of the file have waited for its bytes. It may
+// be called from any goroutine.
+func (f *File) Waited() time.Duration { return f.waited.Total() }
+
 // Close ends the transfer.
 func (f *File) Close() error {
 	if f.body != nil {
@@ -130,6 +137,7 @@ func (f *File) Read(p []byte) (int, error) {
 	if f.err != nil {
 		return 0, f.err
 	}
+	defer f.waited.Start()()
 	for {
 		if f.body != nil {
 			n, err := f.body.Read(p)
@@ -234,6 +242,7 @@ func (f *File) ReadRange(ctx context.Context, p []byte, off int64) error {
 	if f.version.size >= 0 && off+int64(len(p)) > f.version.size {
 		return fmt.Errorf("%w: bytes %d to %d of %s, which has %d", io.ErrUnexpectedEOF, off, off+int64(len(p)), f.URL(), f.version.size)
 	}
+	defer f.waited.Start()()
 	part := File{ctx: ctx, client: f.client, header: f.header, retry: f.retry, url: f.url, version: f.version, pace: f.pace}
 	for {
 		err := part.readRange(p, off)

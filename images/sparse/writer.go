@@ -12,8 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"ferric/images/disk"
+	"ferric/images/stopwatch"
 )
 
 var (
@@ -59,6 +61,7 @@ type Writer struct {
 	tailAt  int64
 	data    span // of the tail: where there is data in it
 	written atomic.Int64
+	waited  stopwatch.Watch // for the disk
 	closed  bool
 }
 
@@ -90,6 +93,10 @@ func NewWriter(ctx context.Context, dev *disk.Device) *Writer {
 // Written is the number of bytes of data that reached the device. It may be
 // called from any goroutine.
 func (w *Writer) Written() int64 { return w.written.Load() }
+
+// Waited is how long WriteAt and Zero have waited for the disk. It may be
+// called from any goroutine.
+func (w *Writer) Waited() time.Duration { return w.waited.Total() }
 
 // WriteAt queues p, which the caller may change afterwards, for off.
 func (w *Writer) WriteAt(p []byte, off int64) (int, error) {
@@ -148,6 +155,7 @@ func (w *Writer) room(off int64) error {
 
 // take makes the pending extent an empty one of data at off.
 func (w *Writer) take(off int64) error {
+	defer w.waited.Start()()
 	select {
 	case b := <-w.free:
 		w.pending = extent{off: off, data: b}
@@ -217,6 +225,7 @@ func (w *Writer) flush() error {
 		}
 		return nil
 	}
+	defer w.waited.Start()()
 	select {
 	case w.queue <- e:
 		return nil

@@ -1,0 +1,96 @@
+package generic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+	"ferric/images/efi"
+)
+
+// noSignature is the MBR signature of most GPT images.
+const noSignature = "0x00000000"
+
+// InstallBootloader implements hwmanager.BootloaderInstaller (agent contract,
+// section "install_bootloader"): boot entries on UEFI, for the loaders on the
+// EFI system partition or for those that the image has below /boot/efi. No
+// code of the image runs. A whole-disk image is trusted to boot under BIOS.
+func (m *Manager) InstallBootloader(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, req hwmanager.BootloaderRequest) error {
+	err := m.installBootloader(ctx, h, device, req)
+	ignore := h.Settings.IgnoreBootloaderFailure
+	if req.IgnoreFailure != nil {
+		ignore = *req.IgnoreFailure
+	}
+	if err != nil && ignore {
+		h.Log.WithError(err).Warn("boot loader not installed, ignored as configured")
+		return nil
+	}
+	return err
+}
+
+func (m *Manager) installBootloader(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, req hwmanager.BootloaderRequest) error {
+	path := h.DevicePath(device.Name)
+	if err := h.Guard.Check(path); err != nil {
+		return err
+	}
+	trusted := req.RootUUID == "" || req.RootUUID == noSignature // to boot by itself
+	if bootedUEFI(h) {
+		err := bootEntries(ctx, h, device, req)
+		if errors.Is(err, efi.ErrNoLoader) && !trusted {
+			err = takeLoaders(ctx, h, path, req, err)
+			if err == nil {
+				err = bootEntries(ctx, h, device, req)
+			}
+		}
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, efi.ErrNoESP):
+			return ipa.DeviceNotFound.New("%v", err)
+		case !errors.Is(err, efi.ErrNoLoader):
+			return ipa.CommandExecution.New("boot entries for %s: %v", device.Name, err)
+		}
+	}
+	if trusted {
+		return nil
+	}
+	if !h.Settings.EnableBIOSBootloaderInstall {
+		return ipa.InvalidImage.New("%s holds no UEFI boot loader, and installing a BIOS boot loader is disabled because of CVE-2026-43003", device.Name)
+	}
+	return ipa.InvalidImage.New("%s holds no UEFI boot loader, and running the image's own boot loader installer is not supported", device.Name)
+}
+
+// bootEntries writes boot entries for what is on the EFI system partition.
+func bootEntries(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, req hwmanager.BootloaderRequest) error {
+	entries, err := efi.Install(ctx, filepath.Join(h.Sys, "firmware/efi/efivars"), h.DevicePath(device.Name), req.ESPUUID)
+	if err != nil {
+		return err
+	}
+	h.Log.WithField("device", device.Name).WithField("entries", len(entries)).Info("boot entries written")
+	return nil
+}
+
+// takeLoaders fills the EFI system partition from the root file system that
+// req names, and has the system mount it. none is the error for a disk that has
+// nothing to take.
+func takeLoaders(ctx context.Context, h *hwmanager.Host, path string, req hwmanager.BootloaderRequest, none error) error {
+	disk, err := findRoot(path, req)
+	if err != nil {
+		return fmt.Errorf("%w; %w", none, err)
+	}
+	files, err := disk.readLoaders(ctx)
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return fmt.Errorf("%w, and the root file system has none below /boot/efi/EFI", none)
+	}
+	if err := disk.fillESP(files); err != nil {
+		return err
+	}
+	h.Log.WithField("device", path).WithField("files", len(files)).Info("EFI system partition filled from the image")
+	return disk.mountESP(ctx)
+}

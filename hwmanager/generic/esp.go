@@ -1,0 +1,236 @@
+package generic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ferric/hwmanager"
+	"ferric/images/disk"
+	"ferric/images/fat"
+	"ferric/images/partition"
+	"ferric/images/volume"
+)
+
+// installed is a disk with a root file system and an EFI system partition.
+type installed struct {
+	path string
+	root partition.Partition
+	kind string // of the root file system
+	esp  partition.Partition
+	id   string // of the EFI system partition's file system, "ABCD-1234"
+}
+
+// findRoot finds the partition whose file system, or which itself, has the
+// root UUID, and the EFI system partition beside it.
+func findRoot(path string, req hwmanager.BootloaderRequest) (*installed, error) {
+	d, err := disk.OpenReadOnly(path)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	table, err := partition.Read(d)
+	if err != nil {
+		return nil, err
+	}
+	on := &installed{path: path}
+	for _, p := range table.Partitions {
+		info, _ := volume.Identify(io.NewSectionReader(d, p.Start, p.Size), p.Size)
+		switch {
+		case strings.EqualFold(req.RootUUID, info.UUID) || strings.EqualFold(req.RootUUID, p.UUID):
+			on.root, on.kind = p, info.Kind
+		case info.Kind == volume.FAT && on.esp.Number == 0 && (p.IsESP() || strings.EqualFold(req.ESPUUID, info.UUID)):
+			on.esp, on.id = p, info.UUID
+		}
+	}
+	switch {
+	case on.root.Number == 0:
+		return nil, fmt.Errorf("no partition of %s has the root UUID %.64q", path, req.RootUUID)
+	case on.kind != volume.Ext4 && on.kind != volume.XFS && on.kind != volume.Btrfs:
+		return nil, fmt.Errorf("partition %d of %s holds no root file system that is known", on.root.Number, path)
+	case on.esp.Number == 0:
+		return nil, fmt.Errorf("the EFI system partition of %s has no FAT file system", path)
+	}
+	return on, nil
+}
+
+// Where a system keeps what belongs on the EFI system partition.
+const (
+	espMount   = "boot/efi"
+	espLoaders = espMount + "/EFI"
+)
+
+// Bounds of what is copied to the EFI system partition.
+const (
+	maxLoaders     = 4096
+	maxLoaderBytes = 128 << 20
+	maxFstab       = 1 << 20
+)
+
+// readLoaders reads the files below /boot/efi/EFI, by their paths from
+// /boot/efi on. Links are left out: FAT has none.
+func (on *installed) readLoaders(ctx context.Context) (map[string][]byte, error) {
+	files, left := map[string][]byte{}, int64(maxLoaderBytes)
+	err := on.mounted(ctx, unix.MS_RDONLY, func(root *os.Root) error {
+		return fs.WalkDir(root.FS(), espLoaders, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || !entry.Type().IsRegular() {
+				return err
+			}
+			f, err := root.Open(path)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			content, err := io.ReadAll(io.LimitReader(f, left+1))
+			if err != nil {
+				return err
+			}
+			if left -= int64(len(content)); left < 0 || len(files) == maxLoaders {
+				return fmt.Errorf("/%s holds more than %d files or %d MiB", espLoaders, maxLoaders, maxLoaderBytes>>20)
+			}
+			files[strings.TrimPrefix(path, espMount+"/")] = content
+			return ctx.Err()
+		})
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read boot loaders of partition %d of %s: %w", on.root.Number, on.path, err)
+	}
+	return files, nil
+}
+
+// fillESP makes the file system of the EFI system partition anew, with what it
+// held and the files.
+func (on *installed) fillESP(files map[string][]byte) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("fill EFI system partition %d of %s: %w", on.esp.Number, on.path, err)
+		}
+	}()
+	d, err := disk.Open(on.path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	s, err := d.Section(on.esp.Start, on.esp.Size)
+	if err != nil {
+		return err
+	}
+	old, err := fat.Open(s, s.Size)
+	if err != nil {
+		return err
+	}
+	all := map[string][]byte{}
+	err = old.Walk(func(path string, e fat.Entry) error {
+		if e.Dir {
+			return nil
+		}
+		content, err := old.ReadFile(path, maxLoaderBytes)
+		all[strings.Trim(path, "/")] = content
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for path, content := range files {
+		all[path] = content
+	}
+	serial, err := strconv.ParseUint(strings.ReplaceAll(old.ID, "-", ""), 16, 32)
+	if err != nil {
+		return err
+	}
+	if err := fat.Build(s, s.Size, d.Sector, old.Label, uint32(serial), all); err != nil {
+		return err
+	}
+	return d.Sync()
+}
+
+// mountESP has the system mount its EFI system partition, unless it has a line
+// for that, or no table of file systems, already.
+func (on *installed) mountESP(ctx context.Context) error {
+	err := on.mounted(ctx, 0, func(root *os.Root) error {
+		info, err := root.Lstat("etc/fstab")
+		if errors.Is(err, fs.ErrNotExist) || err == nil && (!info.Mode().IsRegular() || info.Size() > maxFstab) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		f, err := root.OpenFile("etc/fstab", os.O_RDWR|os.O_APPEND, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		text, err := io.ReadAll(io.LimitReader(f, maxFstab))
+		if err != nil {
+			return err
+		}
+		line, has := espLine(string(text), on.id)
+		if has {
+			return nil
+		}
+		if _, err := f.WriteString(line); err != nil {
+			return err
+		}
+		return f.Sync()
+	})
+	if err != nil {
+		return fmt.Errorf("add /%s to the fstab of partition %d of %s: %w", espMount, on.root.Number, on.path, err)
+	}
+	return nil
+}
+
+// espLine is what a fstab lacks to mount the EFI system partition.
+func espLine(fstab, id string) (line string, has bool) {
+	for l := range strings.Lines(fstab) {
+		fields := strings.Fields(l)
+		if len(fields) > 1 && !strings.HasPrefix(fields[0], "#") && strings.TrimSuffix(fields[1], "/") == "/"+espMount {
+			return "", true
+		}
+	}
+	line = fmt.Sprintf("UUID=%s\t/%s\tvfat\tumask=0077\t0\t1\n", id, espMount)
+	if fstab != "" && !strings.HasSuffix(fstab, "\n") {
+		line = "\n" + line
+	}
+	return line, false
+}
+
+// mounted calls use with the root file system, which nothing is executed from
+// and in which no link leads outside.
+func (on *installed) mounted(ctx context.Context, flags uintptr, use func(*os.Root) error) (err error) {
+	node := partition.Node(on.path, on.root.Number)
+	if err := partition.Reread(ctx, on.path); err != nil {
+		return err
+	}
+	if err := waitForNode(ctx, node); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "root-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(dir)) }()
+	options := ""
+	if on.kind == volume.XFS {
+		options = "nouuid" // another disk may hold another copy
+	}
+	flags |= unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOSUID
+	if err := unix.Mount(node, dir, on.kind, flags, options); err != nil {
+		return fmt.Errorf("mount %s as %s: %w", node, on.kind, err)
+	}
+	defer func() { err = errors.Join(err, unix.Unmount(dir, 0)) }()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(root), root.Close())
+}

@@ -1,0 +1,85 @@
+package generic
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+	"ferric/images"
+)
+
+// writtenImage is what was written last, and how often its disk had been
+// written to then.
+type writtenImage struct {
+	mu     sync.Mutex
+	what   string // all that makes a difference
+	writes string
+	result *hwmanager.ImageResult
+}
+
+// already is the result of the last image if that is the wanted one, on this
+// disk and as it was asked for now, and nothing has been written to the disk
+// since (agent contract, section "prepare_image": an image that was written is
+// not written again). Erasing counts as writing.
+func (m *Manager) already(h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, configDrive string, node hwmanager.Node) *hwmanager.ImageResult {
+	m.written.mu.Lock()
+	defer m.written.mu.Unlock()
+	last := &m.written
+	what, ok := identity(h, device, info, configDrive, node)
+	if last.result == nil || !ok || last.what != what || last.writes == "" || last.writes != diskWrites(h, device.Name) {
+		last.result = nil // it is about to be overwritten
+		return nil
+	}
+	return last.result
+}
+
+func (m *Manager) remember(h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, configDrive string, node hwmanager.Node, result *hwmanager.ImageResult) {
+	what, ok := identity(h, device, info, configDrive, node)
+	if !ok {
+		return
+	}
+	m.written.mu.Lock()
+	defer m.written.mu.Unlock()
+	m.written.what, m.written.writes, m.written.result = what, diskWrites(h, device.Name), result
+}
+
+// identity is a digest of what a deployment depends on; ok is false where the
+// content of the image or of the config drive may be another next time.
+func identity(h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, configDrive string, node hwmanager.Node) (what string, ok bool) {
+	digest := info.OSHashValue
+	if digest == "" {
+		digest = info.Checksum
+	}
+	if strings.Contains(digest, "://") || strings.Contains(configDrive, "://") {
+		return "", false
+	}
+	var layout images.Layout
+	if info.ImageType == ipa.PartitionImage {
+		layout = layoutOf(h, info, node)
+	}
+	all, err := json.Marshal([]any{device, info.ID, strings.ToLower(digest), info.OSHashAlgo, info.DiskFormat, info.DeployBootMode, info.EphemeralFormat, layout, configDrive})
+	if err != nil {
+		return "", false
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(all)), true
+}
+
+// diskWrites tells the kernel's counts of writes and discards of a disk, "" if
+// it has none (linux, Documentation/block/stat.rst).
+func diskWrites(h *hwmanager.Host, name string) string {
+	text, err := os.ReadFile(filepath.Join(h.Sys, "class/block", filepath.Base(name), "stat"))
+	if err != nil {
+		return ""
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 15 {
+		return ""
+	}
+	return fields[4] + " " + fields[11]
+}
