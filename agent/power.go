@@ -1,72 +1,136 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"ferric/api/ipa"
-	"ferric/hwmanager"
 )
 
-// answerTime is how long a power command waits before it acts, so that its
-// answer is on the wire.
-const answerTime = 500 * time.Millisecond
+// Time limits of leaving the machine: a conductor that has asked for power off
+// gives it about half a minute before it pulls the plug.
+const (
+	// answerTime is how long a power command waits before it acts, so that its
+	// answer is on the wire.
+	answerTime  = 500 * time.Millisecond
+	clockLimit  = 4 * time.Second
+	syncLimit   = 10 * time.Second // of what was written before, all is synced already
+	commandTime = 12 * time.Second
+)
+
+// departure is a way to leave the machine.
+type departure struct {
+	command string // of the ramdisk or the distribution; ours also disarm the watchdog
+	sysrq   string // the kernel's emergency key that does the same at once
+}
 
 // runImage restarts the machine (standby.run_image).
 func (a *Agent) runImage(ctx context.Context, _ params, _ progress) (any, error) {
-	return nil, a.leave(ctx, unix.LINUX_REBOOT_CMD_RESTART, "b")
+	return nil, a.leave(ctx, departure{"reboot", "b"})
 }
 
 // powerOff switches the machine off (standby.power_off).
 func (a *Agent) powerOff(ctx context.Context, _ params, _ progress) (any, error) {
-	return nil, a.leave(ctx, unix.LINUX_REBOOT_CMD_POWER_OFF, "o")
+	return nil, a.leave(ctx, departure{"poweroff", "o"})
 }
 
-// leave flushes the disks and calls the kernel; sysrq is for a kernel that
-// refuses. The agent is not process 1, whose shutdown would only unmount what
-// is in memory anyway. Outside a ramdisk the machine is not ours to stop.
-func (a *Agent) leave(ctx context.Context, cmd int, sysrq string) error {
+// leave sets the clocks, flushes the disks and stops the machine (agent
+// contract, section "Reboot / power off"). Outside a ramdisk the machine is not
+// ours to stop.
+func (a *Agent) leave(ctx context.Context, how departure) error {
 	if !a.host.Guard.InRamdisk {
 		return ipa.SystemReboot.New("not running in a ramdisk: the machine is left on")
 	}
-	if err := a.fullSync(ctx); err != nil {
-		a.log.WithError(err).Warn("disks not flushed")
+	if err := within(ctx, clockLimit, a.syncClock); err != nil {
+		if a.cfg.FailIfClockNotSet {
+			return err
+		}
+		a.log.WithError(err).Warn("the clock is not set")
+	}
+	if err := within(ctx, syncLimit, a.fullSync); err != nil {
+		a.log.WithError(err).Warn("disks are not flushed")
 	}
 	if err := pause(ctx, answerTime); err != nil {
 		return err
 	}
-	err := unix.Reboot(cmd)
+	a.log.Infof("leaving the machine: %s", how.command)
+	err := runDeparture(ctx, how.command)
+	if err == nil {
+		return nil
+	}
+	a.log.WithError(err).Warn("the kernel is told to leave at once")
 	trigger := filepath.Join(a.host.Proc, "sysrq-trigger")
-	return ipa.SystemReboot.New("%v", errors.Join(err, os.WriteFile(trigger, []byte(sysrq), 0o200)))
+	if writeErr := os.WriteFile(trigger, []byte(how.sysrq), 0o200); writeErr != nil {
+		return ipa.SystemReboot.New("%v", errors.Join(err, writeErr))
+	}
+	return nil
 }
 
-// silenceNetwork sets all interfaces down that belong to the machine
-// (system.lockdown).
+// within runs what may hang, on a disk or a server that is gone, for a limited
+// time. It is left behind then: the machine is about to be, too.
+func within(ctx context.Context, limit time.Duration, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- do(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("not done within %s: %w", limit, ctx.Err())
+	}
+}
+
+var errIgnored = errors.New("the request is ignored")
+
+// runDeparture runs reboot or poweroff. Systemd's say so and succeed when they
+// do nothing because they run in a container or a chroot.
+func runDeparture(ctx context.Context, command string) error {
+	ctx, cancel := context.WithTimeout(ctx, commandTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	switch said := strings.TrimSpace(stderr.String()); {
+	case err != nil:
+		return fmt.Errorf("run %s: %w: %s", command, err, said)
+	case strings.Contains(strings.ToLower(said), "ignoring request"):
+		return fmt.Errorf("run %s: %w: %s", command, errIgnored, said)
+	}
+	return nil
+}
+
+// silenceNetwork sets all interfaces down but loopback (system.lockdown). The
+// ramdisk sets none up again that was up before.
 func (a *Agent) silenceNetwork() {
 	if !a.host.Guard.InRamdisk {
 		return
 	}
-	interfaces, err := hwmanager.First(a.set, "list_network_interfaces", func(l hwmanager.InterfaceLister) ([]ipa.Interface, error) {
-		return l.Interfaces(context.Background(), a.host)
-	})
+	links, err := netlink.LinkList()
 	if err != nil {
 		a.log.WithError(err).Error("interfaces stay up")
 		return
 	}
-	for _, i := range interfaces {
-		link, err := netlink.LinkByName(i.Name)
-		if err == nil {
-			err = netlink.LinkSetDown(link)
+	for _, link := range links {
+		if link.Attrs().Flags&net.FlagLoopback != 0 {
+			continue
 		}
-		if err != nil {
-			a.log.WithError(err).WithField("interface", i.Name).Error("interface stays up")
+		if err := netlink.LinkSetDown(link); err != nil {
+			a.log.WithError(err).WithField("interface", link.Attrs().Name).Error("interface stays up")
 		}
 	}
 }
