@@ -171,8 +171,8 @@ func (p *patient) start(t *testing.T, s sequence, o ironicd.Options) {
 			tail(t, filepath.Join(dir, "ironic.log"))
 			tail(t, filepath.Join(dir, "dnsmasq.log"))
 			tail(t, rack.Nodes[0].Console.Path())
-			keep(t, dir)
 		}
+		keep(t, dir)
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
@@ -183,7 +183,7 @@ func (p *patient) start(t *testing.T, s sequence, o ironicd.Options) {
 	}
 }
 
-// keep copies the logs of a failure to where FERRIC_IRONIC_LOGS says.
+// keep copies the logs to where FERRIC_IRONIC_LOGS says, if it does.
 func keep(t *testing.T, dir string) {
 	t.Helper()
 	target := os.Getenv("FERRIC_IRONIC_LOGS")
