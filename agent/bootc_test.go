@@ -16,7 +16,7 @@ import (
 // fakePodman puts a program in front of PATH that notes its arguments, line by
 // line, and the credentials it is given; instead of a container it writes a
 // partition table with sgdisk. It fails where a file named like its first
-// argument lies beside it.
+// argument lies beside it, and is an older one where "old" does.
 func fakePodman(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -28,6 +28,7 @@ for a; do case $a in
 --authfile=*) cat "${a#*=}" >>calls; echo >>calls ;;
 --root-ssh-authorized-keys=*) cat "${a#*=}" >>calls ;;
 esac; done
+if [ -e old ]; then case "$*" in *--retry-delay*) echo "Error: unknown flag: --retry-delay" >&2; exit 125; esac; fi
 if [ -e "$1" ]; then echo "no such registry" >&2; exit 125; fi
 if [ "$1" = run ]; then sgdisk -o -n 1:2048:+24M "$last" >/dev/null; fi
 `, dir)
@@ -115,6 +116,12 @@ func TestBootc(t *testing.T) {
 	}
 	if got := calls(); !strings.Contains(got, "podman pull --retry-delay=5s registry.test/os:1") || strings.Contains(got, "luks") {
 		t.Errorf("as a step without a secret: %s", got)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "old"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := deploy(request, nil); got.Status != ipa.StatusSucceeded || !strings.Contains(calls(), "podman pull registry.test/os:1") {
+		t.Errorf("with an older podman: %s %+v", got.Status, got.Error)
 	}
 	for file, kind := range map[string]string{"pull": "ImageDownloadError", "run": "ImageWriteError"} {
 		path := filepath.Join(dir, file)

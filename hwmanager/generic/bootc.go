@@ -118,6 +118,9 @@ func configurePodman(etc string) error {
 	return nil
 }
 
+// retryDelay is unknown to podman before 5.0, which does not wait.
+const retryDelay = "--retry-delay=5s"
+
 // pullContainer fetches the image. The secret is gone when it returns, before
 // any code of the container runs.
 func pullContainer(ctx context.Context, h *hwmanager.Host, image, secret string) error {
@@ -132,8 +135,10 @@ func pullContainer(ctx context.Context, h *hwmanager.Host, image, secret string)
 		defer os.Remove(file)
 		args = append(args, "--authfile="+file)
 	}
-	args = append(args, "--retry-delay=5s", image)
-	_, err := h.Run.Run(ctx, "podman", args...)
+	_, err := h.Run.Run(ctx, "podman", slices.Concat(args, []string{retryDelay, image})...)
+	if err != nil && strings.Contains(err.Error(), "unknown flag: --retry-delay") {
+		_, err = h.Run.Run(ctx, "podman", append(args, image)...)
+	}
 	if hwmanager.NoProgram(err) {
 		return ipa.ImageDownload.New("container %s cannot be pulled: podman is not installed in this ramdisk", image)
 	}
