@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -32,7 +34,7 @@ func (m *Manager) already(h *hwmanager.Host, device ipa.BlockDevice, info ipa.Im
 	defer m.written.mu.Unlock()
 	last := &m.written
 	what, ok := identity(h, device, info, configDrive, node)
-	if last.result == nil || !ok || last.what != what || last.writes == "" || last.writes != diskWrites(h, device.Name) {
+	if last.result == nil || !ok || last.what != what || last.writes == "" || last.writes != diskWrites(h, last.result) {
 		last.result = nil // it is about to be overwritten
 		return nil
 	}
@@ -46,7 +48,7 @@ func (m *Manager) remember(h *hwmanager.Host, device ipa.BlockDevice, info ipa.I
 	}
 	m.written.mu.Lock()
 	defer m.written.mu.Unlock()
-	m.written.what, m.written.writes, m.written.result = what, diskWrites(h, device.Name), result
+	m.written.what, m.written.writes, m.written.result = what, diskWrites(h, result), result
 }
 
 // identity is a digest of what a deployment depends on; ok is false where the
@@ -70,10 +72,17 @@ func identity(h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, con
 	return fmt.Sprintf("%x", sha256.Sum256(all)), true
 }
 
-// diskWrites tells the kernel's counts of writes and discards of a disk, "" if
-// it has none (linux, Documentation/block/stat.rst).
-func diskWrites(h *hwmanager.Host, name string) string {
-	text, err := os.ReadFile(filepath.Join(h.Sys, "class/block", filepath.Base(name), "stat"))
+// diskWrites tells the kernel's counts of sectors written to and discarded from
+// the disk of a result, "" if it has none (linux, Documentation/block/stat.rst).
+// Requests are not counted: a flush is one, too.
+func diskWrites(h *hwmanager.Host, result *hwmanager.ImageResult) string {
+	// What is in caches counts only when it is on the disk.
+	for _, name := range append(slices.Collect(maps.Values(result.Partitions)), result.Device) {
+		if flushBuffers(h.DevicePath(name)) != nil {
+			return ""
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(h.Sys, "class/block", filepath.Base(result.Device), "stat"))
 	if err != nil {
 		return ""
 	}
@@ -81,5 +90,5 @@ func diskWrites(h *hwmanager.Host, name string) string {
 	if len(fields) < 15 {
 		return ""
 	}
-	return fields[4] + " " + fields[11]
+	return fields[6] + " " + fields[13]
 }
