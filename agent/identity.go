@@ -122,6 +122,9 @@ func (a *Agent) staticTLS() (*tls.Config, error) {
 
 // certificate makes the TLS side of the server and the PEM text to pin.
 func (a *Agent) certificate(address netip.Addr) (*tls.Config, string, error) {
+	if !address.IsValid() {
+		return nil, "", ipa.LookupAgentIP.New("advertise_host %q is not an IP address, which the certificate needs (enable_auto_tls)", a.cfg.AdvertiseHost)
+	}
 	name, err := os.Hostname()
 	if err != nil {
 		name = "localhost"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -203,5 +204,27 @@ func TestClockIsNotOurs(t *testing.T) {
 	a.cfg.NTPServer = ""
 	if err := a.syncClock(t.Context()); err != nil {
 		t.Errorf("without a server: %v", err)
+	}
+}
+
+func TestAdvertised(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	listening := fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+	for _, test := range []struct{ host, port, want string }{
+		{"192.0.2.1", "0", "192.0.2.1:" + listening}, {"2001:db8::1", "8080", "[2001:db8::1]:8080"},
+		{"[2001:db8::1]", "1", "[2001:db8::1]:1"}, {"machine.example", "9999", "machine.example:9999"},
+	} {
+		a := withCard(t, io.Discard, "--advertise-host", test.host, "--advertise-port", test.port)
+		address, host, err := a.address(t.Context())
+		if got := a.hostPort(host, l); err != nil || got != test.want {
+			t.Errorf("%s: %q, %v; want %q", test.host, got, err, test.want)
+		}
+		if _, _, err := a.certificate(address); (err == nil) != address.IsValid() {
+			t.Errorf("%s: certificate for %s: %v", test.host, address, err)
+		}
 	}
 }

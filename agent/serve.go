@@ -29,9 +29,9 @@ func (a *Agent) serve(ctx context.Context, client *ironic.Client, uuid, token st
 		a.log.WithError(err).Warn("a conductor of today is assumed: TLS, and a token on every request")
 		api = ironic.TokenOnEveryRequest
 	}
-	address, err := a.address(ctx)
+	address, host, err := a.address(ctx)
 	if err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	opts := server.Options{
 		Version: wireVersion, Token: token, Log: a.log,
@@ -55,7 +55,7 @@ func (a *Agent) serve(ctx context.Context, client *ironic.Client, uuid, token st
 		return err
 	}
 	beat := ipa.Heartbeat{
-		CallbackURL:  scheme + "://" + a.hostPort(address, listener),
+		CallbackURL:  scheme + "://" + a.hostPort(host, listener),
 		AgentVersion: wireVersion, AgentToken: token, AgentVerifyCA: certificate,
 	}
 	beatsCtx, stopBeats := context.WithCancel(ctx)
@@ -112,31 +112,33 @@ func (a *Agent) serveUntilTold(ctx context.Context, s *server.Server, l net.List
 	return nil
 }
 
-// address is the one that the conductor is to call back.
-func (a *Agent) address(ctx context.Context) (netip.Addr, error) {
-	switch {
-	case a.cfg.AdvertiseHost != "":
-		addr, err := netip.ParseAddr(a.cfg.AdvertiseHost)
+// address is the one that the conductor is to call back. Instead of an address
+// a host name may be configured, which is then advertised as it is.
+func (a *Agent) address(ctx context.Context) (netip.Addr, string, error) {
+	if host := a.cfg.AdvertiseHost; host != "" {
+		addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
 		if err != nil {
-			return netip.Addr{}, ipa.LookupAgentIP.New("advertise_host %q is not an IP address", a.cfg.AdvertiseHost)
+			return netip.Addr{}, host, nil
 		}
-		return addr, nil
-	case a.cfg.NetworkInterface != "":
-		return ironic.InterfaceAddress(a.cfg.NetworkInterface)
+		return addr, addr.String(), nil
 	}
-	return ironic.WaitForAddress(ctx, a.cfg.APIURLs, a.cfg.IPLookupAttempts, a.cfg.IPLookupSleep, a.cfg.HTTPRequestTimeout)
+	addr, err := ironic.WaitForAddress(ctx, ironic.Addressing{
+		Interface: a.cfg.NetworkInterface, URLs: a.cfg.APIURLs,
+		Attempts: a.cfg.IPLookupAttempts, Sleep: a.cfg.IPLookupSleep, Timeout: a.cfg.HTTPRequestTimeout,
+	})
+	return addr, addr.String(), err
 }
 
-// hostPort is address and port to advertise; the port is the one listened on
+// hostPort is host and port to advertise; the port is the one listened on
 // unless another one was configured.
-func (a *Agent) hostPort(address netip.Addr, l net.Listener) string {
+func (a *Agent) hostPort(host string, l net.Listener) string {
 	port := a.cfg.AdvertisePort
 	if port == 0 {
 		if tcp, ok := l.Addr().(*net.TCPAddr); ok {
 			port = tcp.Port
 		}
 	}
-	return netip.AddrPortFrom(address, uint16(port)).String()
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 // listen listens on both families; without IPv6 in the kernel "::" becomes

@@ -19,21 +19,36 @@ import (
 // errNoRoute: no address of the API is reachable from an address of ours.
 var errNoRoute = errors.New("no API URL answers over an address that can be advertised")
 
-// WaitForAddress finds the address of this machine that the API reaches it
-// at: the source address of the route to the API. It tries attempts times,
-// sleep apart; the error is of kind ipa.LookupAgentIP.
-func WaitForAddress(ctx context.Context, urls []string, attempts int, sleep, timeout time.Duration) (netip.Addr, error) {
+// Addressing says how to find the address of this machine that the API reaches
+// it at.
+type Addressing struct {
+	// Interface whose first IPv4 address it is; "": the source address of the
+	// route to the API.
+	Interface string
+	URLs      []string      // of the API
+	Attempts  int           // to find it
+	Sleep     time.Duration // between these
+	Timeout   time.Duration // of one question to the API
+}
+
+// WaitForAddress finds the address; the error is of kind ipa.LookupAgentIP.
+func WaitForAddress(ctx context.Context, a Addressing) (netip.Addr, error) {
 	var err error
-	for attempt := range max(attempts, 1) {
+	for attempt := range max(a.Attempts, 1) {
 		if attempt > 0 {
 			select {
-			case <-time.After(sleep):
+			case <-time.After(a.Sleep):
 			case <-ctx.Done():
 				return netip.Addr{}, context.Cause(ctx)
 			}
 		}
 		var addr netip.Addr
-		if addr, err = findAddress(ctx, urls, timeout); err == nil {
+		if a.Interface != "" {
+			addr, err = interfaceAddress(a.Interface)
+		} else {
+			addr, err = findAddress(ctx, a.URLs, a.Timeout)
+		}
+		if err == nil {
 			return addr, nil
 		}
 	}
@@ -106,8 +121,8 @@ func HasRoute(target netip.Addr) bool {
 	return ok
 }
 
-// InterfaceAddress is the first IPv4 address of the interface.
-func InterfaceAddress(name string) (netip.Addr, error) {
+// interfaceAddress is the first IPv4 address of the interface.
+func interfaceAddress(name string) (netip.Addr, error) {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("interface %s: %w", name, err)
@@ -121,5 +136,5 @@ func InterfaceAddress(name string) (netip.Addr, error) {
 			return addr.Unmap(), nil
 		}
 	}
-	return netip.Addr{}, ipa.LookupAgentIP.New("interface %s has no IPv4 address", name)
+	return netip.Addr{}, fmt.Errorf("interface %s has no IPv4 address", name)
 }

@@ -367,12 +367,20 @@ func TestAddress(t *testing.T) {
 	base := api(t, "1.82", http.NotFound)
 	dead := httptest.NewServer(http.NotFoundHandler())
 	dead.Close()
-	addr, err := WaitForAddress(context.Background(), []string{dead.URL, base}, 1, time.Millisecond, time.Second)
+	addr, err := WaitForAddress(t.Context(), Addressing{URLs: []string{dead.URL, base}, Attempts: 1, Timeout: time.Second})
 	if err != nil || addr != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("address = %s, %v; want 127.0.0.1", addr, err)
 	}
-	_, err = WaitForAddress(context.Background(), []string{dead.URL}, 2, time.Millisecond, time.Second)
+	_, err = WaitForAddress(t.Context(), Addressing{URLs: []string{dead.URL}, Attempts: 2, Sleep: time.Millisecond, Timeout: time.Second})
 	if !ipa.LookupAgentIP.Is(err) || !strings.Contains(err.Error(), dead.URL) {
 		t.Errorf("error = %v; want LookupAgentIPError naming the URL", err)
+	}
+	addr, err = WaitForAddress(t.Context(), Addressing{Interface: "lo", URLs: []string{dead.URL}})
+	if err != nil || addr != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("address of an interface = %s, %v; want 127.0.0.1", addr, err)
+	}
+	_, err = WaitForAddress(t.Context(), Addressing{Interface: "nosuch0", Attempts: 2, Sleep: time.Millisecond})
+	if !ipa.LookupAgentIP.Is(err) || !strings.Contains(err.Error(), "nosuch0") {
+		t.Errorf("error = %v; want LookupAgentIPError naming the interface", err)
 	}
 }
