@@ -290,7 +290,7 @@ func TestImageFailures(t *testing.T) {
 	}{
 		{"wrong digest", node(), info("/image", strings.Repeat("0", 64)), "ImageChecksumError", "digest"},
 		{"missing image", node(), info("/missing", digest), "ImageDownloadError", "404"},
-		{"partition image", node(), withType, "InvalidImage", "partition image"},
+		{"partition image without its size", node(), withType, "InvalidCommandParamsError", "root_mb is missing"},
 		{"no such disk", object{"uuid": nodeUUID, "properties": object{"root_device": object{"serial": "other"}}}, info("/image", digest), "DeviceNotFound", "matches the root device hints"},
 		{"no checksum", node(), object{"id": "img", "urls": []string{server.URL}}, "InvalidCommandParamsError", "checksum"},
 	}
