@@ -48,7 +48,7 @@ func profiles() map[Profile][]string {
 		ipmi_si ipmi_devintf
 		efivarfs vfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8 isofs ext4
 		md_mod raid0 raid1 raid10 raid456 loop
-		crc32c_generic crc32c_intel button qemu_fw_cfg i6300esb`)
+		crc32c_generic crc32c_intel button qemu_fw_cfg i6300esb 8021q`)
 	server := append(slices.Clone(virtual), strings.Fields(`
 		kernel/drivers/net/ethernet/amazon/ kernel/drivers/net/ethernet/amd/xgbe/
 		kernel/drivers/net/ethernet/aquantia/ kernel/drivers/net/ethernet/broadcom/
@@ -61,7 +61,7 @@ func profiles() map[Profile][]string {
 		kernel/drivers/net/ethernet/pensando/ kernel/drivers/net/ethernet/qlogic/
 		kernel/drivers/net/ethernet/realtek/ kernel/drivers/net/ethernet/sfc/
 		kernel/drivers/net/phy/
-		cdc_ether cdc_ncm cdc_subset rndis_host ax88179_178a r8152 bonding 8021q
+		cdc_ether cdc_ncm cdc_subset rndis_host ax88179_178a r8152 bonding
 
 		kernel/drivers/ata/ kernel/drivers/message/fusion/
 		kernel/drivers/scsi/aacraid/ kernel/drivers/scsi/aic94xx/ kernel/drivers/scsi/be2iscsi/

@@ -56,17 +56,16 @@ type Config struct {
 	MDNSLookupAttempts   int
 	MDNSInterfaces       []string
 
-	InspectionCallbackURLs      []string // or just MDNS
-	InspectionCollectors        []string // nil: not configured
-	InspectionDHCPWaitTimeout   time.Duration
-	InspectionDHCPAllInterfaces bool
-	InspectionBenchmarks        []string
-	// Of the program that only inspects.
-	IntrospectionDaemon             bool
-	IntrospectionDaemonPostInterval time.Duration
+	InspectionCallbackURLs          []string // or just MDNS
+	InspectionCollectors            []string // nil: not configured
+	InspectionDHCPWaitTimeout       time.Duration
+	InspectionDHCPAllInterfaces     bool
+	InspectionBenchmarks            []string
 	CollectLLDP                     bool
 	LLDPTimeout                     time.Duration
 	EnableVLANInterfaces            []string
+	IntrospectionDaemon             bool // of the program that only inspects
+	IntrospectionDaemonPostInterval time.Duration
 
 	HardwareInitializationDelay time.Duration
 	DiskWaitAttempts            int

@@ -3,6 +3,7 @@ package generic
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -96,7 +97,7 @@ func readDisk(h *hwmanager.Host, dir, name string) ipa.BlockDevice {
 	identity := identityOf(dir)
 	disk := ipa.BlockDevice{
 		Name:            "/dev/" + deviceName(name),
-		Size:            readInt(dir, "size") * sectorUnit,
+		Size:            readSize(dir),
 		Rotational:      readText(dir, "queue/rotational") == "1",
 		Model:           optional(readText(identity, "device/model")),
 		Vendor:          optional(readText(identity, "device/vendor")),
@@ -179,7 +180,7 @@ func partitionsOf(dir string, disk ipa.BlockDevice) []ipa.BlockDevice {
 		}
 		parts = append(parts, ipa.BlockDevice{
 			Name:            "/dev/" + deviceName(e.Name()),
-			Size:            readInt(sub, "size") * sectorUnit,
+			Size:            readSize(sub),
 			Rotational:      disk.Rotational,
 			LogicalSectors:  disk.LogicalSectors,
 			PhysicalSectors: disk.PhysicalSectors,
@@ -209,6 +210,15 @@ func firstText(dir string, names ...string) string {
 		}
 	}
 	return ""
+}
+
+// readSize is the size of a block device in bytes; 0 if it has none that can be.
+func readSize(dir string) int64 {
+	sectors := readInt(dir, "size")
+	if sectors < 0 || sectors > math.MaxInt64/sectorUnit {
+		return 0
+	}
+	return sectors * sectorUnit
 }
 
 // readInt is a number in an attribute; 0 if there is none.
