@@ -13,6 +13,7 @@ import (
 	stdlog "log"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -57,7 +58,7 @@ func New(exec *command.Executor, opts Options) *Server {
 	s := &Server{opts: opts, exec: exec, echo: echo.New(), started: time.Now()}
 	s.echo.HTTPErrorHandler = s.handleError
 	s.echo.IPExtractor = echo.ExtractIPDirect()
-	s.echo.Use(logRequests(opts.Log), refuseOptions)
+	s.echo.Use(s.logRequests(), refuseOptions)
 	s.routes()
 	s.http = &http.Server{
 		Handler:           s.echo,
@@ -106,21 +107,33 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ctx) }
 
 // logRequests logs requests without their query, which holds the token.
-func logRequests(log *logrus.Entry) echo.MiddlewareFunc {
+func (s *Server) logRequests() echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			began := time.Now()
-			err := next(c)
+			err := s.guarded(next, c)
 			if err != nil {
 				c.Error(err)
 			}
-			log.WithFields(logrus.Fields{
+			s.opts.Log.WithFields(logrus.Fields{
 				"method": c.Request().Method, "path": c.Request().URL.Path, "remote": c.RealIP(),
 				"status": c.Response().Status, "seconds": time.Since(began).Seconds(),
 			}).Debug("request")
 			return nil
 		}
 	}
+}
+
+// guarded turns a panic into an error: every answer has a body. Where it was
+// is only for the log.
+func (s *Server) guarded(next echo.HandlerFunc, c echo.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.opts.Log.Errorf("panic in %s %s: %v\n%s", c.Request().Method, c.Request().URL.Path, p, debug.Stack())
+			err = fmt.Errorf("the request panicked: %v", p)
+		}
+	}()
+	return next(c)
 }
 
 // refuseOptions answers OPTIONS as any other verb that a route does not have;

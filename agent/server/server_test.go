@@ -36,6 +36,7 @@ func quiet() *logrus.Entry {
 func newServer(opts Options) *Server {
 	table := command.Table{"test": {
 		"text": {Run: func(context.Context, map[string]any, func(ipa.Progress)) (any, error) { return "hello", nil }},
+		"odd":  {Validate: func(map[string]any) error { panic("oh no") }},
 		"big":  {Run: func(_ context.Context, p map[string]any, _ func(ipa.Progress)) (any, error) { return nil, nil }, Extra: true},
 	}}
 	opts.Log, opts.Version = quiet(), "1.2.3"
@@ -69,6 +70,7 @@ func TestErrors(t *testing.T) {
 		{"params null", "POST", "/v1/commands/?agent_token=" + token, `{"name":"test.text","params":null}`, 400, "400 Bad Request: Missing or invalid name or params"},
 		{"params a list", "POST", "/v1/commands/?agent_token=" + token, `{"name":"test.text","params":[]}`, 400, "400 Bad Request: Missing or invalid name or params"},
 		{"name a number", "POST", "/v1/commands/?agent_token=" + token, `{"name":1,"params":{}}`, 400, "400 Bad Request: Missing or invalid name or params"},
+		{"panic", "POST", "/v1/commands/?agent_token=" + token, `{"name":"test.odd","params":{}}`, 500, "Command execution failed: the request panicked: oh no"},
 		{"two documents", "POST", "/v1/commands/?agent_token=" + token, `{"name":"test.text","params":{}} {}`, 400, "400 Bad Request: Missing or invalid name or params"},
 		{"no dot", "POST", "/v1/commands/?agent_token=" + token, `{"name":"text","params":{}}`, 400, "Invalid command: Command name must be of the form <extension>.<name>"},
 		{"no extension", "POST", "/commands?agent_token=" + token, `{"name":"iscsi.start","params":{}}`, 404, "Not found: Extension with id iscsi not found."},
@@ -95,6 +97,9 @@ func TestErrors(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			code, answer := ask(newServer(Options{Token: token}), test.method, test.path, test.body)
 			want := map[string]any{"faultcode": "Client", "faultstring": test.fault}
+			if test.code >= 500 {
+				want["faultcode"] = "Server"
+			}
 			if diff := cmp.Diff(want, answer); code != test.code || diff != "" {
 				t.Errorf("status %d; want %d; body (-want +got):\n%s", code, test.code, diff)
 			}
