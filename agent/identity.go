@@ -113,7 +113,18 @@ func (a *Agent) staticTLS() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate to serve (tls_cert_file, tls_key_file): %w", err)
 	}
+	return a.serverTLS(cert)
+}
+
+// serverTLS serves cert with the configured settings. Cipher suites of which
+// none is known are a warning: nobody can correct them on a machine that does
+// not serve.
+func (a *Agent) serverTLS(cert tls.Certificate) (*tls.Config, error) {
 	conf, err := server.TLSConfig(cert, a.cfg.TLSMinVersion, a.cfg.TLSCipherSuites)
+	if err != nil && a.cfg.TLSCipherSuites != "" {
+		a.log.WithError(err).Warn("tls_cipher_suites is ignored")
+		conf, err = server.TLSConfig(cert, a.cfg.TLSMinVersion, "")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("TLS settings: %w", err)
 	}
@@ -136,9 +147,6 @@ func (a *Agent) certificate(address netip.Addr) (*tls.Config, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	conf, err := server.TLSConfig(cert, a.cfg.TLSMinVersion, a.cfg.TLSCipherSuites)
-	if err != nil {
-		return nil, "", fmt.Errorf("TLS settings: %w", err)
-	}
-	return conf, text, nil
+	conf, err := a.serverTLS(cert)
+	return conf, text, err
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -226,5 +227,14 @@ func TestAdvertised(t *testing.T) {
 		if _, _, err := a.certificate(address); (err == nil) != address.IsValid() {
 			t.Errorf("%s: certificate for %s: %v", test.host, address, err)
 		}
+	}
+}
+
+func TestUnknownCipherSuites(t *testing.T) {
+	var log bytes.Buffer
+	a := withCard(t, &log, "--tls-cipher-suites", "RC4-MD5")
+	conf, _, err := a.certificate(netip.MustParseAddr("192.0.2.1"))
+	if err != nil || len(conf.CipherSuites) == 0 || !strings.Contains(log.String(), "RC4-MD5") {
+		t.Errorf("%+v, %v; log %s", conf, err, log.String())
 	}
 }
