@@ -26,7 +26,7 @@ func TestCancelErase(t *testing.T) {
 	}
 	eventually(t, "progress of the step", func() bool {
 		var progress ipa.Progress
-		return agent.do(t, "GET", "/ferric/v1/progress?agent_token="+agentToken, nil, &progress) == 200 && progress.Step == "erase_devices" && progress.Abortable
+		return agent.do(t, "GET", "/ferric/v1/progress?agent_token="+agentToken, nil, &progress) == 200 && progress.Step == "erase_devices" && progress.Abortable && progress.Phase == "erasing" && progress.Done > 0 && progress.Total > progress.Done
 	})
 	// The logs can be had meanwhile.
 	resp, err := agent.client.Get(agent.url + "/ferric/v1/logs?agent_token=" + agentToken)

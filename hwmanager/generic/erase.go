@@ -46,6 +46,22 @@ func eraseOptionsOf(node hwmanager.Node) (eraseOptions, error) {
 	return o, err
 }
 
+// phaseErasing is what a step reports that overwrites disks.
+const phaseErasing = "erasing"
+
+// bytes is how much is written to erase the disks.
+func (o eraseOptions) bytes(disks []ipa.BlockDevice) int64 {
+	passes := int64(o.iterations)
+	if o.zeroize {
+		passes++
+	}
+	var total int64
+	for _, d := range disks {
+		total += d.Size * passes
+	}
+	return total
+}
+
 func intOption(info map[string]any, key string, least, most int, target *int) error {
 	value, given := info[key]
 	if !given || value == nil {
@@ -84,6 +100,8 @@ func (m *Manager) eraseDevices(ctx context.Context, h *hwmanager.Host, call hwma
 	if err != nil {
 		return nil, err
 	}
+	progress := startMeter(phaseErasing, options.bytes(disks), call.Progress)
+	defer progress.stop()
 	places := semaphore.NewWeighted(int64(options.concurrency))
 	var group sync.WaitGroup
 	failures := make([]error, len(disks))
@@ -95,7 +113,7 @@ func (m *Manager) eraseDevices(ctx context.Context, h *hwmanager.Host, call hwma
 		group.Go(func() {
 			defer places.Release(1)
 			h.Log.WithField("device", target.Name).Info("erasing")
-			if err := overwrite(ctx, h.DevicePath(target.Name), options); err != nil {
+			if err := overwrite(ctx, h.DevicePath(target.Name), options, progress.add); err != nil {
 				failures[i] = fmt.Errorf("%s: %w", target.Name, err)
 			}
 		})
@@ -232,19 +250,20 @@ const verifyArea = 1 << 20
 
 // overwrite fills the device with random bytes, as often as wanted, then with
 // zeros, and reads samples back.
-func overwrite(ctx context.Context, path string, o eraseOptions) (err error) {
+// Wrote is told of the bytes of each write.
+func overwrite(ctx context.Context, path string, o eraseOptions, wrote func(n int)) (err error) {
 	device, err := disk.Open(path)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
 	for pass := range o.iterations {
-		if err := fill(ctx, device, newNoise()); err != nil {
+		if err := fill(ctx, device, newNoise(), wrote); err != nil {
 			return fmt.Errorf("pass %d of %d: %w", pass+1, o.iterations, err)
 		}
 	}
 	if o.zeroize {
-		if err := fill(ctx, device, zeros); err != nil {
+		if err := fill(ctx, device, zeros, wrote); err != nil {
 			return fmt.Errorf("pass of zeros: %w", err)
 		}
 	}
@@ -258,7 +277,7 @@ func overwrite(ctx context.Context, path string, o eraseOptions) (err error) {
 }
 
 // fill writes the whole device; next fills a buffer with what is to be written.
-func fill(ctx context.Context, device *disk.Device, next func([]byte)) error {
+func fill(ctx context.Context, device *disk.Device, next func([]byte), wrote func(n int)) error {
 	buf := disk.Buffer(4 << 20)
 	next(buf)
 	for off := int64(0); off < device.Size; {
@@ -270,6 +289,7 @@ func fill(ctx context.Context, device *disk.Device, next func([]byte)) error {
 			return err
 		}
 		off += int64(n)
+		wrote(n)
 		next(buf)
 	}
 	return nil
