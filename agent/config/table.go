@@ -126,8 +126,8 @@ var settings = []setting{
 	{"", "metrics", "prepend_uuid", ignored, "false", "accepted, no effect: see backend", nil},
 	{"", "metrics", "prepend_host_reverse", ignored, "true", "accepted, no effect: see backend", nil},
 	{"", "metrics", "global_prefix", ignored, "", "accepted, no effect: see backend", nil},
-	{"", "metrics_statsd", "agent_statsd_host", ignored, "localhost", "accepted, no effect: see [metrics] backend", nil},
-	{"", "metrics_statsd", "agent_statsd_port", ignored, "8125", "accepted, no effect: see [metrics] backend", nil},
+	{"", "metrics_statsd", "statsd_host", ignored, "localhost", "accepted, no effect: see [metrics] backend", nil},
+	{"", "metrics_statsd", "statsd_port", ignored, "8125", "accepted, no effect: see [metrics] backend", nil},
 
 	{"", "DEFAULT", "log_file", ignored, "", "accepted, no effect: the log goes to standard error and into the archive of logs", nil},
 	{"", "DEFAULT", "log_dir", ignored, "", "accepted, no effect: see log_file", nil},
