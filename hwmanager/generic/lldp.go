@@ -22,7 +22,7 @@ const lldpFrame = 1600
 
 // linkPatience is the time that a network card gets to bring its link up. One
 // without a link after it is not waited for.
-const linkPatience = 5 * time.Second
+const linkPatience = 15 * time.Second
 
 // lldpPoll is how often a wait looks at its context and at the links.
 const lldpPoll = 250 * time.Millisecond
@@ -72,7 +72,7 @@ type ear struct {
 
 // captureLLDP takes the first packet on each interface, until all have one or
 // timeout passes without any (agent contract, section "VLANs and LLDP").
-// Interfaces that are down or have no link for a while are not waited for.
+// Where no interface has a link for a while nothing is waited for.
 func captureLLDP(ctx context.Context, h *hwmanager.Host, names []string, timeout time.Duration) (map[string][]ipa.TLV, error) {
 	heard := map[string][]ipa.TLV{}
 	var ears []ear
@@ -113,14 +113,13 @@ func captureLLDP(ctx context.Context, h *hwmanager.Host, names []string, timeout
 				continue
 			}
 			tlvs, err := receiveLLDP(e.fd)
-			if err != nil && !errors.Is(err, unix.ENETDOWN) {
+			switch {
+			case err != nil:
 				h.Log.WithError(err).Warnf("no LLDP on %s", e.name)
-			}
-			if err == nil && len(tlvs) == 0 { // not a packet from outside
+			case len(tlvs) == 0: // not a packet from outside
 				deaf = append(deaf, e)
 				continue
-			}
-			if err == nil {
+			default:
 				heard[e.name] = tlvs
 				quietSince = time.Now()
 			}
@@ -182,11 +181,12 @@ func waitReadable(ears []ear) ([]bool, error) {
 	return ready, nil
 }
 
-// receiveLLDP reads a packet; none if it is one that this machine sent.
+// receiveLLDP reads a packet; none if it is one that this machine sent. An
+// interface that is down may come up.
 func receiveLLDP(fd int) ([]ipa.TLV, error) {
 	frame := make([]byte, lldpFrame)
 	n, from, err := unix.Recvfrom(fd, frame, 0)
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENETDOWN) {
 		return nil, nil
 	}
 	if err != nil {

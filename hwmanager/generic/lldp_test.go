@@ -233,6 +233,40 @@ func TestCaptureLLDP(t *testing.T) {
 	}
 }
 
+// TestCaptureLLDPOfLateLink: the interface comes up while it is listened to.
+func TestCaptureLLDPOfLateLink(t *testing.T) {
+	pair(t)
+	link, err := netlink.LinkByName("nic0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetDown(link); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := openLLDP("nic0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if tlvs, err := receiveLLDP(fd); err != nil || tlvs != nil {
+		t.Errorf("an interface that is down: packet %v, error %v; want neither", tlvs, err)
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		t.Fatal(err)
+	}
+	sender(t, "switch0", []byte{0x01, 0x80, 0xc2, 0x00, 0x00, 0x0e})()
+	if _, err := waitReadable([]ear{{"nic0", fd}}); err != nil {
+		t.Fatal(err)
+	}
+	tlvs, err := receiveLLDP(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(elements(), tlvs); diff != "" {
+		t.Errorf("packet (-want +got):\n%s", diff)
+	}
+}
+
 func TestCaptureLLDPEnds(t *testing.T) {
 	pair(t)
 	ctx, cancel := context.WithCancel(context.Background())
