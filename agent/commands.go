@@ -121,7 +121,7 @@ func (a *Agent) executeBootcInstall(ctx context.Context, p params, report progre
 	}
 	a.host.Image.Set(nil)
 	result, err := hwmanager.First(a.set, "execute_bootc_install", func(b hwmanager.BootcInstaller) (*hwmanager.ImageResult, error) {
-		return b.InstallBootc(ctx, a.host, device, req, a.currentNode())
+		return b.InstallBootc(ctx, a.host, device, req, a.currentNode(), report)
 	})
 	if err != nil {
 		return nil, err

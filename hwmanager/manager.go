@@ -189,7 +189,7 @@ type BootloaderRequest struct {
 
 // BootcInstaller installs a bootable container (standby.execute_bootc_install).
 type BootcInstaller interface {
-	InstallBootc(ctx context.Context, h *Host, device ipa.BlockDevice, req BootcRequest, node Node) (*ImageResult, error)
+	InstallBootc(ctx context.Context, h *Host, device ipa.BlockDevice, req BootcRequest, node Node, progress func(ipa.Progress)) (*ImageResult, error)
 }
 
 // BootcRequest are the parameters of standby.execute_bootc_install.

@@ -63,6 +63,13 @@ const (
 	PhaseBootLoader   = "boot loader"
 )
 
+// Phases of other steps.
+const (
+	PhaseErasing    = "erasing"
+	PhasePulling    = "pulling"    // a container
+	PhaseInstalling = "installing" // by code of the container
+)
+
 // Bottlenecks: what most of the last second was spent waiting for.
 const (
 	BottleneckSource = "source" // bytes from the image server

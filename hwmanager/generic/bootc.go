@@ -62,7 +62,7 @@ func (m *Manager) executeBootcInstall(ctx context.Context, h *hwmanager.Host, ca
 	}
 	h.Image.Set(nil)
 	req := hwmanager.BootcRequest{Source: texts[0], ConfigDrive: texts[1], PullSecret: texts[2], InstanceInfo: info}
-	result, err := m.InstallBootc(ctx, h, device, req, call.Node)
+	result, err := m.InstallBootc(ctx, h, device, req, call.Node, call.Progress)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (m *Manager) executeBootcInstall(ctx context.Context, h *hwmanager.Host, ca
 
 // InstallBootc implements hwmanager.BootcInstaller with podman: it pulls the
 // container and lets it install itself onto the device.
-func (m *Manager) InstallBootc(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, req hwmanager.BootcRequest, node hwmanager.Node) (*hwmanager.ImageResult, error) {
+func (m *Manager) InstallBootc(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, req hwmanager.BootcRequest, node hwmanager.Node, progress func(ipa.Progress)) (*hwmanager.ImageResult, error) {
 	if h.Settings.DisableBootcDeploy {
 		return nil, ipa.CommandExecution.New("bootc deployment is disabled (disable_bootc_deploy)")
 	}
@@ -87,13 +87,19 @@ func (m *Manager) InstallBootc(ctx context.Context, h *hwmanager.Host, device ip
 	if err := configurePodman(h.Etc); err != nil {
 		return nil, err
 	}
+	report := func(phase string) {
+		progress(ipa.Progress{Step: "execute_bootc_install", Phase: phase, SecondsLeft: -1})
+	}
+	report(ipa.PhasePulling)
 	if err := pullContainer(ctx, h, image, req.PullSecret); err != nil {
 		return nil, err
 	}
+	report(ipa.PhaseInstalling)
 	path := h.DevicePath(device.Name)
 	if err := runBootc(ctx, h, image, path, device.Size, req.InstanceInfo); err != nil {
 		return nil, err
 	}
+	report(ipa.PhaseConfigDrive)
 	signature, err := finishBootc(ctx, h, path, req.ConfigDrive)
 	if err != nil {
 		return nil, err

@@ -46,9 +46,6 @@ func eraseOptionsOf(node hwmanager.Node) (eraseOptions, error) {
 	return o, err
 }
 
-// phaseErasing is what a step reports that overwrites disks.
-const phaseErasing = "erasing"
-
 // bytes is how much is written to erase the disks.
 func (o eraseOptions) bytes(disks []ipa.BlockDevice) int64 {
 	passes := int64(o.iterations)
@@ -100,7 +97,7 @@ func (m *Manager) eraseDevices(ctx context.Context, h *hwmanager.Host, call hwma
 	if err != nil {
 		return nil, err
 	}
-	progress := startMeter(phaseErasing, options.bytes(disks), call.Progress)
+	progress := startMeter(ipa.PhaseErasing, options.bytes(disks), call.Progress)
 	defer progress.stop()
 	places := semaphore.NewWeighted(int64(options.concurrency))
 	var group sync.WaitGroup
