@@ -70,7 +70,12 @@ func (a *Agent) storeIdentity(i identity) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(a.identityPath(), data, 0o600)
+	// An agent that is killed here must find the former one, or this.
+	next := a.identityPath() + ".new"
+	if err := os.WriteFile(next, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, a.identityPath())
 }
 
 // errNoBootID: the kernel does not tell which boot this is.

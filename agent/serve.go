@@ -76,9 +76,15 @@ func (a *Agent) serveWithoutAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	opts := server.Options{Version: wireVersion, Log: a.log}
+	if a.cfg.ListenTLS {
+		if opts.TLS, err = a.staticTLS(); err != nil {
+			return err
+		}
+	}
 	exec := command.New(ctx, a.commands(), command.Options{Ended: func() {}, Log: a.log})
 	a.log.WithField("address", listener.Addr().String()).Info("server listening")
-	return a.serveUntilTold(ctx, server.New(exec, server.Options{Version: wireVersion, Log: a.log}), listener, func() {})
+	return a.serveUntilTold(ctx, server.New(exec, opts), listener, func() {})
 }
 
 // shutdownPatience bounds the wait for requests in flight.
