@@ -90,6 +90,38 @@ func echoOf(step json.RawMessage) map[string]any {
 	return echo
 }
 
+// WithoutArgs is r with a step that is echoed without its arguments, which may
+// hold secrets: for a conductor that does not prove who it is. None looks at
+// them there.
+func WithoutArgs(r ipa.Result) ipa.Result {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(r.Result, &members) != nil {
+		return r
+	}
+	changed := false
+	for name, value := range members {
+		var step map[string]json.RawMessage
+		if !strings.HasSuffix(name, "_step") || json.Unmarshal(value, &step) != nil || step["args"] == nil {
+			continue
+		}
+		delete(step, "args")
+		encoded, err := json.Marshal(step)
+		if err != nil {
+			encoded = nil
+		}
+		members[name], changed = encoded, true
+	}
+	if !changed {
+		return r
+	}
+	encoded, err := json.Marshal(members)
+	if err != nil {
+		encoded = nil
+	}
+	r.Result = encoded
+	return r
+}
+
 // history keeps the commands in a file for the next life of the agent. To a
 // conductor an empty list means a machine that has just booted, so that it
 // takes the step which ran for done.

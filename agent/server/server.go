@@ -164,11 +164,23 @@ func (s *Server) tokenOnGET(next echo.HandlerFunc) echo.HandlerFunc {
 		case carried && s.tokenMatches(c.QueryParam("agent_token")):
 			s.tokenGET.Store(true)
 		case !carried && s.opts.Token != "" && s.opts.TokenlessGET && !s.tokenGET.Load():
+			c.Set(tokenless, true)
 		default:
 			return errToken
 		}
 		return next(c)
 	}
+}
+
+// tokenless marks a GET that passed without a token.
+const tokenless = "tokenless"
+
+// shown is a result as the client may see it.
+func shown(c echo.Context, r ipa.Result) ipa.Result {
+	if c.Get(tokenless) == true {
+		return command.WithoutArgs(r)
+	}
+	return r
 }
 
 var errToken = echo.NewHTTPError(http.StatusUnauthorized, "Token invalid.")
@@ -185,7 +197,11 @@ func (s *Server) status(c echo.Context) error {
 }
 
 func (s *Server) list(c echo.Context) error {
-	return c.JSON(http.StatusOK, ipa.Results{Commands: s.exec.List()})
+	list := s.exec.List()
+	for i := range list {
+		list[i] = shown(c, list[i])
+	}
+	return c.JSON(http.StatusOK, ipa.Results{Commands: list})
 }
 
 func (s *Server) get(c echo.Context) error {
@@ -193,7 +209,7 @@ func (s *Server) get(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, result)
+	return c.JSON(http.StatusOK, shown(c, result))
 }
 
 func (s *Server) submit(c echo.Context) error {

@@ -36,8 +36,11 @@ func quiet() *logrus.Entry {
 func newServer(opts Options) *Server {
 	table := command.Table{"test": {
 		"text": {Run: func(context.Context, map[string]any, func(ipa.Progress)) (any, error) { return "hello", nil }},
-		"odd":  {Validate: func(map[string]any) error { panic("oh no") }},
-		"big":  {Run: func(_ context.Context, p map[string]any, _ func(ipa.Progress)) (any, error) { return nil, nil }, Extra: true},
+		"step": {Run: func(context.Context, map[string]any, func(ipa.Progress)) (any, error) {
+			return map[string]any{"deploy_result": 7, "deploy_step": map[string]any{"step": "write_image", "interface": "deploy", "args": map[string]any{"configdrive": "secret"}}}, nil
+		}},
+		"odd": {Validate: func(map[string]any) error { panic("oh no") }},
+		"big": {Run: func(_ context.Context, p map[string]any, _ func(ipa.Progress)) (any, error) { return nil, nil }, Extra: true},
 	}}
 	opts.Log, opts.Version = quiet(), "1.2.3"
 	return New(command.New(context.Background(), table, command.Options{Ended: func() {}, Log: quiet()}), opts)
@@ -127,6 +130,26 @@ func TestTokenlessGET(t *testing.T) {
 			t.Errorf("request %d, %s %s: status %d; want %d", i, step.method, step.path, code, step.code)
 		}
 	}
+	// Who does not prove who it is does not see the arguments of steps.
+	s = newServer(Options{Token: token, TokenlessGET: true})
+	_, step := ask(s, "POST", "/v1/commands/?agent_token="+token, `{"name":"test.step","params":{}}`)
+	id, _ := step["id"].(string)
+	without := map[string]any{"deploy_result": 7.0, "deploy_step": map[string]any{"step": "write_image", "interface": "deploy"}}
+	for _, path := range []string{"/v1/commands/", "/v1/commands/" + id} {
+		_, answer := ask(s, "GET", path, "")
+		if list, ok := answer["commands"].([]any); ok {
+			answer, _ = list[0].(map[string]any)
+		}
+		if diff := cmp.Diff(without, answer["command_result"]); diff != "" {
+			t.Errorf("GET %s without a token (-want +got):\n%s", path, diff)
+		}
+	}
+	with := map[string]any{"step": "write_image", "interface": "deploy", "args": map[string]any{"configdrive": "secret"}}
+	_, answer := ask(s, "GET", "/v1/commands/"+id+"?agent_token="+token, "")
+	if result, _ := answer["command_result"].(map[string]any); !cmp.Equal(with, result["deploy_step"]) {
+		t.Errorf("GET with the token: %v; want the step as received", answer)
+	}
+
 	noToken := newServer(Options{TokenlessGET: true})
 	for _, path := range []string{"/v1/commands/", "/v1/commands/?agent_token="} {
 		if code, _ := ask(noToken, "GET", path, ""); code != 401 {
