@@ -7,7 +7,6 @@ package hints
 import (
 	"errors"
 	"fmt"
-	"math"
 	"sort"
 	"strconv"
 	"strings"
@@ -101,11 +100,16 @@ func parseOne(name string, value any) (hint, error) {
 	return parseText(name, expression)
 }
 
-// strictBool takes JSON booleans and the words that OpenStack counts as one.
+// strictBool takes JSON booleans, one and zero, and the words that OpenStack
+// counts as a boolean.
 func strictBool(value any) (bool, error) {
 	switch v := value.(type) {
 	case bool:
 		return v, nil
+	case float64:
+		if v == 0 || v == 1 {
+			return v == 1, nil
+		}
 	case string:
 		switch strings.ToLower(strings.TrimSpace(v)) {
 		case "true", "t", "yes", "y", "on", "1":
@@ -202,11 +206,12 @@ func parseNumber(name, expression string) (hint, error) {
 		words = []string{rest}
 	}
 	for _, word := range words {
-		n, err := strconv.ParseFloat(word, 64)
-		if err != nil || math.IsNaN(n) || math.IsInf(n, 0) {
-			return hint{}, fmt.Errorf("%q is not a number", word)
+		// Sizes are positive whole numbers; only a range may begin at zero.
+		n, err := strconv.ParseInt(word, 10, 32)
+		if err != nil || n < 0 || n == 0 && op != "<range-in>" {
+			return hint{}, fmt.Errorf("%q is not a positive integer", word)
 		}
-		h.nums = append(h.nums, n)
+		h.nums = append(h.nums, float64(n))
 	}
 	if len(h.nums) == 0 {
 		return hint{}, fmt.Errorf("operator %q has no value", op)
@@ -228,15 +233,9 @@ func (h *hint) cutBounds(rest string) ([]string, error) {
 
 func cutOperator(expression string, ops []string) (op, rest string) {
 	for _, op := range ops {
-		rest, found := strings.CutPrefix(expression, op)
-		if !found {
-			continue
+		if rest, found := strings.CutPrefix(expression, op); found {
+			return op, strings.TrimSpace(rest)
 		}
-		// "s>" without a blank may be the beginning of a word.
-		if strings.HasPrefix(op, "s") && rest != "" && rest[0] != ' ' {
-			continue
-		}
-		return op, strings.TrimSpace(rest)
 	}
 	return "", expression
 }

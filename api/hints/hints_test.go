@@ -2,6 +2,8 @@ package hints
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -56,7 +58,16 @@ func TestMatch(t *testing.T) {
 		{"range excludes below", map[string]any{"size": "<range-in> ( 480 500 ]"}, false},
 		{"range excludes above", map[string]any{"size": "<range-in> [100 480)"}, false},
 		{"range includes above", map[string]any{"size": "<range-in> [100 480]"}, true},
+		{"range from zero", map[string]any{"size": "<range-in> [ 0 500 ]"}, true},
+		{"operator without blank", map[string]any{"vendor": "s==ata"}, true},
+		{"operator without blank, less", map[string]any{"name": "s</dev/sdb"}, true},
+		{"operator in capitals", map[string]any{"vendor": "S!= ATA"}, false},
+		{"<in> without blank", map[string]any{"model": "<in>MZ 7"}, true},
+		{"slashes and colons are kept apart", map[string]any{"by_path": "/dev/disk/by-path/pci-0000:00:1f.2-ata-1"}, true},
+		{"an encoded value is another one", map[string]any{"hctl": "0%3A0%3A1%3A0"}, false},
+		{"order is that of the encoded text", map[string]any{"model": "s< samsung-mz"}, true},
 		{"rotational", map[string]any{"rotational": true}, false},
+		{"rotational as a number", map[string]any{"rotational": float64(0)}, true},
 		{"not rotational, as text", map[string]any{"rotational": "False"}, true},
 		{"unknown fact reads none", map[string]any{"wwn_with_extension": "none"}, true},
 		{"all must match", map[string]any{"serial": "s45nna0m", "hctl": "1:0:0:0"}, false},
@@ -97,11 +108,16 @@ func TestParseErrors(t *testing.T) {
 		want string
 	}{
 		{"unknown", map[string]any{"colour": "red"}, "no such hint"},
-		{"size not a number", map[string]any{"size": "big"}, "not a number"},
-		{"size nan", map[string]any{"size": "nan"}, "not a number"},
-		{"size without value", map[string]any{"size": ">="}, "not a number"},
+		{"size not a number", map[string]any{"size": "big"}, "not a positive integer"},
+		{"size nan", map[string]any{"size": "nan"}, "not a positive integer"},
+		{"size without value", map[string]any{"size": ">="}, "not a positive integer"},
 		{"rotational", map[string]any{"rotational": "maybe"}, "not a boolean"},
-		{"rotational number", map[string]any{"rotational": float64(1)}, "not a boolean"},
+		{"rotational number", map[string]any{"rotational": float64(2)}, "not a boolean"},
+		{"size zero", map[string]any{"size": float64(0)}, "not a positive integer"},
+		{"size negative", map[string]any{"size": ">= -1"}, "not a positive integer"},
+		{"size with a fraction", map[string]any{"size": 1.5}, "not a positive integer"},
+		{"size of one alternative", map[string]any{"size": "<or> 10 <or> x"}, "not a positive integer"},
+		{"two at once", map[string]any{"size": "x", "colour": "red"}, "no such hint"},
 		{"text as number", map[string]any{"serial": float64(12)}, "not a string"},
 		{"numeric operator on text", map[string]any{"model": ">= 5"}, "compares numbers"},
 		{"empty", map[string]any{"model": "  "}, "empty"},
@@ -118,6 +134,84 @@ func TestParseErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestProperties holds for any value of an attribute what the operators mean.
+func TestProperties(t *testing.T) {
+	matches := func(name, expression string, d ipa.BlockDevice) bool {
+		t.Helper()
+		parsed, err := Parse(map[string]any{name: expression})
+		if err != nil {
+			t.Fatalf("%q: %v", expression, err)
+		}
+		return parsed.Match(d, nil)
+	}
+	letters := []rune("aAzZ09 _.-~/%:=é\"'+&\\ß")
+	random := rand.New(rand.NewPCG(1, 2))
+	word := func() string {
+		b := make([]rune, 1+random.IntN(6))
+		for i := range b {
+			b[i] = letters[random.IntN(len(letters))]
+		}
+		// What begins like an operator is one.
+		return "x" + strings.TrimSpace(string(b))
+	}
+	for range 2000 {
+		a, b := word(), word()
+		d := disk()
+		d.Model = &a
+		same := strings.EqualFold(a, b)
+		truths := map[string]bool{
+			a: true, strings.ToUpper(a): strings.ToLower(strings.ToUpper(a)) == strings.ToLower(a), "s== " + b: same, b: same, "s!= " + b: !same,
+			"<or> " + b + " <or> " + a: true, "<or> " + b + " <or> other": same,
+			"<in> " + a[1:] + " ": strings.TrimSpace(a[1:]) != "", "<in> " + a + b: false,
+		}
+		delete(truths, "<in>  ")
+		for expression, want := range truths {
+			if got := matches("model", expression, d); got != want {
+				t.Errorf("%q matches %q: %v, want %v", expression, a, got, want)
+			}
+		}
+		less, equal, more := matches("model", "s< "+b, d), matches("model", "s== "+b, d), matches("model", "s> "+b, d)
+		if boolInt(less)+boolInt(equal)+boolInt(more) != 1 || matches("model", "s<= "+b, d) != (less || equal) || matches("model", "s>= "+b, d) != (more || equal) {
+			t.Errorf("%q and %q: less %v, equal %v, more %v", a, b, less, equal, more)
+		}
+		if matches("model", "s> "+b, d) != (encode(strings.ToLower(a)) > encode(strings.ToLower(b))) {
+			t.Errorf("order of %q and %q", a, b)
+		}
+	}
+	for range 500 {
+		n, from, to := 1+random.IntN(20), 1+random.IntN(20), 1+random.IntN(20)
+		d := disk()
+		d.Size = int64(n)*gib + int64(random.IntN(2)) // exact, or a byte more
+		size := float64(d.Size) / gib
+		for expression, want := range map[string]bool{
+			fmt.Sprint(from): size == float64(from), fmt.Sprintf("== %d", from): size == float64(from), fmt.Sprintf("!= %d", from): size != float64(from),
+			fmt.Sprintf("= %d", from): size >= float64(from), fmt.Sprintf(">= %d", from): size >= float64(from), fmt.Sprintf("> %d", from): size > float64(from),
+			fmt.Sprintf("<= %d", from): size <= float64(from), fmt.Sprintf("< %d", from): size < float64(from),
+			fmt.Sprintf("<or> %d <or> %d", from, to):      size == float64(from) || size == float64(to),
+			fmt.Sprintf("<range-in> [ %d %d ]", from, to): size >= float64(from) && size <= float64(to),
+			fmt.Sprintf("<range-in> ( %d %d )", from, to): size > float64(from) && size < float64(to),
+			fmt.Sprintf("<range-in> [%d %d)", from, to):   size >= float64(from) && size < float64(to),
+		} {
+			if got := matches("size", expression, d); got != want {
+				t.Errorf("%q matches %v GiB: %v, want %v", expression, size, got, want)
+			}
+		}
+	}
+	// A fact that is missing reads "none", for every text.
+	for name, k := range kinds {
+		if k == text && name != "name" && (!matches(name, "NONE", ipa.BlockDevice{}) || matches(name, "s!= none", ipa.BlockDevice{})) {
+			t.Errorf("missing %s is not none", name)
+		}
+	}
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func FuzzParse(f *testing.F) {

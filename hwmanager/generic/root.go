@@ -105,14 +105,27 @@ func nameList(disks []ipa.BlockDevice) string {
 	return strings.Join(names, ", ")
 }
 
-// otherNotations are further values of hints: udev gives a SCSI disk its
-// world-wide name without "0x" as serial number.
+// otherNotations are further values of hints, as udev and lsblk have them (agent
+// contract, section "Root device selection"): the serial number of a SCSI disk
+// is its world-wide name to udev, ID_SERIAL has the model or a type before the
+// number, and lsblk takes the longer world-wide name.
 func otherNotations(disk ipa.BlockDevice) map[string][]string {
-	if disk.WWN == nil {
-		return nil
+	var serials, wwns []string
+	if disk.Model != nil && disk.Serial != nil {
+		long := strings.Join(strings.Fields(*disk.Model), "_") + "_" + strings.Join(strings.Fields(*disk.Serial), "_")
+		serials = append(serials, long)
 	}
-	plain := strings.TrimPrefix(*disk.WWN, "0x")
-	return map[string][]string{"serial": {plain}, "wwn": {plain}}
+	for _, wwn := range []*string{disk.WWN, disk.WWNWithExtension} {
+		if wwn == nil {
+			continue
+		}
+		plain := strings.TrimPrefix(*wwn, "0x")
+		serials, wwns = append(serials, plain), append(wwns, *wwn, plain)
+		if plain != *wwn { // an NAA name, type 3 of scsi_id
+			serials = append(serials, "3"+plain)
+		}
+	}
+	return map[string][]string{"serial": serials, "wwn": wwns}
 }
 
 // withoutSkipped drops the disks that properties.skip_block_devices names by
