@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/u-root/u-root/pkg/smbios"
@@ -136,6 +137,11 @@ func moduleBytes(s *smbios.Table) int64 {
 		return int64(size&^sizeInKiB) << 10
 	}
 	return int64(size) << 20
+}
+
+// HasBMC reports whether the machine has a BMC that speaks IPMI (type 38).
+func (t Table) HasBMC() bool {
+	return slices.ContainsFunc(t, func(s *smbios.Table) bool { return s.Type == smbios.TableTypeIPMIDeviceInfo })
 }
 
 // Onboard is a network interface that is part of the mainboard (type 41).

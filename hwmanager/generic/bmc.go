@@ -34,33 +34,56 @@ const (
 // bmcRetry is how long a BMC that failed is left alone.
 const bmcRetry = time.Minute
 
+// The kernel's device appears a moment after its module was loaded, which may
+// be just now.
+const (
+	bmcPatience = 5 * time.Second
+	bmcPoll     = 50 * time.Millisecond
+)
+
 // bmcCache asks the BMC until it has answered once.
 type bmcCache struct {
-	mu    sync.Mutex
-	known bool
-	facts bmcFacts
-	err   error
-	asked time.Time
+	mu     sync.Mutex
+	waited bool // for the device
+	facts  bmcFacts
+	err    error
+	asked  time.Time
 }
 
 // read is what the BMC tells. A dead one takes the time limit of one request,
-// and is not asked again for a while.
-func (c *bmcCache) read(ctx context.Context, h *hwmanager.Host) (bmcFacts, error) {
+// and is not asked again for a while. Where the firmware announces a BMC its
+// device is waited for, once.
+func (c *bmcCache) read(ctx context.Context, h *hwmanager.Host, announced bool) (bmcFacts, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known || c.err != nil && time.Since(c.asked) < bmcRetry {
+	if c.facts.v4 != nil || c.err != nil && time.Since(c.asked) < bmcRetry {
 		return c.facts, c.err
 	}
-	c.facts, c.err = openBMC(ctx, h)
+	path := filepath.Join(h.Dev, "ipmi0")
+	if announced && !c.waited {
+		c.waited = true
+		waitForDevice(ctx, path)
+	}
+	c.facts, c.err = openBMC(ctx, path)
 	c.asked = time.Now()
-	c.known = c.err == nil
 	return c.facts, c.err
 }
 
-// openBMC asks the BMC over the kernel's device. A device that is not there
-// may come later, when its module has found the BMC.
-func openBMC(ctx context.Context, h *hwmanager.Host) (bmcFacts, error) {
-	dev, err := ipmi.OpenPath(filepath.Join(h.Dev, "ipmi0"))
+func waitForDevice(ctx context.Context, path string) {
+	for deadline := time.Now().Add(bmcPatience); ctx.Err() == nil && time.Now().Before(deadline); {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		select {
+		case <-time.After(bmcPoll):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// openBMC asks the BMC over the kernel's device.
+func openBMC(ctx context.Context, path string) (bmcFacts, error) {
+	dev, err := ipmi.OpenPath(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return bmcFacts{}, nil
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -79,7 +81,7 @@ func TestReadLAN(t *testing.T) {
 // TestNoBMC: without a device there is no address, not even an empty one.
 func TestNoBMC(t *testing.T) {
 	var cache bmcCache
-	facts, err := cache.read(context.Background(), hwmtest.Machine(t, "testdata/lab.machine"))
+	facts, err := cache.read(context.Background(), hwmtest.Machine(t, "testdata/lab.machine"), false)
 	if err != nil || facts.v4 != nil || facts.v6 != nil || facts.mac != "" {
 		t.Errorf("facts %+v, error %v; want none of either", facts, err)
 	}
@@ -94,13 +96,47 @@ func TestDeadBMC(t *testing.T) {
 		t.Fatal(err)
 	}
 	var cache bmcCache
-	if _, err := cache.read(context.Background(), h); err == nil {
+	if _, err := cache.read(context.Background(), h, false); err == nil {
 		t.Fatal("a file answered as a BMC")
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cache.read(context.Background(), h); err == nil {
+	if _, err := cache.read(context.Background(), h, false); err == nil {
 		t.Error("a BMC that failed was asked again at once")
 	}
+}
+
+// TestLateBMC: the device of a BMC that the firmware announces appears while it
+// is waited for; it is waited for once.
+func TestLateBMC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hwmtest.Machine(t, "testdata/lab.machine")
+		var cache bmcCache
+		started := time.Now()
+		if facts, err := cache.read(t.Context(), h, true); err != nil || facts.v4 != nil {
+			t.Errorf("facts %+v, error %v; want none of either", facts, err)
+		}
+		if facts, err := cache.read(t.Context(), h, true); err != nil || facts.v4 != nil {
+			t.Errorf("facts %+v, error %v; want none of either", facts, err)
+		}
+		if took := time.Since(started); took != bmcPatience {
+			t.Errorf("waited %s; want %s", took, bmcPatience)
+		}
+		other := bmcCache{}
+		go func() {
+			time.Sleep(time.Second)
+			// Not a device, but there.
+			if err := os.WriteFile(h.Dev+"/ipmi0", nil, 0o600); err != nil {
+				t.Error(err)
+			}
+		}()
+		started = time.Now()
+		if _, err := other.read(t.Context(), h, true); err == nil {
+			t.Error("a file answered as a BMC")
+		}
+		if took := time.Since(started); took < time.Second || took > time.Second+bmcPoll {
+			t.Errorf("waited %s for a device that appears after 1s", took)
+		}
+	})
 }

@@ -123,7 +123,7 @@ func (m *Manager) Inventory(ctx context.Context, h *hwmanager.Host) (*ipa.Invent
 	inv.Boot.PXEInterface = knownInterface(h, inv.Boot.PXEInterface, interfaces)
 	if !h.Settings.SkipBMCDetect {
 		var bmc bmcFacts
-		bmc, missing[3] = m.bmc.read(ctx, h)
+		bmc, missing[3] = m.bmc.read(ctx, h, live(h) && static.bmc)
 		inv.BMCAddress, inv.BMCV6Address, inv.BMCMAC = bmc.v4, bmc.v6, bmc.mac
 	}
 	if err := errors.Join(missing[:]...); err != nil {

@@ -39,6 +39,7 @@ type staticFacts struct {
 	cpuErr  error
 	vendor  ipa.SystemVendor
 	modules int64              // memory that is plugged in, in bytes
+	bmc     bool               // the firmware announces one
 	onboard map[string]*string // names of network interfaces on the mainboard, by PCI address
 }
 
@@ -55,6 +56,7 @@ func (m *Manager) staticFacts(h *hwmanager.Host) *staticFacts {
 			h.Log.WithError(err).Warn("inventory without the firmware's table")
 		}
 		m.static.facts.modules = table.MemoryBytes()
+		m.static.facts.bmc = table.HasBMC()
 		m.static.facts.onboard = onboardNames(h, table)
 	})
 	return &m.static.facts
