@@ -2,6 +2,7 @@ package ramdisk
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -27,6 +28,8 @@ type machine struct {
 	t       *testing.T
 	started time.Time
 	api     string // URL of the agent
+	ssh     string // address of port 22
+	console io.Writer
 	exited  chan error
 	stop    func()
 
@@ -52,12 +55,7 @@ func lockVM(t *testing.T) {
 // boot starts a machine of 256 MiB with a kernel and an initramfs, and further arguments.
 func boot(t *testing.T, dir, initramfs, cmdline string, more ...string) *machine {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
+	api, sshd := freePort(t), freePort(t)
 	// Without RDRAND a Go program would wait a minute for entropy, and more than one CPU
 	// boots slower (lab notes 0).
 	args := append([]string{
@@ -65,7 +63,7 @@ func boot(t *testing.T, dir, initramfs, cmdline string, more ...string) *machine
 		"-nographic", "-no-reboot", "-monitor", "none", "-serial", "stdio",
 		"-kernel", filepath.Join(dir, KernelFile), "-initrd", initramfs,
 		"-append", "console=ttyS0 panic=5 " + cmdline,
-		"-netdev", fmt.Sprintf("user,id=boot,hostname=node-7,net=10.0.3.0/24,hostfwd=tcp:127.0.0.1:%d-:9999", port),
+		"-netdev", fmt.Sprintf("user,id=boot,hostname=node-7,net=10.0.3.0/24,hostfwd=tcp:%s-:9999,hostfwd=tcp:%s-:22", api, sshd),
 	}, more...)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*bootPatience)
 	t.Cleanup(cancel)
@@ -75,7 +73,11 @@ func boot(t *testing.T, dir, initramfs, cmdline string, more ...string) *machine
 		t.Fatal(err)
 	}
 	cmd.Stderr = cmd.Stdout
-	m := &machine{t: t, started: time.Now(), api: fmt.Sprintf("http://127.0.0.1:%d", port), exited: make(chan error, 1), stop: cancel, news: make(chan struct{})}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{t: t, started: time.Now(), api: "http://" + api, ssh: sshd, console: in, exited: make(chan error, 1), stop: cancel, news: make(chan struct{})}
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start QEMU, which this test needs: %v", err)
 	}
@@ -89,8 +91,34 @@ func boot(t *testing.T, dir, initramfs, cmdline string, more ...string) *machine
 	return m
 }
 
+// freePort is an address of loopback that nobody uses.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// scanConsole splits into lines; a question for an answer is one, too.
+func scanConsole(data []byte, atEOF bool) (int, []byte, error) {
+	if n, line, err := bufio.ScanLines(data, atEOF); n > 0 || err != nil {
+		return n, line, err
+	}
+	for _, question := range []string{"login: ", "Password: ", "# ", "> "} {
+		if bytes.HasSuffix(data, []byte(question)) {
+			return len(data), data, nil
+		}
+	}
+	return 0, nil, nil
+}
+
 func (m *machine) read(out io.Reader, wait func() error) {
-	for s := bufio.NewScanner(out); s.Scan(); {
+	s := bufio.NewScanner(out)
+	s.Split(scanConsole)
+	for s.Scan() {
 		m.mu.Lock()
 		m.lines = append(m.lines, strings.TrimRight(s.Text(), "\r"))
 		m.times = append(m.times, time.Since(m.started))
@@ -140,7 +168,7 @@ func (m *machine) ask(path string, query url.Values) string {
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		if path == "/exit" || path == "/poweroff" {
+		if path == "/exit" || path == "/poweroff" || path == "/rescue" {
 			return ""
 		}
 		m.t.Fatal(err)

@@ -30,9 +30,13 @@ const (
 	// Static and stripped. Without a build ID and with the paths trimmed, the same source
 	// gives the same bytes in every directory.
 	linkFlags = "-s -w -buildid="
+	// plainShell is the build tag for a shell without an editor of its own: /sbin/shell is
+	// for people. The usual editor asks the terminal for its colours, which takes what is
+	// typed meanwhile on a serial line.
+	plainShell = "goshsmall"
 )
 
-// applets are u-root's commands for the debug shell, in u-root's cmds.
+// applets are u-root's commands for the shell, in u-root's cmds.
 var applets = [...]string{
 	"core/gosh", "core/ls", "core/cat", "core/ip", "core/dmesg", "core/ps", "core/mount",
 	"core/umount", "core/lsmod", "core/ping", "core/grep", "core/head", "core/tail",
@@ -156,7 +160,7 @@ func (t toolchain) moduleVersion(ctx context.Context, module string) (string, er
 // it depends on.
 func (t toolchain) commands(ctx context.Context, versions map[string]string, cacheDir, tempDir string) ([]byte, error) {
 	key := sha256.New()
-	fmt.Fprintln(key, "commands 1", versions["go"], versions[uroot], versions[mkuimage], linkFlags, applets)
+	fmt.Fprintln(key, "commands 1", versions["go"], versions[uroot], versions[mkuimage], linkFlags, plainShell, applets)
 	cached := filepath.Join(cacheDir, "commands-"+hex.EncodeToString(key.Sum(nil)[:16])+".cpio")
 	data, err := os.ReadFile(cached)
 	if err == nil {
@@ -188,7 +192,7 @@ func (t toolchain) buildCommands(output, tempDir string) error {
 	var log bytes.Buffer
 	logger := &llog.Logger{Sink: llog.SinkFor(func(format string, v ...any) { fmt.Fprintf(&log, format+"\n", v...) })}
 	err := uimage.Create(logger,
-		uimage.WithEnv(golang.DisableCGO(), golang.WithGOOS("linux"), golang.WithGOROOT(t.root)),
+		uimage.WithEnv(golang.DisableCGO(), golang.WithGOOS("linux"), golang.WithGOROOT(t.root), golang.WithBuildTag(plainShell)),
 		uimage.WithTempDir(tempDir),
 		uimage.WithCPIOOutput(output),
 		uimage.WithBusyboxCommands(packages...),

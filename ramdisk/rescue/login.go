@@ -36,7 +36,7 @@ func Login() error {
 		return fmt.Errorf("log in: %w", err)
 	}
 	fmt.Fprintf(os.Stdout, "\n%s", welcome)
-	sh, err := shell()
+	sh, err := firstOf(interactive[:])
 	if err != nil {
 		return err
 	}
@@ -48,9 +48,18 @@ func Login() error {
 
 const welcome = "You are root in the rescue system. The machine's disks are not mounted.\n"
 
-// shell is the best shell that the ramdisk has.
-func shell() (string, error) {
-	for _, path := range []string{"/bin/bash", "/bin/sh", "/bbin/gosh"} {
+// The shells that the ramdisk may have, the best first: for people at a terminal, and for
+// commands.
+var (
+	interactive = [...]string{"/bin/bash", ShellProgram, "/bin/sh", "/bbin/gosh"}
+	scripted    = [...]string{"/bin/bash", "/bin/sh", "/bbin/gosh"}
+)
+
+// ShellProgram is the ramdisk's own shell.
+const ShellProgram = "/sbin/shell"
+
+func firstOf(shells []string) (string, error) {
+	for _, path := range shells {
 		if _, err := os.Stat(path); err == nil {
 			return path, nil
 		}

@@ -170,7 +170,11 @@ func (s *session) start(ctx context.Context, args ...string) error {
 	if s.started {
 		return errRefused
 	}
-	sh, err := shell()
+	shells := scripted[:]
+	if s.master != nil && len(args) == 0 {
+		shells = interactive[:]
+	}
+	sh, err := firstOf(shells)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@
 //
 // Under other names it is the few programs that others expect in a ramdisk: modprobe
 // (called by the kernel), reboot and poweroff (called by the agent), and those of a
-// rescue.
+// rescue and the debug shell.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ferric/ramdisk/rescue"
+	"ferric/ramdisk/shell"
 )
 
 func main() {
@@ -30,6 +31,12 @@ func main() {
 		os.Exit(stop(unix.LINUX_REBOOT_CMD_POWER_OFF))
 	case loginProgram:
 		os.Exit(fail(rescue.Login()))
+	case shellProgram:
+		status, err := shell.Run()
+		if err != nil {
+			status = fail(err)
+		}
+		os.Exit(status)
 	case sshProgram:
 		os.Exit(fail(serveSSH()))
 	}

@@ -10,10 +10,11 @@ import (
 	"ferric/ramdisk/rescue"
 )
 
-// Names under which this program is a part of the rescue.
+// Names under which this program is a part of the rescue, and their directory.
 const (
 	loginProgram = "rescue-login"
 	sshProgram   = "rescue-sshd"
+	shellProgram = "shell"
 	programs     = "/sbin/"
 )
 

@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ferric/ramdisk/rescue"
 )
 
 const (
 	agentPath = "/bin/ferric-agent"
-	shellPath = "/bbin/gosh"
 
 	// The agent is restarted always, after at most 30 s (agent contract 11.6); the first
 	// restarts come sooner, and a run that lasted this long makes them soon again.
@@ -87,7 +88,7 @@ func keepShell(ctx context.Context, c *children, out *console) {
 	}
 }
 
-func runShell(c *children) string { return runAt(c, consoleTTY(), shellPath, "TERM=vt102") }
+func runShell(c *children) string { return runAt(c, consoleTTY(), rescue.ShellProgram, "TERM=vt102") }
 
 // runAt runs a program in a session of its own at a terminal, which it controls, and says
 // how it ended.

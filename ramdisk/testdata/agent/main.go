@@ -18,6 +18,7 @@ func main() {
 	http.HandleFunc("/mount", mountAndRead)
 	http.HandleFunc("/list", list)
 	http.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(3) })
+	http.HandleFunc("/rescue", rescue)
 	http.HandleFunc("/poweroff", func(http.ResponseWriter, *http.Request) { _ = exec.Command("poweroff").Run() })
 	l, err := net.Listen("tcp", ":9999")
 	if err == nil {
@@ -40,6 +41,19 @@ func mountAndRead(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w)(os.ReadFile("/mnt/" + r.FormValue("path")))
+}
+
+// rescue leaves what the agent leaves for a rescue, and ends as it does.
+func rescue(_ http.ResponseWriter, r *http.Request) {
+	err := os.WriteFile("/etc/ipa-rescue-config/ipa-rescue-password", []byte(r.FormValue("hash")), 0o600)
+	if err == nil {
+		err = os.WriteFile("/etc/.rescued", nil, 0o600)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 func list(w http.ResponseWriter, r *http.Request) {

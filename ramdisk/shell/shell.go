@@ -1,0 +1,208 @@
+// Package shell is a small interactive shell for people at a console or over SSH: lines
+// are edited with cursor keys and history, which needs no answers of the terminal, and
+// the programs that it runs find the terminal as it was before.
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+	"mvdan.cc/sh/v3/interp"
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// killTime is what a program has to end after an interrupt before it is killed.
+const killTime = 5 * time.Second
+
+// Run runs the shell at the terminal on standard input until the person leaves; it
+// returns the status to exit with.
+func Run() (int, error) {
+	runner, err := interp.New(
+		interp.StdIO(os.Stdin, os.Stdout, os.Stderr),
+		interp.Interactive(true),
+		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc { return interp.DefaultExecHandler(killTime) }),
+	)
+	if err != nil {
+		return 1, fmt.Errorf("start the shell: %w", err)
+	}
+	ed := newEditor(os.Stdin, os.Stdout)
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	status := 0
+	for !runner.Exited() {
+		_ = os.Chdir(runner.Dir) // for completion; the runner keeps a directory of its own
+		program, err := read(ed, prompt(runner.Dir))
+		switch {
+		case errors.Is(err, io.EOF):
+			return status, nil
+		case errors.Is(err, errInterrupted):
+			continue
+		case err != nil && ed.failed:
+			return 1, err
+		case err != nil:
+			fmt.Fprintln(os.Stderr, err)
+			continue
+		}
+		err = runUntil(interrupts, func(ctx context.Context) error { return runner.Run(ctx, program) })
+		code, ended := interp.IsExitStatus(err)
+		switch {
+		case err == nil:
+			status = 0
+		case ended:
+			status = int(code)
+		case !errors.Is(err, context.Canceled):
+			status = 1
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	return status, nil
+}
+
+// runUntil runs what an interrupt ends: a program gets it from the terminal itself.
+func runUntil(interrupts chan os.Signal, run func(context.Context) error) error {
+	select {
+	case <-interrupts: // came before
+	default:
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-interrupts:
+			cancel()
+		}
+	}
+}
+
+// prompt names machine and directory, as in "node-7:/mnt# ".
+func prompt(dir string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "rescue"
+	}
+	return host + ":" + dir + "# "
+}
+
+// lineReader gives one line, without its end.
+type lineReader interface {
+	line(prompt string) (string, error)
+}
+
+// read reads lines until they are whole statements.
+func read(r lineReader, prompt string) (*syntax.File, error) {
+	parser := syntax.NewParser()
+	text := ""
+	for {
+		line, err := r.line(prompt)
+		if err != nil {
+			return nil, err
+		}
+		text += line + "\n"
+		program, err := parser.Parse(strings.NewReader(text), "")
+		if err == nil || !syntax.IsIncomplete(err) {
+			return program, err
+		}
+		prompt = "> "
+	}
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// editor edits lines at a terminal, which is raw only meanwhile.
+type editor struct {
+	tty      *os.File
+	terminal *term.Terminal
+	last     byte // read
+	failed   bool
+}
+
+func newEditor(in, out *os.File) *editor {
+	e := &editor{tty: in}
+	e.terminal = term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{e, out}, "")
+	e.terminal.AutoCompleteCallback = func(line string, pos int, key rune) (string, int, bool) {
+		if key != '\t' {
+			return "", 0, false
+		}
+		line, pos = complete(line, pos)
+		return line, pos, true
+	}
+	return e
+}
+
+// Read reads a byte at a time: what follows the line is for the program that it starts.
+func (e *editor) Read(p []byte) (int, error) {
+	n, err := e.tty.Read(p[:min(1, len(p))])
+	if n > 0 {
+		e.last = p[0]
+	}
+	return n, err
+}
+
+func (e *editor) line(prompt string) (string, error) {
+	fd := int(e.tty.Fd())
+	state, err := term.MakeRaw(fd)
+	if err != nil {
+		e.failed = true
+		return "", fmt.Errorf("edit a line: %w", err)
+	}
+	defer term.Restore(fd, state)
+	if width, height, err := term.GetSize(fd); err == nil && width > 0 && height > 0 {
+		_ = e.terminal.SetSize(width, height) // never fails
+	}
+	e.terminal.SetPrompt(prompt)
+	line, err := e.terminal.ReadLine()
+	switch {
+	case err == nil || errors.Is(err, term.ErrPasteIndicator):
+		return line, nil
+	case errors.Is(err, io.EOF) && e.last == 'C'-'@':
+		fmt.Fprint(e.tty, "^C\r\n")
+		return "", errInterrupted
+	case errors.Is(err, io.EOF):
+		fmt.Fprint(e.tty, "\r\n")
+		return "", io.EOF
+	}
+	e.failed = true
+	return "", fmt.Errorf("edit a line: %w", err)
+}
+
+// complete completes the name of a file before pos as far as it is the only one.
+func complete(line string, pos int) (string, int) {
+	start := strings.LastIndexAny(line[:pos], " \t=:;|&<>(\"'") + 1
+	word := line[start:pos]
+	found, err := filepath.Glob(word + "*")
+	if err != nil || len(found) == 0 || strings.ContainsAny(word, "*?[\\$") {
+		return line, pos
+	}
+	common := found[0]
+	for _, f := range found[1:] {
+		for !strings.HasPrefix(f, common) {
+			common = common[:len(common)-1]
+		}
+	}
+	if len(found) == 1 {
+		if info, err := os.Stat(common); err == nil && info.IsDir() {
+			common += "/"
+		} else {
+			common += " "
+		}
+	}
+	if len(common) < len(word) {
+		return line, pos
+	}
+	return line[:start] + common + line[pos:], start + len(common)
+}
