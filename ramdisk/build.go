@@ -4,11 +4,13 @@ package ramdisk
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/u-root/mkuimage/ldd"
@@ -31,8 +33,10 @@ type Options struct {
 	// Tools are programs of this machine that are added, with the shared libraries that
 	// they need, under the paths they have here.
 	Tools []string
-	// CACertificates is a file of trusted certificates; "" is the distribution's.
-	CACertificates string
+	// CACertificates are files of certificates (PEM) to trust besides the distribution's.
+	CACertificates []string
+	// Modules are further kernel modules, besides the profile's; they have to be there.
+	Modules []string
 	// CacheDir keeps u-root's commands from build to build; "" is the user's cache directory.
 	CacheDir string
 	// Progress, if set, is told what is being done.
@@ -107,9 +111,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Compression == "" {
 		o.Compression = Zstd
-	}
-	if o.CACertificates == "" {
-		o.CACertificates = caCertificates
 	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}
@@ -186,14 +187,14 @@ func (b *builder) programs(ctx context.Context) error {
 		*p.part = partOf("/"+p.path, content)
 	}
 	// The init serves these too; see its documentation.
-	for _, name := range []string{"modprobe", "reboot", "poweroff", "halt", "rescue-login", "rescue-sshd"} {
+	for _, name := range []string{"modprobe", "reboot", "poweroff", "halt", "rescue-login", "rescue-sshd", "shell"} {
 		b.archive.symlink("sbin/"+name, "../init")
 	}
 	return nil
 }
 
 func (b *builder) modules(context.Context) error {
-	return addModules(b.archive, b.manifest, b.kernel, "/", b.options.Profile)
+	return addModules(b.archive, b.manifest, b.kernel, "/", b.options.Profile, b.options.Modules)
 }
 
 func (b *builder) files(context.Context) error {
@@ -201,11 +202,7 @@ func (b *builder) files(context.Context) error {
 	for name := range b.archive.content {
 		before[name] = true
 	}
-	err := b.archive.hostFile(b.options.CACertificates, caCertificates)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: install the package ca-certificates", err)
-	}
-	if err != nil {
+	if err := b.certificates(); err != nil {
 		return err
 	}
 	for name, text := range map[string]string{
@@ -233,8 +230,40 @@ func (b *builder) files(context.Context) error {
 	return nil
 }
 
+// certificates writes what the agent trusts when it is not configured otherwise.
+func (b *builder) certificates() error {
+	trusted, err := os.ReadFile(caCertificates)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: install the package ca-certificates", err)
+	}
+	if err != nil {
+		return fmt.Errorf("read trusted certificates: %w", err)
+	}
+	for _, name := range b.options.CACertificates {
+		own, err := os.ReadFile(name)
+		if err != nil {
+			return fmt.Errorf("read trusted certificates: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(own) {
+			return fmt.Errorf("read trusted certificates: %s holds none in PEM form", name)
+		}
+		trusted = slices.Concat(trusted, []byte("\n"), own)
+	}
+	return b.archive.file(caCertificates, 0o644, trusted)
+}
+
+// programsOfHost adds the profile's programs, as far as they are installed, and the tools
+// that were asked for.
 func (b *builder) programsOfHost() error {
-	for _, tool := range b.options.Tools {
+	tools := b.options.Tools
+	for _, name := range b.options.Profile.programs() {
+		if path := findProgram(name); path != "" {
+			tools = append(tools, path)
+		} else {
+			b.manifest.AbsentPrograms = append(b.manifest.AbsentPrograms, name)
+		}
+	}
+	for _, tool := range tools {
 		needs, err := ldd.FList(tool)
 		if err != nil {
 			return fmt.Errorf("libraries of %s: %w", tool, err)
@@ -246,6 +275,18 @@ func (b *builder) programsOfHost() error {
 		}
 	}
 	return nil
+}
+
+// findProgram is the path of a program of this machine, "" without it. Ordinary users
+// often lack the directories of these on their PATH.
+func findProgram(name string) string {
+	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin"} {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return path
+		}
+	}
+	return ""
 }
 
 // write packs the archive and writes all files, the manifest last: where it is, the

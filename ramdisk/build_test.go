@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
+	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,8 +69,14 @@ func TestManifestIsTrue(t *testing.T) {
 	if err := os.WriteFile(extra, []byte("hello"), 0o640); err != nil {
 		t.Fatal(err)
 	}
+	own := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate(t)})
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, own, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, o := range []Options{
-		{Profile: Virtual, Compression: Gzip, Files: []File{{extra, "etc/note"}}, Tools: []string{"/bin/true"}},
+		{Profile: Virtual, Compression: Gzip, Files: []File{{extra, "etc/note"}}, Tools: []string{"/bin/true"},
+			CACertificates: []string{ca}, Modules: []string{"xfs"}},
 		{Profile: Server},
 	} {
 		o.Output = t.TempDir()
@@ -116,7 +125,36 @@ func TestManifestIsTrue(t *testing.T) {
 			t.Errorf("%s is in the manifest and not in the ramdisk", name)
 		}
 		checkIndex(t, root, m)
+		trusted, err := os.ReadFile(filepath.Join(root, caCertificates))
+		if err != nil || bytes.HasSuffix(trusted, own) != (len(o.CACertificates) > 0) {
+			t.Errorf("%s: %d bytes of certificates, %v", o.Profile, len(trusted), err)
+		}
+		for name, want := range map[string]bool{"usr/sbin/mke2fs": o.Profile == Server, "sbin/shell": true, "sbin/rescue-sshd": true} {
+			if _, err := os.Lstat(filepath.Join(root, name)); (err == nil) != want {
+				t.Errorf("%s: %s: %v", o.Profile, name, err)
+			}
+		}
+		if _, err := shippedModule(m, "xfs"); err != nil {
+			t.Errorf("%s: %v", o.Profile, err)
+		}
 	}
+}
+
+func shippedModule(m *Manifest, name string) (Part, error) {
+	for _, p := range m.Modules {
+		if modules.Name(p.Path) == name {
+			return p, nil
+		}
+	}
+	return Part{}, fmt.Errorf("module %s is not in the ramdisk", name)
+}
+
+// certificate is one in DER form.
+func certificate(t *testing.T) []byte {
+	t.Helper()
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	return s.Certificate().Raw
 }
 
 // checkIndex checks that the shipped index names shipped files only, all of them, and

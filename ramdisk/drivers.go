@@ -23,14 +23,14 @@ import (
 // maxModule bounds a decompressed module or firmware file; the largest are some 20 MB.
 const maxModule = 128 << 20
 
-// addModules adds the profile's modules with all that they need, their indexes, and the
+// addModules adds the profile's modules, and more, with all that they need, their indexes, and the
 // firmware that is installed, and notes in the manifest what there is.
-func addModules(a *archive, m *Manifest, k kernel, root string, profile Profile) error {
+func addModules(a *archive, m *Manifest, k kernel, root string, profile Profile, more []string) error {
 	index, err := modules.Read(os.DirFS(k.modules))
 	if err != nil {
 		return fmt.Errorf("modules of kernel %s: %w", k.release, err)
 	}
-	steps, err := choose(index, m, k, profile)
+	steps, err := choose(index, m, k, profile, more)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func addModules(a *archive, m *Manifest, k kernel, root string, profile Profile)
 }
 
 // choose makes the load plan of a profile's modules, and notes which are not loadable.
-func choose(index *modules.Index, m *Manifest, k kernel, profile Profile) ([]modules.Step, error) {
+func choose(index *modules.Index, m *Manifest, k kernel, profile Profile, more []string) ([]modules.Step, error) {
 	var names []string
 	for _, want := range profile.modules() {
 		switch _, ok := index.Lookup(want); {
@@ -82,6 +82,13 @@ func choose(index *modules.Index, m *Manifest, k kernel, profile Profile) ([]mod
 		if slices.Contains(m.Absent, r) {
 			return nil, fmt.Errorf("%w: %s lacks the module %s: choose a distribution's full kernel, or install its package of further modules (Ubuntu: linux-modules-extra-%s)",
 				ErrNoKernel, k.release, r, k.release)
+		}
+	}
+	for _, name := range more {
+		if _, ok := index.Lookup(name); !ok && !index.Builtin(name) {
+			return nil, fmt.Errorf("%w: %s lacks the module %s, which is asked for", ErrNoKernel, k.release, name)
+		} else if ok {
+			names = append(names, name)
 		}
 	}
 	steps, err := index.Plan(names...)

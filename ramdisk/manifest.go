@@ -39,6 +39,7 @@ type Manifest struct {
 	Builtin        []string `json:"builtin"`         // wanted modules that this kernel has built in
 	Absent         []string `json:"absent"`          // wanted modules that this kernel does not have
 	AbsentFirmware []string `json:"absent_firmware"` // named by shipped modules, not installed here
+	AbsentPrograms []string `json:"absent_programs"` // wanted programs that are not installed here
 }
 
 // Part is one file with its digest.
@@ -52,7 +53,7 @@ type Part struct {
 func newManifest(p Profile) *Manifest {
 	return &Manifest{
 		Profile: p, Modules: []Part{}, Firmware: []Part{}, Files: []Part{},
-		Builtin: []string{}, Absent: []string{}, AbsentFirmware: []string{},
+		Builtin: []string{}, Absent: []string{}, AbsentFirmware: []string{}, AbsentPrograms: []string{},
 	}
 }
 

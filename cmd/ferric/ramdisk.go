@@ -58,6 +58,8 @@ func newRamdiskBuildCommand() *cobra.Command {
 	f.StringVar(&compression, "compression", string(ramdisk.Zstd), "compression of the initramfs: zstd or gzip")
 	f.StringArrayVar(&addFiles, "add-file", nil, "file or directory to add, as SOURCE:TARGET; may be repeated")
 	f.StringArrayVar(&o.Managers, "with", nil, "import path of a further hardware manager's package; may be repeated")
+	f.StringArrayVar(&o.Modules, "add-module", nil, "further kernel module to add; may be repeated")
+	f.StringArrayVar(&o.CACertificates, "ca", nil, "file of certificates to trust besides the distribution's; may be repeated")
 	f.StringArrayVar(&o.Tools, "add-tool", nil, "program of this machine to add with its shared libraries; may be repeated")
 	cobra.CheckErr(cmd.MarkFlagRequired("output"))
 	return cmd
