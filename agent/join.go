@@ -78,8 +78,9 @@ func (a *Agent) inspectionOptions(client *http.Client) inspection.Options {
 	}
 }
 
-// refreshPatience bounds the lookup that refreshes the node.
-const refreshPatience = 30 * time.Second
+// refreshPatience bounds the lookup that refreshes the node: a conductor that
+// does not want lookups in the node's state answers 404 for good.
+const refreshPatience = 10 * time.Second
 
 // refreshNode looks the node up again if it has no hints for its root disk, for
 // they may have been set since (agent contract, section "Root device
