@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"ferric/api/ipa"
 	"ferric/api/ironic"
 )
 
@@ -96,15 +97,28 @@ func (m *Machine) followProgress(ctx context.Context, r *report) (stop func()) {
 			if err != nil { // no agent, or no transfer: nothing to show
 				continue
 			}
-			left := "unknown"
-			if p.SecondsLeft >= 0 {
-				left = fmt.Sprintf("%.0f s", p.SecondsLeft)
-			}
-			r.say(m.Name, "%s: %.1f MB written, %.1f of %.1f MB fetched, %.1f MB/s, time left %s", p.Step,
-				float64(p.Written)/1e6, float64(p.Done)/1e6, float64(p.Total)/1e6, p.BytesPerSec/1e6, left)
+			r.say(m.Name, "%s", describe(p))
 		}
 	})
 	return func() { cancel(); wg.Wait() }
+}
+
+// describe tells how far a transfer is, and what holds it up.
+func describe(p *ipa.Progress) string {
+	left := "unknown"
+	if p.SecondsLeft >= 0 {
+		left = fmt.Sprintf("%.0f s", p.SecondsLeft)
+	}
+	phase := p.Step
+	if p.Phase != "" {
+		phase += ", " + p.Phase
+	}
+	text := fmt.Sprintf("%s: %.1f MB written, %.1f of %.1f MB fetched, %.1f MB/s, time left %s", phase,
+		float64(p.Written)/1e6, float64(p.Done)/1e6, float64(p.Total)/1e6, p.BytesPerSec/1e6, left)
+	if p.Bottleneck != "" {
+		text += ", bottleneck: " + p.Bottleneck
+	}
+	return text
 }
 
 // report writes lines with the time since the beginning.
