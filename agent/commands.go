@@ -175,7 +175,7 @@ func (a *Agent) partitionUUIDs(context.Context, params, progress) (any, error) {
 	return last.PartitionUUIDs(), nil
 }
 
-func (a *Agent) installBootloader(ctx context.Context, p params, _ progress) (any, error) {
+func (a *Agent) installBootloader(ctx context.Context, p params, report progress) (any, error) {
 	var req hwmanager.BootloaderRequest
 	var problems [4]error
 	req.RootUUID, problems[0] = text(p, "root_uuid")
@@ -196,6 +196,7 @@ func (a *Agent) installBootloader(ctx context.Context, p params, _ progress) (an
 	if err != nil {
 		return nil, err
 	}
+	report(ipa.Progress{Step: "install_bootloader", Phase: ipa.PhaseBootLoader, SecondsLeft: -1})
 	return hwmanager.First(a.set, "install_bootloader", func(b hwmanager.BootloaderInstaller) (any, error) {
 		return nil, b.InstallBootloader(ctx, a.host, device, req)
 	})
