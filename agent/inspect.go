@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"path/filepath"
+	"slices"
 
 	"ferric/agent/config"
 	"ferric/agent/inspection"
@@ -14,11 +15,15 @@ import (
 const inspectProgram = "ironic-collect-introspection-data"
 
 // inspectArgs are the arguments of the process without "inspect", and whether
-// an inspection is all that is wanted: "ferric-agent inspect", or by the name of
-// the program.
+// an inspection is all that is wanted: "ferric-agent inspect [--daemon]", or by
+// the name of the program.
 func inspectArgs(argv []string) (args []string, only bool) {
 	if len(argv) > 1 && argv[1] == "inspect" {
-		return argv[2:], true
+		args = slices.Clone(argv[2:])
+		if i := slices.Index(args, "--daemon"); i >= 0 {
+			args[i] = "--introspection-daemon"
+		}
+		return args, true
 	}
 	return argv[1:], filepath.Base(argv[0]) == inspectProgram
 }

@@ -183,7 +183,7 @@ func membersOf(t *testing.T, logs any) []string {
 func TestInspectDaemon(t *testing.T) {
 	i := newInspector(t, 202, 400, 202)
 	cmd, _ := inspecting(t, i.URL, func(path string) []string { return []string{path, "inspect"} },
-		"--introspection-daemon", "--introspection-daemon-post-interval", "0.05", "--inspection-collectors", "default")
+		"--daemon", "--introspection-daemon-post-interval", "0.05", "--inspection-collectors", "default")
 	for range 3 {
 		i.post(t)
 	}

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Tries to post (agent contract, section "When and how inspection runs"):
@@ -22,7 +24,8 @@ const (
 
 // An agent that is faster than the conductor gets 404 until the node has
 // moved on from "inspecting" (peer notes, section "A fast agent is too
-// early"); that takes seconds.
+// early"), and one that is faster than DHCP reaches no network; both take
+// seconds.
 const (
 	earlyTries = 30
 	earlyRetry = time.Second
@@ -55,11 +58,12 @@ func (o *Options) post(ctx context.Context, doc document) (string, error) {
 		uuid, err := o.postOnce(ctx, body)
 		var rejected *rejection
 		isRejected := errors.As(err, &rejected)
+		isEarly := isRejected && rejected.status == http.StatusNotFound || errors.Is(err, unix.ENETUNREACH)
 		var wait time.Duration
 		switch {
 		case err == nil:
 			return uuid, nil
-		case isRejected && rejected.status == http.StatusNotFound:
+		case isEarly:
 			if early == earlyTries {
 				return "", err
 			}

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 // servers answers requests without a network: by URL, one answer after the
@@ -25,6 +28,9 @@ type servers struct {
 	last    *http.Request
 	body    []byte
 }
+
+// noNetwork is the status of an answer where the machine has no address yet.
+const noNetwork = -1
 
 type answer struct {
 	status int
@@ -43,8 +49,11 @@ func (s *servers) RoundTrip(req *http.Request) (*http.Response, error) {
 	if len(list) > 1 {
 		s.answers[url] = list[1:]
 	}
-	if list[0].status == 0 {
+	switch list[0].status {
+	case 0:
 		return nil, errors.New("connection reset")
+	case noNetwork:
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", unix.ENETUNREACH)}
 	}
 	return &http.Response{StatusCode: list[0].status, Body: io.NopCloser(strings.NewReader(list[0].body)), Request: req}, nil
 }
@@ -77,6 +86,8 @@ func TestPost(t *testing.T) {
 		{"refused", map[string][]answer{"http://a": {{400, "bad"}}}, "http://a 0s", "", "http://a answered 400 Bad Request: bad"},
 		{"not yet", map[string][]answer{"http://a": {{404, ""}, {404, ""}, ok}}, "http://a 0s, http://a 1s, http://a 2s", "1be26c0b", ""},
 		{"not yet, then locked", map[string][]answer{"http://a": {{404, ""}, {409, ""}, {404, ""}, ok}}, "http://a 0s, http://a 1s, http://a 6s, http://a 7s", "1be26c0b", ""},
+		{"no network yet", map[string][]answer{"http://a": {{noNetwork, ""}, {noNetwork, ""}, ok}, "http://b": {{noNetwork, ""}}},
+			"http://a 0s, http://b 0s, http://a 1s, http://b 1s, http://a 2s", "1be26c0b", ""},
 		{"no JSON", map[string][]answer{"http://a": {{202, "<html>"}}}, "http://a 0s", "", "no JSON object"},
 		{"a redirect to nowhere", map[string][]answer{"http://a": {{304, ""}}}, "http://a 0s", "", "304"},
 	}

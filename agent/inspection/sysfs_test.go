@@ -90,9 +90,6 @@ func TestLiveSysfs(t *testing.T) {
 			t.Errorf("PCI device %+v", d)
 		}
 	}
-	if err := collectDMI(t.Context(), &o, doc); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestBenchmarks(t *testing.T) {
