@@ -51,7 +51,7 @@ func Run() (int, error) {
 			fmt.Fprintln(os.Stderr, err)
 			continue
 		}
-		err = runUntil(interrupts, func(ctx context.Context) error { return runner.Run(ctx, program) })
+		err = runUntil(interrupts, func(ctx context.Context) error { return runAll(ctx, runner, program.Stmts) })
 		code, ended := interp.IsExitStatus(err)
 		switch {
 		case err == nil:
@@ -64,6 +64,17 @@ func Run() (int, error) {
 		}
 	}
 	return status, nil
+}
+
+// runAll runs statements one by one: a whole program would be the end of the shell.
+func runAll(ctx context.Context, runner *interp.Runner, statements []*syntax.Stmt) error {
+	var err error
+	for _, s := range statements {
+		if err = runner.Run(ctx, s); runner.Exited() || ctx.Err() != nil {
+			break
+		}
+	}
+	return err
 }
 
 // runUntil runs what an interrupt ends: a program gets it from the terminal itself.
@@ -122,10 +133,11 @@ var errInterrupted = errors.New("interrupted")
 
 // editor edits lines at a terminal, which is raw only meanwhile.
 type editor struct {
-	tty      *os.File
-	terminal *term.Terminal
-	last     byte // read
-	failed   bool
+	tty         *os.File
+	terminal    *term.Terminal
+	pending     []byte // to be read before the terminal
+	interrupted bool
+	failed      bool
 }
 
 func newEditor(in, out *os.File) *editor {
@@ -144,13 +156,28 @@ func newEditor(in, out *os.File) *editor {
 	return e
 }
 
+// An interrupt, which would be the end of all input for package term, is replaced by
+// these keys: go to the end of the line, delete it, and enter it.
+const (
+	interrupt  = 'C' - '@'
+	emptyEnter = "\x05\x15\r"
+)
+
 // Read reads a byte at a time: what follows the line is for the program that it starts.
 func (e *editor) Read(p []byte) (int, error) {
-	n, err := e.tty.Read(p[:min(1, len(p))])
-	if n > 0 {
-		e.last = p[0]
+	if len(p) == 0 {
+		return 0, nil
 	}
-	return n, err
+	if len(e.pending) == 0 {
+		n, err := e.tty.Read(p[:1])
+		if n == 0 || p[0] != interrupt {
+			return n, err
+		}
+		e.interrupted, e.pending = true, []byte(emptyEnter)
+	}
+	p[0] = e.pending[0]
+	e.pending = e.pending[1:]
+	return 1, nil
 }
 
 func (e *editor) line(prompt string) (string, error) {
@@ -165,13 +192,13 @@ func (e *editor) line(prompt string) (string, error) {
 		_ = e.terminal.SetSize(width, height) // never fails
 	}
 	e.terminal.SetPrompt(prompt)
+	e.interrupted = false
 	line, err := e.terminal.ReadLine()
 	switch {
+	case err == nil && e.interrupted:
+		return "", errInterrupted
 	case err == nil || errors.Is(err, term.ErrPasteIndicator):
 		return line, nil
-	case errors.Is(err, io.EOF) && e.last == 'C'-'@':
-		fmt.Fprint(e.tty, "^C\r\n")
-		return "", errInterrupted
 	case errors.Is(err, io.EOF):
 		fmt.Fprint(e.tty, "\r\n")
 		return "", io.EOF
