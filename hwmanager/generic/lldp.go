@@ -48,6 +48,9 @@ func (m *Manager) LLDP(ctx context.Context, h *hwmanager.Host, names []string) (
 		}
 	}
 	if len(unheard) > 0 && live(h) {
+		if err := stopFirmwareLLDP(h, unheard); err != nil {
+			h.Log.WithError(err).Warn("network cards may keep LLDP packets to themselves")
+		}
 		heard, err := captureLLDP(ctx, h, unheard, h.Settings.LLDPTimeout)
 		if err != nil {
 			return nil, err

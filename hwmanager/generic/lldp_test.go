@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
@@ -342,6 +343,56 @@ func TestModeSpeeds(t *testing.T) {
 	}
 	if found < 90 {
 		t.Errorf("only %d link modes in the header", found)
+	}
+}
+
+// TestStopFirmwareLLDP: only cards of that driver are told, all of them.
+func TestStopFirmwareLLDP(t *testing.T) {
+	h := lab(t)
+	debug := filepath.Join(h.Sys, "kernel/debug/i40e")
+	commands := []string{filepath.Join(debug, "0000:3d:00.0/command"), filepath.Join(debug, "0000:3d:00.1/command")}
+	for _, path := range commands {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := func() (texts []string) {
+		for _, path := range commands {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts = append(texts, string(text))
+		}
+		return texts
+	}
+	if err := stopFirmwareLLDP(h, []string{"eth0", "eth1"}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"", ""}, told()); diff != "" {
+		t.Errorf("without such a card (-want +got):\n%s", diff)
+	}
+	device := filepath.Join(h.Sys, "class/net/eth2/device")
+	if err := os.MkdirAll(device, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../../../../bus/pci/drivers/i40e", filepath.Join(device, "driver")); err != nil {
+		t.Fatal(err)
+	}
+	if err := stopFirmwareLLDP(h, []string{"eth0", "eth2"}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"lldp stop", "lldp stop"}, told()); diff != "" {
+		t.Errorf("with such a card (-want +got):\n%s", diff)
+	}
+	if err := os.RemoveAll(debug); err != nil {
+		t.Fatal(err)
+	}
+	if err := stopFirmwareLLDP(h, []string{"eth2"}); err == nil {
+		t.Error("no error where the cards cannot be told")
 	}
 }
 
