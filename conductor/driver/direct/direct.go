@@ -4,6 +4,7 @@ package direct
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -100,8 +101,8 @@ func (d *Deploy) Prepare(ctx context.Context, t *task.Task) error {
 		return err
 	}
 	t.Node.InstanceInfo["image_url"] = image.URLs[0]
-	t.Node.InstanceInfo["image_type"] = "whole-disk"
-	t.Node.DriverInternalInfo["is_whole_disk_image"] = true
+	t.Node.InstanceInfo["image_type"] = image.ImageType
+	t.Node.DriverInternalInfo["is_whole_disk_image"] = image.ImageType == ipa.WholeDiskImage
 	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootMode(t.Node)
 	if err := driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0); err != nil {
 		return err
@@ -143,18 +144,22 @@ func (d *Deploy) prepareInstanceBoot(ctx context.Context, t *task.Task, _ map[st
 	if err != nil {
 		return 0, err
 	}
-	uuids, err := agent.Execute(ctx, "standby.get_partition_uuids", map[string]any{}, true)
+	answer, err := agent.Execute(ctx, "standby.get_partition_uuids", map[string]any{}, true)
 	if err != nil {
 		return 0, fmt.Errorf("ask the agent for the partitions' UUIDs: %w", err)
 	}
-	if uuids.Status != ipa.StatusSucceeded {
-		return 0, steps.Failure(uuids)
+	if answer.Status != ipa.StatusSucceeded {
+		return 0, steps.Failure(answer)
 	}
-	if root := rootUUID(uuids.Result); root != "" {
-		t.Node.DriverInternalInfo["root_uuid_or_disk_id"] = root
+	var uuids partitionUUIDs
+	if err := json.Unmarshal(answer.Result, &uuids); err != nil {
+		return 0, fmt.Errorf("the agent's answer about the partitions' UUIDs: %w", err)
 	}
-	if driver.BootMode(t.Node) == "uefi" {
-		if err := d.installBootloader(ctx, t); err != nil {
+	if uuids.Root != nil && *uuids.Root != "" {
+		t.Node.DriverInternalInfo["root_uuid_or_disk_id"] = *uuids.Root
+	}
+	if driver.BootMode(t.Node) == "uefi" || imageType(t.Node.InstanceInfo) == ipa.PartitionImage {
+		if err := d.installBootloader(ctx, t, uuids); err != nil {
 			return 0, err
 		}
 	}

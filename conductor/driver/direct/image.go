@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,11 +31,8 @@ func (d *Deploy) image(n *store.Node) (*ipa.ImageInfo, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, driver.Invalid("image_source %q of node %s is not an http or https URL.", source, n.UUID)
 	}
-	if info.String("image_type") == "partition" || info["kernel"] != nil || info["ramdisk"] != nil {
-		return nil, driver.Invalid("Node %s is given a partition image; its deploy interface writes whole-disk images only.", n.UUID)
-	}
 	image := &ipa.ImageInfo{
-		ID: path.Base(u.Path), URLs: []string{source}, NodeUUID: n.UUID, ImageType: "whole-disk",
+		ID: path.Base(u.Path), URLs: []string{source}, NodeUUID: n.UUID, ImageType: imageType(info),
 		DiskFormat: info.String("image_disk_format"), ContainerFormat: info.String("image_container_format"),
 		Checksum: info.String("image_checksum"), OSHashAlgo: info.String("image_os_hash_algo"), OSHashValue: info.String("image_os_hash_value"),
 		ImageRequestAuthorization: info.String("image_request_authorization"),
@@ -54,22 +52,79 @@ func (d *Deploy) image(n *store.Node) (*ipa.ImageInfo, error) {
 	case md5 && !d.cfg.AllowMD5Checksum && !strings.Contains(image.Checksum, "://"):
 		return nil, driver.Invalid("The image checksum of node %s is an md5, which [agent]allow_md5_checksum forbids.", n.UUID)
 	}
+	if image.ImageType == ipa.PartitionImage {
+		return image, partitions(image, n)
+	}
 	return image, nil
 }
 
-// rootUUID reads the answer of get_partition_uuids.
-func rootUUID(result json.RawMessage) string {
-	var answer map[string]any
-	if json.Unmarshal(result, &answer) != nil {
-		return ""
+// imageType is what the instance says, or a partition image if it comes with a
+// kernel or ramdisk of its own (deploy flow, section 5.1).
+func imageType(info store.Object) string {
+	switch {
+	case info.String("image_type") == ipa.PartitionImage:
+		return ipa.PartitionImage
+	case info.String("image_type") == "" && (info["kernel"] != nil || info["ramdisk"] != nil):
+		return ipa.PartitionImage
 	}
-	s, _ := answer["root uuid"].(string)
-	return s
+	return ipa.WholeDiskImage
 }
 
-// installBootloader has the agent write the UEFI boot entries and waits until
-// it has.
-func (d *Deploy) installBootloader(ctx context.Context, t *task.Task) error {
+// partitions adds what a partition image needs to know (deploy flow, section
+// 5.2). It is booted from the disk, always.
+func partitions(image *ipa.ImageInfo, n *store.Node) error {
+	info := n.InstanceInfo
+	var sizes [3]ipa.MiB
+	for i, s := range []struct {
+		key  string
+		unit ipa.MiB // in MiB
+	}{{"root_gb", 1024}, {"swap_mb", 1}, {"ephemeral_gb", 1024}} {
+		if info[s.key] == nil {
+			continue
+		}
+		text, err := json.Marshal(info[s.key])
+		if err == nil {
+			err = json.Unmarshal(text, &sizes[i])
+		}
+		if err != nil || sizes[i] < 0 || sizes[i] > 1<<30 {
+			return driver.Invalid("%s %v of node %s is not a size.", s.key, info[s.key], n.UUID)
+		}
+		sizes[i] *= s.unit
+	}
+	if sizes[0] == 0 {
+		return driver.Missing("Node %s has no root_gb in its instance_info, which a partition image needs.", n.UUID)
+	}
+	rootGB, preserve := sizes[0]/1024, false
+	if value := info["preserve_ephemeral"]; value != nil {
+		var err error
+		if preserve, err = strconv.ParseBool(strings.ToLower(fmt.Sprint(value))); err != nil {
+			return driver.Invalid("preserve_ephemeral %v of node %s is not a boolean.", value, n.UUID)
+		}
+	}
+	image.Kernel, image.Ramdisk = info.String("kernel"), info.String("ramdisk")
+	image.RootGB, image.RootMB, image.SwapMB, image.EphemeralMB = &rootGB, &sizes[0], &sizes[1], &sizes[2]
+	image.PreserveEphemeral = &preserve
+	image.BootOption = "local"
+	if image.EphemeralFormat = info.String("ephemeral_format"); image.EphemeralFormat == "" {
+		image.EphemeralFormat = "ext4"
+	}
+	image.DiskLabel = driver.Capabilities(info["capabilities"])["disk_label"]
+	if image.DiskLabel == "" {
+		image.DiskLabel = driver.Capabilities(n.Properties["capabilities"])["disk_label"]
+	}
+	return nil
+}
+
+// partitionUUIDs is the answer to get_partition_uuids.
+type partitionUUIDs struct {
+	Root *string `json:"root uuid"` // of a whole-disk image the MBR signature
+	ESP  *string `json:"efi system partition uuid"`
+	PReP *string `json:"PReP Boot partition uuid"`
+}
+
+// installBootloader has the agent make the disk bootable and waits until it
+// has.
+func (d *Deploy) installBootloader(ctx context.Context, t *task.Task, uuids partitionUUIDs) error {
 	agent, err := driver.Agent(t.Node)
 	if err != nil {
 		return err
@@ -78,7 +133,7 @@ func (d *Deploy) installBootloader(ctx context.Context, t *task.Task) error {
 	if id := t.Node.DriverInternalInfo.String("root_uuid_or_disk_id"); id != "" {
 		root = id
 	}
-	params := map[string]any{"root_uuid": root, "efi_system_part_uuid": nil, "prep_boot_part_uuid": nil, "target_boot_mode": driver.BootMode(t.Node)}
+	params := map[string]any{"root_uuid": root, "efi_system_part_uuid": uuids.ESP, "prep_boot_part_uuid": uuids.PReP, "target_boot_mode": driver.BootMode(t.Node)}
 	result, err := agent.Execute(ctx, "image.install_bootloader", params, false)
 	if err != nil {
 		return fmt.Errorf("have the agent install the boot loader: %w", err)

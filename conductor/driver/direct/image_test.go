@@ -48,8 +48,12 @@ func TestImage(t *testing.T) {
 		{"md5", with("image_os_hash_algo", nil, "image_os_hash_value", nil, "image_checksum", strings.Repeat("a", 32)), &invalid, "allow_md5_checksum"},
 		{"md5 by name", with("image_os_hash_algo", "md5"), &invalid, "allow_md5_checksum"},
 		{"format", with("image_disk_format", "vmdk"), &invalid, `"vmdk"`},
-		{"partition image", with("image_type", "partition"), &invalid, "whole-disk images only"},
-		{"partition image by kernel", with("kernel", "http://images.test/vmlinuz"), &invalid, "whole-disk images only"},
+		{"whole disk with a kernel", with("image_type", "whole-disk", "kernel", "http://images.test/vmlinuz"), nil, ""},
+		{"partition image without root_gb", with("image_type", "partition"), &missing, "no root_gb"},
+		{"partition image by kernel", with("kernel", "http://images.test/vmlinuz"), &missing, "no root_gb"},
+		{"partition image with root_gb of zero", with("image_type", "partition", "root_gb", float64(0)), &missing, "no root_gb"},
+		{"partition image with an odd size", with("image_type", "partition", "root_gb", "10", "swap_mb", "much"), &invalid, "swap_mb much"},
+		{"partition image with an odd wish", with("image_type", "partition", "root_gb", "10", "preserve_ephemeral", "perhaps"), &invalid, "preserve_ephemeral perhaps"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := New(DefaultConfig(), nil, steps.Views{})
@@ -73,6 +77,27 @@ func TestImage(t *testing.T) {
 	want := &ipa.ImageInfo{
 		ID: "os.qcow2", URLs: []string{"https://images.test/os.qcow2"}, NodeUUID: "u", ImageType: "whole-disk",
 		DiskFormat: "qcow2", OSHashAlgo: "sha256", OSHashValue: sum, StreamRawImages: true, DeployBootMode: "bios",
+	}
+	if diff := cmp.Diff(want, image); diff != "" {
+		t.Errorf("image_info (-want +got):\n%s", diff)
+	}
+}
+
+func TestPartitionImage(t *testing.T) {
+	d := New(DefaultConfig(), nil, steps.Views{})
+	image, err := d.image(&store.Node{UUID: "u", Properties: store.Object{"capabilities": "boot_mode:bios,disk_label:gpt"}, InstanceInfo: store.Object{
+		"image_source": "http://images.test/root.raw", "image_type": "partition", "image_checksum": strings.Repeat("ab", 32),
+		"root_gb": "10", "swap_mb": float64(512), "ephemeral_gb": float64(2), "preserve_ephemeral": "True",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := func(n ipa.MiB) *ipa.MiB { return &n }
+	preserve := true
+	want := &ipa.ImageInfo{
+		ID: "root.raw", URLs: []string{"http://images.test/root.raw"}, NodeUUID: "u", ImageType: "partition", Checksum: strings.Repeat("ab", 32),
+		StreamRawImages: true, DeployBootMode: "bios", BootOption: "local", DiskLabel: "gpt",
+		RootGB: size(10), RootMB: size(10240), SwapMB: size(512), EphemeralMB: size(2048), EphemeralFormat: "ext4", PreserveEphemeral: &preserve,
 	}
 	if diff := cmp.Diff(want, image); diff != "" {
 		t.Errorf("image_info (-want +got):\n%s", diff)
