@@ -1,17 +1,11 @@
 package generic
 
 import (
-	"bufio"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"runtime"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ferric/api/ipa"
-	"ferric/hwmanager"
 )
 
 // packet is LLDP as a switch sends it: chassis, port, time to live, two VLAN
@@ -85,50 +78,6 @@ func TestTLVOnTheWire(t *testing.T) {
 	}
 	if diff := cmp.Diff(elements()[6:], back); diff != "" {
 		t.Errorf("decoded (-want +got):\n%s", diff)
-	}
-}
-
-func TestWantedVLANs(t *testing.T) {
-	interfaces := []ipa.Interface{
-		{Name: "eth0", MACAddress: "52:54:00:12:34:01", LLDP: elements()},
-		{Name: "eth0.100", MACAddress: "52:54:00:12:34:01"},
-		{Name: "eth1", MACAddress: "52:54:00:12:34:02", LLDP: []ipa.TLV{}},
-	}
-	tests := []struct {
-		items    string
-		lldp     bool
-		want     string
-		problems string
-	}{
-		{"eth1.7", false, "eth1.7", ""},
-		{"52:54:00:12:34:02.7,eth1.7", false, "eth1.7", ""},
-		{"52:54:00:12:34:01.7", false, "eth0.7", ""},
-		{"eth0", true, "eth0.100 eth0.4094", ""},
-		{"all", true, "eth0.100 eth0.4094", ""},
-		{"eth1", true, "", ""},
-		{"all", false, "", "collect_lldp is off"},
-		{"eth9.7", true, "", "no such interface"},
-		{"eth9", true, "", "no such interface"},
-		{"eth1.0", true, "", `"0" is no VLAN`},
-		{"eth1.4095", true, "", `"4095" is no VLAN`},
-		{"eth1.x", true, "", `"x" is no VLAN`},
-		{"eth1.", true, "", `"" is no VLAN`},
-	}
-	for _, test := range tests {
-		wanted, problems := wantedVLANs(strings.Split(test.items, ","), interfaces, test.lldp)
-		var names []string
-		for _, v := range wanted {
-			names = append(names, v.name())
-		}
-		if got := strings.Join(names, " "); got != test.want {
-			t.Errorf("%s: VLANs %q; want %q", test.items, got, test.want)
-		}
-		switch {
-		case test.problems == "" && len(problems) > 0:
-			t.Errorf("%s: problems %v", test.items, problems)
-		case test.problems != "" && (len(problems) != 1 || !strings.Contains(problems[0].Error(), test.problems)):
-			t.Errorf("%s: problems %v; want %q", test.items, problems, test.problems)
-		}
 	}
 }
 
@@ -274,125 +223,6 @@ func TestCaptureLLDPEnds(t *testing.T) {
 	cancel()
 	if _, err := captureLLDP(ctx, lab(t), []string{"nic0"}, time.Hour); err != context.Canceled {
 		t.Errorf("error %v; want that of the context", err)
-	}
-}
-
-// TestLiveInterface compares with what ip and ethtool's header say.
-func TestLiveInterface(t *testing.T) {
-	pair(t)
-	link, err := netlink.LinkByName("nic0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, text := range []string{"192.0.2.7/24", "192.0.2.8/24", "2001:db8::7/64"} {
-		addr, err := netlink.ParseAddr(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr.Flags |= unix.IFA_F_NODAD
-		if err := netlink.AddrAdd(link, addr); err != nil {
-			t.Fatal(err)
-		}
-	}
-	h := &hwmanager.Host{Sys: "/sys"}
-	facts := askKernel(h, "nic0")
-	if facts.v4 == nil || *facts.v4 != "192.0.2.7" {
-		t.Errorf("IPv4 address %v; want the first one, 192.0.2.7", facts.v4)
-	}
-	output, err := exec.Command("ip", "-6", "-o", "addr", "show", "dev", "nic0").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	first := regexp.MustCompile(`inet6 ([^/]+)/`).FindSubmatch(output)
-	if first == nil || facts.v6 == nil || strings.TrimSuffix(*facts.v6, "%nic0") != string(first[1]) {
-		t.Errorf("IPv6 address %v; ip says %s", facts.v6, output)
-	}
-	if strings.HasPrefix(*facts.v6, "fe80:") != strings.HasSuffix(*facts.v6, "%nic0") {
-		t.Errorf("IPv6 address %s: link-local ones have a zone, others have none", *facts.v6)
-	}
-}
-
-// TestModeSpeeds compares with the kernel's header.
-func TestModeSpeeds(t *testing.T) {
-	f, err := os.Open("/usr/include/linux/ethtool.h")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	defer f.Close()
-	mode := regexp.MustCompile(`ETHTOOL_LINK_MODE_(\w+)_BIT\s*=\s*(\d+),`)
-	speed := regexp.MustCompile(`^(\d+)base`)
-	found := 0
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		match := mode.FindStringSubmatch(lines.Text())
-		if match == nil {
-			continue
-		}
-		want := 0
-		// 10000baseR_FEC is a mode in spite of its name.
-		if s := speed.FindStringSubmatch(match[1]); s != nil {
-			want, _ = strconv.Atoi(s[1])
-		}
-		bit, _ := strconv.Atoi(match[2])
-		if got := modeSpeed(bit); got != want {
-			t.Errorf("%s (bit %d) = %d Mbit/s; want %d", match[1], bit, got, want)
-		}
-		found++
-	}
-	if found < 90 {
-		t.Errorf("only %d link modes in the header", found)
-	}
-}
-
-// TestStopFirmwareLLDP: only cards of that driver are told, all of them.
-func TestStopFirmwareLLDP(t *testing.T) {
-	h := lab(t)
-	debug := filepath.Join(h.Sys, "kernel/debug/i40e")
-	commands := []string{filepath.Join(debug, "0000:3d:00.0/command"), filepath.Join(debug, "0000:3d:00.1/command")}
-	for _, path := range commands {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	told := func() (texts []string) {
-		for _, path := range commands {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			texts = append(texts, string(text))
-		}
-		return texts
-	}
-	if err := stopFirmwareLLDP(h, []string{"eth0", "eth1"}); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"", ""}, told()); diff != "" {
-		t.Errorf("without such a card (-want +got):\n%s", diff)
-	}
-	device := filepath.Join(h.Sys, "class/net/eth2/device")
-	if err := os.MkdirAll(device, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("../../../../bus/pci/drivers/i40e", filepath.Join(device, "driver")); err != nil {
-		t.Fatal(err)
-	}
-	if err := stopFirmwareLLDP(h, []string{"eth0", "eth2"}); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"lldp stop", "lldp stop"}, told()); diff != "" {
-		t.Errorf("with such a card (-want +got):\n%s", diff)
-	}
-	if err := os.RemoveAll(debug); err != nil {
-		t.Fatal(err)
-	}
-	if err := stopFirmwareLLDP(h, []string{"eth2"}); err == nil {
-		t.Error("no error where the cards cannot be told")
 	}
 }
 
