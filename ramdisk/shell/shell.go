@@ -93,6 +93,7 @@ func runUntil(interrupts chan os.Signal, run func(context.Context) error) error 
 			return err
 		case <-interrupts:
 			cancel()
+			fmt.Println() // the terminal shows ^C
 		}
 	}
 }
