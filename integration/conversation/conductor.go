@@ -135,6 +135,13 @@ func (c *Conductor) Pregenerate() string {
 	return c.token
 }
 
+// Upgrade makes it a conductor of another release, between two boots of its node.
+func (c *Conductor) Upgrade(to Release) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Release = to
+}
+
 // Forget wipes what a conductor wipes when it switches the node off or reboots it (deploy flow 3.1).
 func (c *Conductor) Forget() {
 	c.mu.Lock()

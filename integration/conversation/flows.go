@@ -186,12 +186,16 @@ type Image struct {
 
 // WriteImageStep is the step as the direct deploy interface makes it.
 func (c *Conductor) WriteImageStep(i Image) map[string]any {
+	var configDrive any // null if there is none
+	if i.ConfigDrive != "" {
+		configDrive = i.ConfigDrive
+	}
 	return map[string]any{"interface": "deploy", "step": "write_image", "args": map[string]any{
 		"image_info": map[string]any{
 			"id": i.URL[strings.LastIndex(i.URL, "/")+1:], "urls": []string{i.URL}, "disk_format": i.Format, "container_format": "bare",
 			"stream_raw_images": i.Stream, "os_hash_algo": "sha256", "os_hash_value": i.SHA256, "node_uuid": c.uuid(), "image_type": "whole-disk",
 		},
-		"configdrive": i.ConfigDrive,
+		"configdrive": configDrive,
 	}}
 }
 

@@ -32,7 +32,8 @@ type SiteOptions struct {
 	Release    Release
 	RamdiskDir string         // what `ferric ramdisk build` made
 	Node       lab.NodeConfig // its Direct is set here
-	// Params are further kernel parameters. Those that the conductor gives come first: of a repeated one the last counts.
+	// Params are further kernel parameters, in which %s stands for the URL of the API. Those that the conductor gives
+	// come first: of a repeated one the last counts.
 	Params string
 	// ImageDir is served by HTTP, see [Site.ImageURL]; "" is none.
 	ImageDir string
@@ -80,7 +81,7 @@ func Open(ctx context.Context, o SiteOptions) (_ *Site, err error) {
 	o.Node.Direct = &lab.Direct{
 		Kernel: filepath.Join(o.RamdiskDir, manifest.Kernel.Path), Initramfs: filepath.Join(o.RamdiskDir, manifest.Initramfs.Path),
 		// The template of Ironic's PXE, with the console of the rack.
-		Params: strings.Join(strings.Fields("selinux=0 troubleshoot=0 text nofb vga=normal console=ttyS0 panic=5 ipa-api-url="+s.URL+" "+o.Params), " "),
+		Params: strings.Join(strings.Fields("selinux=0 troubleshoot=0 text nofb vga=normal console=ttyS0 panic=5 ipa-api-url="+s.URL+" "+strings.ReplaceAll(o.Params, "%s", s.URL)), " "),
 	}
 	if s.Rack, err = lab.Up(ctx, lab.Config{Dir: dir, Accel: "tcg", Nodes: []lab.NodeConfig{o.Node}}); err != nil {
 		return nil, err

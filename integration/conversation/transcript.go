@@ -56,10 +56,15 @@ func (c *Conductor) note(method, name, wait string, status int, answer json.RawM
 
 var uuidText = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// normal replaces what differs from run to run, and which steps there are.
+var managerVersion = regexp.MustCompile(`("[a-z_]+":)"[0-9.]+"`)
+
+// normal replaces what differs from run to run or from image to image, and which steps there are.
 func normal(key string, value any) any {
 	switch key {
-	case "clean_steps", "deploy_steps", "service_steps", "hardware_manager_version", "system_logs":
+	case "clean_steps", "deploy_steps", "service_steps", "hardware_manager_version", "system_logs", "os_hash_value", "configdrive":
+		if value == nil {
+			return nil
+		}
 		return "<" + key + ">"
 	}
 	switch v := value.(type) {
@@ -78,6 +83,9 @@ func normal(key string, value any) any {
 	case string:
 		if key == "id" && uuidText.MatchString(v) {
 			return "<id>"
+		}
+		if key == "details" {
+			return managerVersion.ReplaceAllString(v, "$1<version>")
 		}
 	}
 	return value
