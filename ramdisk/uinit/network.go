@@ -78,7 +78,7 @@ func upLoopback() error {
 func (n *network) configure(ctx context.Context, link netlink.Link) {
 	name := link.Attrs().Name
 	preferred := n.bootif == nil || bytes.Equal(link.Attrs().HardwareAddr, n.bootif)
-	last := ""
+	last, said := "", ""
 	follow(ctx, askOver(link), &n.again, func(l lease) {
 		warn := func(err error) { n.out.printf("uinit: %v", err) }
 		if err := l.apply(link, n.metric(link), warn); err != nil {
@@ -86,6 +86,7 @@ func (n *network) configure(ctx context.Context, link netlink.Link) {
 			return
 		}
 		n.bind(binding{name, l}, preferred)
+		said = ""
 		if l.addr.String() != last {
 			last = l.addr.String()
 			n.out.printf("uinit: network up %s %s", name, last)
@@ -96,7 +97,11 @@ func (n *network) configure(ctx context.Context, link netlink.Link) {
 			time.AfterFunc(bootifPatience, n.markUp)
 		}
 	}, func(err error) {
-		n.out.printf("uinit: DHCP on %s: %v", name, err)
+		// The same again and again is said once: after a lockdown it is for good.
+		if text := err.Error(); text != said {
+			said = text
+			n.out.printf("uinit: DHCP on %s: %v", name, err)
+		}
 	})
 }
 
