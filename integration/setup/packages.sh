@@ -46,6 +46,8 @@ xz-utils:the same
 python3-ironicclient:the baremetal command line client
 genisoimage:config drives that this client builds, virtual media
 python3-zeroconf:announces a service by multicast DNS as Ironic does
+openssh-client:logs in to a rescued machine
+openssl:hashes passwords for it
 kmod:second opinion on module dependencies
 "
 ironic="
