@@ -66,7 +66,7 @@ test: test-deps lint ramdisk
 # All kinds of machines and images; takes about a quarter of an hour more.
 test-full: test-deps ramdisk
 	FERRIC_FULL=1 FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
-		$(GO) test -v -count=1 -p 1 -timeout 60m ./integration/osimage ./integration/stories
+		$(GO) test -v -count=1 -p 1 -timeout 60m ./integration/osimage ./integration/stories ./integration/conversation
 
 # About a quarter of an hour for each Ironic.
 test-ironic: test-deps ramdisk
