@@ -29,7 +29,9 @@ const maxLine = 1 << 10
 // hashForm are the hashes that Ironic sends (its option rescue_password_hash_algorithm):
 // crypt(3) with SHA-256 or SHA-512. The rounds are bounded: ten million take some ten
 // seconds.
-var hashForm = regexp.MustCompile(`^\$(5\$(rounds=[1-9][0-9]{3,6}\$)?[^$:\s]{0,16}\$[./0-9A-Za-z]{43}|6\$(rounds=[1-9][0-9]{3,6}\$)?[^$:\s]{0,16}\$[./0-9A-Za-z]{86})$`)
+var hashForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^\$(5\$(rounds=[1-9][0-9]{3,6}\$)?[^$:\s]{0,16}\$[./0-9A-Za-z]{43}|6\$(rounds=[1-9][0-9]{3,6}\$)?[^$:\s]{0,16}\$[./0-9A-Za-z]{86})$`)
+})
 
 // ErrHash is wrapped by errors about a hash that no login is possible with.
 var ErrHash = errors.New("the rescue password's hash is not one of crypt(3) with SHA-256 or SHA-512")
@@ -55,7 +57,7 @@ func ReadPassword(path string) (*Password, error) {
 }
 
 func parsePassword(hash string) (*Password, error) {
-	if !hashForm.MatchString(hash) {
+	if !hashForm().MatchString(hash) {
 		return nil, ErrHash
 	}
 	digest, err := shacrypt.Decode(hash)
