@@ -47,7 +47,6 @@ type Settings struct {
 	InjectFilesPriority         int  // of the step inject_files, 0 to 99
 	DisableBootcDeploy          bool
 	EnableBIOSBootloaderInstall bool
-	ESPSize                     int  // of partition images, in MiB; 0 is 550
 	IgnoreBootloaderFailure     bool // unless the command says otherwise
 	GuardSpecialFilesystems     bool
 	SkipBMCDetect               bool

@@ -44,11 +44,15 @@ type Request struct {
 	TrustFormat bool
 	// Permitted formats; empty is raw, gpt, qcow2.
 	Permitted []string
+	// RebuildConfigDrive makes an ISO 9660 config drive anew as FAT.
+	RebuildConfigDrive bool
 	// Retry says how often and how patiently the source tries again; the zero
 	// value is the contract's (9 retries, 10 s apart, 60 s without a byte).
 	Retry source.Retry
 	// MaxDuration bounds the whole transfer; 0 is no bound.
 	MaxDuration time.Duration
+
+	direct *http.Client // without the proxies for the image
 }
 
 // Digest is the expected digest as image_info carries it: Algorithm and Value

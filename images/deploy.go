@@ -72,7 +72,7 @@ func (d *Deployment) finish(ctx context.Context, device string, req Request, con
 	}
 	if configDrive != "" {
 		m.enter(ipa.PhaseConfigDrive)
-		p, err := configdrive.Write(ctx, device, configDrive, configdrive.Fetch{Client: req.Client, Retry: req.Retry})
+		p, err := configdrive.Write(ctx, device, configDrive, req.driveOptions())
 		if err != nil {
 			return err
 		}

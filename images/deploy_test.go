@@ -188,7 +188,7 @@ func TestDeploy(t *testing.T) {
 					}
 				}
 				// A second config drive goes to the same partition.
-				again, err := configdrive.Write(context.Background(), device, encode(t, iso), configdrive.Fetch{})
+				again, err := configdrive.Write(context.Background(), device, encode(t, iso), configdrive.Options{})
 				if err != nil || again.Number != 3 {
 					t.Errorf("second config drive: partition %d, %v", again.Number, err)
 				}
@@ -302,7 +302,7 @@ func TestConfigDriveRefused(t *testing.T) {
 		"empty":          {encode(t, nil), "empty"},
 		"not to be read": {serve(t, image) + ".absent", "status 404"},
 	} {
-		if _, err := configdrive.Write(context.Background(), device, c.value, configdrive.Fetch{}); !strings.Contains(fmt.Sprint(err), c.want) {
+		if _, err := configdrive.Write(context.Background(), device, c.value, configdrive.Options{}); !strings.Contains(fmt.Sprint(err), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -122,7 +122,7 @@ type partitioning struct {
 func (p *partitioning) run(ctx context.Context, req Request, configDrive string) (err error) {
 	if configDrive != "" {
 		p.monitor.enter(ipa.PhaseConfigDrive)
-		if p.drive, err = configdrive.Decode(ctx, configDrive, configdrive.Fetch{Client: req.Client, Retry: req.Retry}); err != nil {
+		if p.drive, err = configdrive.Decode(ctx, configDrive, req.driveOptions()); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/http/httpproxy"
 
 	"ferric/api/ipa"
+	"ferric/images/configdrive"
 )
 
 // NewRequest makes a Request of what a conductor sent (agent contract, section
@@ -21,6 +22,7 @@ func NewRequest(info ipa.ImageInfo, client *http.Client) (Request, error) {
 		URLs:       info.URLs,
 		Header:     http.Header{},
 		Client:     client,
+		direct:     client,
 		DiskFormat: info.DiskFormat,
 		Digest:     Digest{Checksum: info.Checksum, Algorithm: info.OSHashAlgo, Value: info.OSHashValue},
 	}
@@ -42,6 +44,16 @@ func NewRequest(info ipa.ImageInfo, client *http.Client) (Request, error) {
 		req.Client = throughProxies(client, info.Proxies, info.NoProxy)
 	}
 	return req, nil
+}
+
+// driveOptions are for the config drive, which is fetched without the proxies
+// for the image (agent contract, section "Config drive").
+func (r Request) driveOptions() configdrive.Options {
+	o := configdrive.Options{Client: r.direct, Retry: r.Retry, Rebuild: r.RebuildConfigDrive}
+	if o.Client == nil {
+		o.Client = r.Client
+	}
+	return o
 }
 
 // throughProxies is client with proxies of its own, for one image.

@@ -248,7 +248,7 @@ func finishBootc(ctx context.Context, h *hwmanager.Host, path, configDrive strin
 			return "", err
 		}
 		retry := source.Retry{Retries: h.Settings.ConnectRetries, Interval: h.Settings.ConnectRetryInterval, Idle: h.Settings.ConnectTimeout}
-		if _, err := configdrive.Write(ctx, path, configDrive, configdrive.Fetch{Client: client, Retry: retry}); err != nil {
+		if _, err := configdrive.Write(ctx, path, configDrive, configdrive.Options{Client: client, Retry: retry, Rebuild: h.Settings.ConfigDriveRebuild}); err != nil {
 			return "", images.Kind(err).New("config drive after bootc: %v", err)
 		}
 	}

@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
 	"ferric/images"
 	"ferric/images/configdrive"
+	"ferric/images/disk"
 	"ferric/images/source"
 )
 
@@ -30,7 +32,7 @@ func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.
 	}
 	// A URL is shorter; what is behind it is bounded when it is fetched.
 	if base64.StdEncoding.DecodedLen(len(configDrive)) > maxConfigDriveText {
-		return nil, ipa.InvalidCommandParams.New("configdrive has more than %d MiB", configdrive.MaxSize>>20)
+		return nil, ipa.Deployment.New("configdrive has more than %d MiB", configdrive.MaxSize>>20)
 	}
 	if err := mayWrite(h, device, node); err != nil {
 		return nil, err
@@ -42,6 +44,9 @@ func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.
 	req, err := imageRequest(h.Settings, info)
 	if err != nil {
 		return nil, wireError(err)
+	}
+	if err := waitUnused(ctx, h, h.DevicePath(device.Name)); err != nil {
+		return nil, err
 	}
 	report := func(p ipa.Progress) {
 		p.Step = "write_image"
@@ -58,6 +63,25 @@ func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.
 	}
 	m.remember(h, device, info, configDrive, node, result)
 	return result, nil
+}
+
+// waitUnused waits as long as something else has the disk open for itself
+// ([disk_partitioner]check_device_interval and _max_retries).
+func waitUnused(ctx context.Context, h *hwmanager.Host, path string) error {
+	for try := 0; ; try++ {
+		d, err := disk.Open(path)
+		if err == nil {
+			return d.Close()
+		}
+		if !errors.Is(err, disk.ErrBusy) || try >= h.Settings.CheckDeviceMaxRetries {
+			return ipa.ImageWrite.New("%v", err)
+		}
+		select {
+		case <-time.After(h.Settings.CheckDeviceInterval):
+		case <-ctx.Done():
+			return ipa.ImageWrite.New("%v", err)
+		}
+	}
 }
 
 // writeDisk deploys a whole-disk image.
@@ -106,6 +130,7 @@ func imageRequest(s hwmanager.Settings, info ipa.ImageInfo) (images.Request, err
 		return images.Request{}, err
 	}
 	req.AllowMD5 = s.MD5Enabled
+	req.RebuildConfigDrive = s.ConfigDriveRebuild
 	req.TrustFormat = s.DisableDeepImageInspection
 	req.Permitted = s.PermittedImageFormats
 	req.MaxDuration = s.MaxDownload
@@ -132,6 +157,13 @@ func imageClient(s hwmanager.Settings) (*http.Client, error) {
 		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("%s holds no certificate", s.CAFile)
 		}
+	}
+	if s.CertFile != "" && s.KeyFile != "" {
+		pair, err := tls.LoadX509KeyPair(s.CertFile, s.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read client certificate: %w", err)
+		}
+		transport.TLSClientConfig.Certificates = []tls.Certificate{pair}
 	}
 	return &http.Client{Transport: transport}, nil
 }

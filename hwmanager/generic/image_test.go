@@ -59,7 +59,7 @@ func TestConfigDriveIsTooLarge(t *testing.T) {
 	h := lab(t)
 	drive := strings.Repeat("A", (configdrive.MaxSize+2<<20)/3*4)
 	_, err := New().WriteImage(t.Context(), h, ipa.BlockDevice{Name: "/dev/sdb"}, ipa.ImageInfo{ID: "i"}, drive, nil, func(ipa.Progress) {})
-	if !ipa.InvalidCommandParams.Is(err) || !strings.Contains(err.Error(), "configdrive has more than 64 MiB") {
-		t.Errorf("error = %v; want InvalidCommandParams naming configdrive", err)
+	if !ipa.Deployment.Is(err) || !strings.Contains(err.Error(), "configdrive has more than 64 MiB") {
+		t.Errorf("error = %v; want a DeploymentError naming configdrive", err)
 	}
 }

@@ -34,16 +34,23 @@ func layoutOf(h *hwmanager.Host, info ipa.ImageInfo, node hwmanager.Node) images
 	}
 	power := strings.HasPrefix(runtime.GOARCH, "ppc64")
 	switch {
-	case mode == bootUEFI && h.Settings.ESPSize > 0:
-		l.ESP = int64(h.Settings.ESPSize)
 	case mode == bootUEFI:
-		l.ESP = espSize
+		l.ESP = orDefault(h.Settings.EFISystemPartitionSize, espSize)
 	case power:
 		l.PReP = prepSize
 	case l.Label == partition.GPT:
-		l.BIOSBoot = biosBootSize
+		l.BIOSBoot = orDefault(h.Settings.BIOSBootPartitionSize, biosBootSize)
 	}
 	return l
+}
+
+// orDefault is the configured size, or the default of a host without
+// configuration.
+func orDefault(configured, otherwise int) int64 {
+	if configured > 0 {
+		return int64(configured)
+	}
+	return int64(otherwise)
 }
 
 // writePartitions deploys a partition image.

@@ -37,10 +37,12 @@ var (
 	ErrAmbiguous = errors.New("several partitions are labelled " + Label)
 )
 
-// Fetch tells how a config drive that is given as a URL is fetched.
-type Fetch struct {
-	Client *http.Client
+// Options tell how a config drive is written.
+type Options struct {
+	Client *http.Client // for one that is given as a URL
 	Retry  source.Retry
+	// Rebuild makes an ISO 9660 volume anew as FAT on every disk.
+	Rebuild bool
 }
 
 // Write decodes value (base64(gzip(volume)), or the URL of that or of the bare
@@ -48,8 +50,8 @@ type Fetch struct {
 // config-2, or else into a new partition of 64 MiB at the end of the disk. An
 // ISO 9660 volume for a disk with sectors larger than its blocks is made anew
 // as FAT. It answers with the partition, of which the kernel knows then.
-func Write(ctx context.Context, device, value string, fetch Fetch) (partition.Partition, error) {
-	volume, err := Decode(ctx, value, fetch)
+func Write(ctx context.Context, device, value string, o Options) (partition.Partition, error) {
+	volume, err := Decode(ctx, value, o)
 	if err != nil {
 		return partition.Partition{}, err
 	}
@@ -60,7 +62,7 @@ func Write(ctx context.Context, device, value string, fetch Fetch) (partition.Pa
 	if err != nil {
 		return partition.Partition{}, fmt.Errorf("config drive: %w", err)
 	}
-	if err := fill(device, p, volume); err != nil {
+	if err := fill(device, p, volume, o.Rebuild); err != nil {
 		return partition.Partition{}, err
 	}
 	if err := partition.Reread(ctx, device); err != nil {
@@ -70,12 +72,13 @@ func Write(ctx context.Context, device, value string, fetch Fetch) (partition.Pa
 }
 
 // Decode turns value into the bytes of a volume, at most MaxSize.
-func Decode(ctx context.Context, value string, fetch Fetch) ([]byte, error) {
+func Decode(ctx context.Context, value string, o Options) ([]byte, error) {
 	text, fetched := []byte(value), false
 	if lower := strings.ToLower(value); strings.HasPrefix(lower, "http://") || strings.HasPrefix(lower, "https://") {
-		f, err := source.Open(ctx, source.Config{URLs: []string{value}, Client: fetch.Client, Retry: fetch.Retry})
+		f, err := source.Open(ctx, source.Config{URLs: []string{value}, Client: o.Client, Retry: o.Retry})
 		if err != nil {
-			return nil, fmt.Errorf("config drive: %w", err)
+			// As text: this is no failure to download the image.
+			return nil, fmt.Errorf("config drive: %v", err)
 		}
 		defer f.Close()
 		// base64 of something that gzip could not make smaller.
@@ -105,7 +108,7 @@ func Decode(ctx context.Context, value string, fetch Fetch) ([]byte, error) {
 func readAll(r io.Reader, limit int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return nil, fmt.Errorf("%w: %v", ErrInvalid, err)
 	}
 	if int64(len(b)) > limit {
 		return nil, fmt.Errorf("%w: it is larger than %d MiB", ErrInvalid, MaxSize>>20)
@@ -174,14 +177,14 @@ func volumeLabel(r *io.SectionReader) string {
 // give the kernel such blocks.
 const isoBlock = 2048
 
-func fill(device string, p partition.Partition, volume []byte) error {
+func fill(device string, p partition.Partition, volume []byte, rebuild bool) error {
 	d, err := disk.Open(device)
 	if err != nil {
 		return fmt.Errorf("config drive: %w", err)
 	}
 	defer d.Close()
 	var files map[string][]byte
-	if d.Sector > isoBlock && len(volume) > 32774 && string(volume[32769:32774]) == "CD001" {
+	if (d.Sector > isoBlock || rebuild) && len(volume) > 32774 && string(volume[32769:32774]) == "CD001" {
 		if files, err = isoFiles(volume); err != nil {
 			return err
 		}
