@@ -219,6 +219,7 @@ func (b *builder) files(context.Context) error {
 			return err
 		}
 	}
+	b.archive.symlink("etc/mtab", "/proc/self/mounts") // by which programs spare what is mounted
 	if err := b.programsOfHost(); err != nil {
 		return err
 	}
@@ -268,13 +269,30 @@ func (b *builder) programsOfHost() error {
 		if err != nil {
 			return fmt.Errorf("libraries of %s: %w", tool, err)
 		}
-		for _, file := range append(needs, tool) {
+		needs = append(needs, tool)
+		for _, file := range needs {
+			if target := linkTarget(file); slices.Contains(needs, target) {
+				b.archive.symlink(strings.TrimPrefix(file, "/"), target)
+				continue
+			}
 			if err := b.archive.hostFile(file, file); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// linkTarget is where a symbolic link leads, "" if the file is none.
+func linkTarget(file string) string {
+	target, err := os.Readlink(file)
+	if err != nil {
+		return ""
+	}
+	if !filepath.IsAbs(target) {
+		target = filepath.Join(filepath.Dir(file), target)
+	}
+	return target
 }
 
 // findProgram is the path of a program of this machine, "" without it. Ordinary users
