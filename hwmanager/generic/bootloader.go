@@ -16,8 +16,9 @@ const noSignature = "0x00000000"
 
 // InstallBootloader implements hwmanager.BootloaderInstaller (agent contract,
 // section "install_bootloader"): boot entries on UEFI, for the loaders on the
-// EFI system partition or for those that the image has below /boot/efi. No
-// code of the image runs. A whole-disk image is trusted to boot under BIOS.
+// EFI system partition or for those that the image has below /boot/efi, which no
+// code of the image runs for. Only if that is allowed, its GRUB installs itself
+// otherwise. A whole-disk image is trusted to boot under BIOS.
 func (m *Manager) InstallBootloader(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, req hwmanager.BootloaderRequest) error {
 	err := m.installBootloader(ctx, h, device, req)
 	ignore := h.Settings.IgnoreBootloaderFailure
@@ -58,9 +59,18 @@ func (m *Manager) installBootloader(ctx context.Context, h *hwmanager.Host, devi
 		return nil
 	}
 	if !h.Settings.EnableBIOSBootloaderInstall {
-		return ipa.InvalidImage.New("%s holds no UEFI boot loader, and installing a BIOS boot loader is disabled because of CVE-2026-43003", device.Name)
+		return ipa.InvalidImage.New("%s holds no boot loader, and running the image's installer for one is disabled because of CVE-2026-43003 (enable_bios_bootloader_install)", device.Name)
 	}
-	return ipa.InvalidImage.New("%s holds no UEFI boot loader, and running the image's own boot loader installer is not supported", device.Name)
+	if err := m.runGRUB(ctx, h, path, req); err != nil {
+		return ipa.CommandExecution.New("boot loader for %s: %v", device.Name, err)
+	}
+	if !bootedUEFI(h) {
+		return nil
+	}
+	if err := bootEntries(ctx, h, device, req); err != nil {
+		return ipa.CommandExecution.New("boot entries for %s: %v", device.Name, err)
+	}
+	return nil
 }
 
 // bootEntries writes boot entries for what is on the EFI system partition.
@@ -80,6 +90,9 @@ func takeLoaders(ctx context.Context, h *hwmanager.Host, path string, req hwmana
 	disk, err := findRoot(path, req)
 	if err != nil {
 		return fmt.Errorf("%w; %w", none, err)
+	}
+	if disk.esp.Number == 0 {
+		return fmt.Errorf("%w; the EFI system partition has no FAT file system", none)
 	}
 	files, err := disk.readLoaders(ctx)
 	if err != nil {

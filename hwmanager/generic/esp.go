@@ -55,8 +55,6 @@ func findRoot(path string, req hwmanager.BootloaderRequest) (*installed, error) 
 		return nil, fmt.Errorf("no partition of %s has the root UUID %.64q", path, req.RootUUID)
 	case on.kind != volume.Ext4 && on.kind != volume.XFS && on.kind != volume.Btrfs:
 		return nil, fmt.Errorf("partition %d of %s holds no root file system that is known", on.root.Number, path)
-	case on.esp.Number == 0:
-		return nil, fmt.Errorf("the EFI system partition of %s has no FAT file system", path)
 	}
 	return on, nil
 }
@@ -74,11 +72,14 @@ const (
 	maxFstab       = 1 << 20
 )
 
+// quiet are the flags of a mount that nothing of is executed from.
+const quiet = unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOSUID
+
 // readLoaders reads the files below /boot/efi/EFI, by their paths from
 // /boot/efi on. Links are left out: FAT has none.
 func (on *installed) readLoaders(ctx context.Context) (map[string][]byte, error) {
 	files, left := map[string][]byte{}, int64(maxLoaderBytes)
-	err := on.mounted(ctx, unix.MS_RDONLY, func(root *os.Root) error {
+	err := on.mounted(ctx, quiet|unix.MS_RDONLY, func(_ string, root *os.Root) error {
 		return fs.WalkDir(root.FS(), espLoaders, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || !entry.Type().IsRegular() {
 				return err
@@ -157,7 +158,7 @@ func (on *installed) fillESP(files map[string][]byte) (err error) {
 // mountESP has the system mount its EFI system partition, unless it has a line
 // for that, or no table of file systems, already.
 func (on *installed) mountESP(ctx context.Context) error {
-	err := on.mounted(ctx, 0, func(root *os.Root) error {
+	err := on.mounted(ctx, quiet, func(_ string, root *os.Root) error {
 		info, err := root.Lstat("etc/fstab")
 		if errors.Is(err, fs.ErrNotExist) || err == nil && (!info.Mode().IsRegular() || info.Size() > maxFstab) {
 			return nil
@@ -204,9 +205,9 @@ func espLine(fstab, id string) (line string, has bool) {
 	return line, false
 }
 
-// mounted calls use with the root file system, which nothing is executed from
-// and in which no link leads outside.
-func (on *installed) mounted(ctx context.Context, flags uintptr, use func(*os.Root) error) (err error) {
+// mounted calls use with the root file system: where it is mounted, and a root
+// in which no link leads outside.
+func (on *installed) mounted(ctx context.Context, flags uintptr, use func(dir string, root *os.Root) error) (err error) {
 	node := partition.Node(on.path, on.root.Number)
 	if err := partition.Reread(ctx, on.path); err != nil {
 		return err
@@ -223,7 +224,6 @@ func (on *installed) mounted(ctx context.Context, flags uintptr, use func(*os.Ro
 	if on.kind == volume.XFS {
 		options = "nouuid" // another disk may hold another copy
 	}
-	flags |= unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOSUID
 	if err := unix.Mount(node, dir, on.kind, flags, options); err != nil {
 		return fmt.Errorf("mount %s as %s: %w", node, on.kind, err)
 	}
@@ -232,5 +232,5 @@ func (on *installed) mounted(ctx context.Context, flags uintptr, use func(*os.Ro
 	if err != nil {
 		return err
 	}
-	return errors.Join(use(root), root.Close())
+	return errors.Join(use(dir, root), root.Close())
 }

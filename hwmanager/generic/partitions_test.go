@@ -92,7 +92,7 @@ func rootImage(t *testing.T, files map[string]string) ipa.ImageInfo {
 			if err := os.Symlink(target, path); err != nil {
 				t.Fatal(err)
 			}
-		} else if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		} else if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
