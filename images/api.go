@@ -5,7 +5,8 @@
 // The stages are small and Write composes them: source (HTTP with resume) →
 // digest → decompress → format → sparse writer → block device. What follows
 // the image on the disk has packages of its own: partition (GPT and MBR),
-// configdrive, efi; Deploy is all of it in the order of the agent contract.
+// configdrive, efi, volume; Deploy is all of it in the order of the agent
+// contract for a whole-disk image, DeployPartitions for a root file system.
 //
 // Nothing here logs; every function that destroys data takes the path of its
 // device explicitly.
