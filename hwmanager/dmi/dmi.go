@@ -101,8 +101,16 @@ func (t Table) Modules() []Module {
 	return modules
 }
 
+// notSpecified is the library's word for a text that is not there.
+const notSpecified = "Not Specified"
+
 // printable is a text of the firmware, which may hold anything.
-func printable(s string) string { return strings.TrimSpace(strings.ToValidUTF8(s, "?")) }
+func printable(s string) string {
+	if s == notSpecified {
+		return ""
+	}
+	return strings.TrimSpace(strings.ToValidUTF8(s, "?"))
+}
 
 // MemoryBytes is the sum of the memory modules; 0 if there is none.
 func (t Table) MemoryBytes() int64 {

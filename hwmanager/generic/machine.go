@@ -198,10 +198,12 @@ func bootedUEFI(h *hwmanager.Host) bool {
 	return err == nil
 }
 
+// hostname is a usual one where the ramdisk has set none: then the kernel says
+// "(none)".
 func hostname() string {
 	name, err := os.Hostname()
-	if err != nil {
-		return ""
+	if err != nil || name == "(none)" {
+		return "localhost.localdomain"
 	}
 	return name
 }
