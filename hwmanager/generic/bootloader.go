@@ -58,6 +58,18 @@ func (m *Manager) installBootloader(ctx context.Context, h *hwmanager.Host, devi
 	if trusted {
 		return nil
 	}
+	if !bootedUEFI(h) && req.ESPUUID != "" {
+		// This firmware keeps no boot entries, but the one that will boot
+		// the disk looks at the loaders' usual places.
+		err := takeLoaders(ctx, h, path, req, efi.ErrNoLoader)
+		if err == nil {
+			h.Log.WithField("device", device.Name).Warn("no boot entries: the machine was not booted by UEFI")
+			return nil
+		}
+		if !errors.Is(err, efi.ErrNoLoader) {
+			return ipa.CommandExecution.New("boot loader for %s: %v", device.Name, err)
+		}
+	}
 	if !h.Settings.EnableBIOSBootloaderInstall {
 		return ipa.InvalidImage.New("%s holds no boot loader, and running the image's installer for one is disabled because of CVE-2026-43003 (enable_bios_bootloader_install)", device.Name)
 	}

@@ -185,6 +185,26 @@ func TestPartitionImage(t *testing.T) {
 	}
 }
 
+// TestPartitionImageForUEFIUnderBIOS: the agent was booted by the other kind of
+// firmware, which keeps no boot entries.
+func TestPartitionImageForUEFIUnderBIOS(t *testing.T) {
+	h, device := loopMachine(t, 700<<20)
+	if err := os.RemoveAll(filepath.Join(h.Sys, "firmware")); err != nil {
+		t.Fatal(err)
+	}
+	m := New()
+	result, err := m.WriteImage(t.Context(), h, device, rootImage(t, map[string]string{"boot/efi/EFI/BOOT/BOOTX64.EFI": "loader"}), "", uefiNode, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.InstallBootloader(t.Context(), h, device, hwmanager.BootloaderRequest{RootUUID: result.RootUUID, ESPUUID: result.ESPUUID}); err != nil {
+		t.Fatal(err)
+	}
+	if got := tool(t, "mtype", "-i", partition.Node(device.Name, 1), "::EFI/BOOT/BOOTX64.EFI"); got != "loader" {
+		t.Errorf("loader %q", got)
+	}
+}
+
 func TestPartitionImageWithoutLoader(t *testing.T) {
 	h, device := loopMachine(t, 700<<20)
 	m := New()
