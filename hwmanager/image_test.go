@@ -51,7 +51,7 @@ func TestParseImageInfo(t *testing.T) {
 		{"md5 as a pair", with(m{"os_hash_algo": "MD5", "os_hash_value": md5}), false, "os_hash_algo is md5"},
 		{"md5 as a pair, allowed", with(m{"os_hash_algo": "md5", "os_hash_value": md5}), true, ""},
 		{"checksum URL", with(m{"checksum": "https://x/s"}), false, ""},
-		{"unknown keys", with(m{"container_format": "bare", "root_gb": "10", "stages": []any{1.0}}), false, ""},
+		{"unknown keys", with(m{"container_format": "bare", "root_gb": "", "stages": []any{1.0}}), false, ""},
 		{"partition", with(partition), false, ""},
 		{"partition without root_mb", with(partition, m{"root_mb": nil}), false, "root_mb is missing"},
 		{"partition without swap_mb", with(partition, m{"swap_mb": "absent"}), false, "swap_mb is missing"},

@@ -101,7 +101,7 @@ type ImageInfo struct {
 	// Of partition images only; those without a comment are required there.
 	Kernel            string `json:"kernel,omitempty"`  // not used by the agent
 	Ramdisk           string `json:"ramdisk,omitempty"` // not used by the agent
-	RootGB            *MiB   `json:"root_gb,omitempty"` // in GiB; root_mb counts
+	RootGB            any    `json:"root_gb,omitempty"` // not used by the agent: root_mb counts
 	RootMB            *MiB   `json:"root_mb,omitempty"`
 	SwapMB            *MiB   `json:"swap_mb,omitempty"`
 	EphemeralMB       *MiB   `json:"ephemeral_mb,omitempty"`

@@ -17,6 +17,8 @@ import (
 type Machine struct {
 	*lab.Node
 	Name string
+	// InstanceInfo is added to what Deploy sets of the image.
+	InstanceInfo map[string]any
 
 	site   *Site
 	format string // of the image: "qcow2" or "raw"
@@ -77,13 +79,16 @@ func (m *Machine) Provision(ctx context.Context, request ironic.ProvisionRequest
 
 // Deploy sets the image and deploys it with a config drive.
 func (m *Machine) Deploy(ctx context.Context, debian bool) error {
-	_, err := m.site.API.UpdateNode(ctx, m.Name, ironic.Patch{
+	patch := ironic.Patch{
 		{Op: "add", Path: "/instance_info/image_source", Value: m.site.ImageURL(m.file)},
 		{Op: "add", Path: "/instance_info/image_os_hash_algo", Value: "sha256"},
 		{Op: "add", Path: "/instance_info/image_os_hash_value", Value: m.file.SHA256},
 		{Op: "add", Path: "/instance_info/image_disk_format", Value: m.format},
-	})
-	if err != nil {
+	}
+	for key, value := range m.InstanceInfo {
+		patch = append(patch, ironic.PatchOperation{Op: "add", Path: "/instance_info/" + key, Value: value})
+	}
+	if _, err := m.site.API.UpdateNode(ctx, m.Name, patch); err != nil {
 		return fmt.Errorf("set the image of %s: %w", m.Name, err)
 	}
 	drive := ironic.ConfigDrive{

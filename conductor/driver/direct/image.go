@@ -94,7 +94,7 @@ func partitions(image *ipa.ImageInfo, n *store.Node) error {
 	if sizes[0] == 0 {
 		return driver.Missing("Node %s has no root_gb in its instance_info, which a partition image needs.", n.UUID)
 	}
-	rootGB, preserve := sizes[0]/1024, false
+	rootGB, preserve := int64(sizes[0]/1024), false
 	if value := info["preserve_ephemeral"]; value != nil {
 		var err error
 		if preserve, err = strconv.ParseBool(strings.ToLower(fmt.Sprint(value))); err != nil {
@@ -102,7 +102,7 @@ func partitions(image *ipa.ImageInfo, n *store.Node) error {
 		}
 	}
 	image.Kernel, image.Ramdisk = info.String("kernel"), info.String("ramdisk")
-	image.RootGB, image.RootMB, image.SwapMB, image.EphemeralMB = &rootGB, &sizes[0], &sizes[1], &sizes[2]
+	image.RootGB, image.RootMB, image.SwapMB, image.EphemeralMB = rootGB, &sizes[0], &sizes[1], &sizes[2]
 	image.PreserveEphemeral = &preserve
 	image.BootOption = "local"
 	if image.EphemeralFormat = info.String("ephemeral_format"); image.EphemeralFormat == "" {

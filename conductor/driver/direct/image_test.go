@@ -97,7 +97,7 @@ func TestPartitionImage(t *testing.T) {
 	want := &ipa.ImageInfo{
 		ID: "root.raw", URLs: []string{"http://images.test/root.raw"}, NodeUUID: "u", ImageType: "partition", Checksum: strings.Repeat("ab", 32),
 		StreamRawImages: true, DeployBootMode: "bios", BootOption: "local", DiskLabel: "gpt",
-		RootGB: size(10), RootMB: size(10240), SwapMB: size(512), EphemeralMB: size(2048), EphemeralFormat: "ext4", PreserveEphemeral: &preserve,
+		RootGB: int64(10), RootMB: size(10240), SwapMB: size(512), EphemeralMB: size(2048), EphemeralFormat: "ext4", PreserveEphemeral: &preserve,
 	}
 	if diff := cmp.Diff(want, image); diff != "" {
 		t.Errorf("image_info (-want +got):\n%s", diff)
