@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/kdomanski/iso9660"
+	"golang.org/x/sync/errgroup"
 
 	"ferric/integration/conversation"
 	"ferric/integration/lab"
@@ -55,17 +57,32 @@ func configDrive(t *testing.T, files map[string]string) string {
 	return text.String()
 }
 
-// TestDirectDeploy is the direct deploy of Ironic 29 on a UEFI machine: TLS, the token on every request, the pinned
-// certificate, and then the disk boots.
-func TestDirectDeploy(t *testing.T) {
+// TestInspectAndDeploy is inspection and, on fast track, the direct deploy of Ironic 29 on a UEFI machine: TLS, the token
+// on every request, the pinned certificate, and then the disk boots.
+func TestInspectAndDeploy(t *testing.T) {
 	image := smallImage(t)
+	const mac = "52:54:00:77:00:07"
 	ctx, s := open(t, conversation.SiteOptions{
-		Release: conversation.Ironic29(), ImageDir: filepath.Dir(image.Raw.Path),
-		Node: lab.NodeConfig{Firmware: lab.UEFI, MemoryMiB: 512, Disks: []lab.Disk{{Kind: lab.NVMe}}},
+		Release: conversation.Ironic29(), ImageDir: filepath.Dir(image.Raw.Path), Params: inspectionParams(mac),
+		Node: lab.NodeConfig{
+			Firmware: lab.UEFI, MAC: mac, MemoryMiB: 512, Disks: []lab.Disk{{Kind: lab.NVMe}}, Arguments: inspectionArguments(),
+		},
 	})
-	// An agent that is too early: no such node, a node that is locked.
-	s.Refuse(conversation.Lookup, 404, 409)
+	switching, stop := context.WithCancel(ctx)
+	var neighbours errgroup.Group
+	neighbours.Go(func() error { return neighbour(switching, "tap0") })
+	// An agent that is too early: the node is not yet in "inspect wait"; later it is locked.
+	s.Refuse(conversation.Inspect, 404, 500)
+	s.Refuse(conversation.Lookup, 409)
 	boot(t, ctx, s)
+	stop()
+	must(t, neighbours.Wait())
+	inspected(t, ctx, s)
+	pinned(t, s)
+	lookups := s.Calls(conversation.Lookup)
+	if got := lookups[len(lookups)-1].Query.Get("node_uuid"); got != s.Node["uuid"] {
+		t.Errorf("lookup after inspection is for node %q, want the one of the answer", got)
+	}
 
 	logs, err := s.DirectDeploy(ctx, conversation.Image{
 		URL: s.ImageURL(image.Raw.Path), SHA256: image.Raw.SHA256, Format: "raw", Stream: true,
