@@ -66,6 +66,10 @@ func boot() {
 	out.keep("/var/log/boot.log")
 	out.printf("uinit: starting")
 	os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/bbin")
+	// Until DHCP gives a name: the kernel's is "(none)", and would be in certificates.
+	if err := unix.Sethostname([]byte("localhost")); err != nil {
+		out.printf("uinit: set host name: %v", err)
+	}
 
 	cmdline, err := readCmdline("/proc/cmdline")
 	if err != nil {
