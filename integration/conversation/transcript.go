@@ -85,7 +85,7 @@ func normal(key string, value any) any {
 			return "<id>"
 		}
 		if key == "details" {
-			return managerVersion.ReplaceAllString(v, "$1<version>")
+			return managerVersion.ReplaceAllString(v, `$1"<version>"`)
 		}
 	}
 	return value
