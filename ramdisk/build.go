@@ -190,6 +190,8 @@ func (b *builder) programs(ctx context.Context) error {
 	for _, name := range []string{"modprobe", "reboot", "poweroff", "halt", "rescue-login", "rescue-sshd", "shell"} {
 		b.archive.symlink("sbin/"+name, "../init")
 	}
+	// u-root's own does not know itself by this name unless it is called by the whole path.
+	b.archive.symlink("bin/sh", "../init")
 	return nil
 }
 

@@ -22,17 +22,74 @@ import (
 // killTime is what a program has to end after an interrupt before it is killed.
 const killTime = 5 * time.Second
 
-// Run runs the shell at the terminal on standard input until the person leaves; it
-// returns the status to exit with.
-func Run() (int, error) {
+// Run is the shell with the arguments of sh(1): a command after -c, the file of a script,
+// or nothing, when it works for the person at the terminal on standard input, or reads a
+// script there. It returns the status to exit with.
+func Run(args []string) (int, error) {
+	command := false
+	var options []string
+	for len(args) > 0 && strings.HasPrefix(args[0], "-") && args[0] != "-" {
+		if args[0] == "--" {
+			args = args[1:]
+			break
+		}
+		flags := strings.TrimLeft(args[0], "-")
+		command = command || strings.Contains(flags, "c")
+		if rest := strings.NewReplacer("c", "", "i", "", "l", "", "s", "").Replace(flags); rest != "" {
+			options = append(options, "-"+rest)
+		}
+		args = args[1:]
+	}
+	first, rest := "", []string(nil)
+	if len(args) > 0 {
+		first, rest = args[0], args[1:]
+	}
+	if command && len(rest) > 0 {
+		rest = rest[1:] // the name of the command
+	}
 	runner, err := interp.New(
 		interp.StdIO(os.Stdin, os.Stdout, os.Stderr),
-		interp.Interactive(true),
+		interp.Interactive(len(args) == 0),
+		interp.Params(append(append(options, "--"), rest...)...),
 		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc { return interp.DefaultExecHandler(killTime) }),
 	)
 	if err != nil {
-		return 1, fmt.Errorf("start the shell: %w", err)
+		return 2, fmt.Errorf("start the shell: %w", err)
 	}
+	switch {
+	case command:
+		return script(runner, strings.NewReader(first), "")
+	case len(args) > 0:
+		f, err := os.Open(first)
+		if err != nil {
+			return 127, err
+		}
+		defer f.Close()
+		return script(runner, f, first)
+	case !term.IsTerminal(int(os.Stdin.Fd())):
+		return script(runner, os.Stdin, "")
+	}
+	return interactive(runner)
+}
+
+// script runs a whole program.
+func script(runner *interp.Runner, text io.Reader, name string) (int, error) {
+	program, err := syntax.NewParser().Parse(text, name)
+	if err != nil {
+		return 2, err
+	}
+	err = runner.Run(context.Background(), program)
+	if code, ended := interp.IsExitStatus(err); ended {
+		return int(code), nil
+	}
+	if err != nil {
+		return 1, err
+	}
+	return 0, nil
+}
+
+// interactive works for a person until that one leaves.
+func interactive(runner *interp.Runner) (int, error) {
 	ed := newEditor(os.Stdin, os.Stdout)
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)

@@ -6,7 +6,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -24,7 +26,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asShell) == "" {
 		os.Exit(m.Run())
 	}
-	status, err := Run()
+	status, err := Run(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
@@ -109,6 +111,37 @@ func (p *person) do(keys, want string) {
 		case <-p.news:
 		case <-deadline:
 			p.t.Fatalf("%q shows %q, want %q in it", keys, text, want)
+		}
+	}
+}
+
+// TestScripts compares with another shell what commands, scripts and their input do.
+func TestScripts(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(file, []byte("echo $# $1; exit 4\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		stdin string
+		args  []string
+	}{
+		{"", []string{"-c", "echo a; exit 3"}},
+		{"", []string{"-c", "echo $1-$2 $#", "name", "x", "y z"}},
+		{"", []string{"-ec", "false; echo not reached"}},
+		{"input", []string{"-c", "cat; kill -9 $$"}},
+		{"", []string{file, "one", "two"}},
+		{"echo from input; false\n", nil},
+		{"", []string{"-c", "echo whole; nothing-of-the-kind 2>/dev/null"}},
+	} {
+		run := func(path string) string {
+			cmd := exec.Command(path, c.args...)
+			cmd.Env = append(os.Environ(), asShell+"=1")
+			cmd.Stdin = strings.NewReader(c.stdin)
+			out, err := cmd.Output()
+			return fmt.Sprintf("%q, %v", out, err)
+		}
+		if got, want := run(os.Args[0]), run("/bin/sh"); got != want {
+			t.Errorf("%q: %s, another shell %s", c.args, got, want)
 		}
 	}
 }

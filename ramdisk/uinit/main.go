@@ -31,8 +31,8 @@ func main() {
 		os.Exit(stop(unix.LINUX_REBOOT_CMD_POWER_OFF))
 	case loginProgram:
 		os.Exit(fail(rescue.Login()))
-	case shellProgram:
-		status, err := shell.Run()
+	case shellProgram, "sh":
+		status, err := shell.Run(os.Args[1:])
 		if err != nil {
 			status = fail(err)
 		}
