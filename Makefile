@@ -8,6 +8,7 @@ CACHE     ?= .cache
 OS        ?= small
 CLEAN     ?= metadata
 KEEP      ?=
+FUZZTIME  ?= 2m
 # Of the Ironic from PyPI in `make test-ironic`; empty is the newest.
 IRONIC_VERSION ?=
 IRONIC    := $(CACHE)/ironic/$(or $(IRONIC_VERSION),newest)
@@ -20,7 +21,7 @@ ROOTED    := ./images/... ./hwmanager/... ./ramdisk/uinit/... ./integration/benc
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help deps test-deps test-full test-ironic go-version build ramdisk demo test lint bench generate clean
+.PHONY: help fuzz deps test-deps test-full test-ironic go-version build ramdisk demo test lint bench generate clean
 
 help:
 	@echo "make demo [OS=small|debian] [CLEAN=metadata|full] [KEEP=1]"
@@ -33,6 +34,7 @@ help:
 	@echo "make ramdisk     build kernel and initramfs of the agent in $(CACHE)/ramdisk"
 	@echo "make deps        install the distribution's packages that the demo needs"
 	@echo "make lint        gofmt, go vet, go.mod"
+	@echo "make fuzz [FUZZTIME=2m]  run every fuzz target for that time"
 	@echo "make bench       measure against other tools"
 	@echo "make generate    render the pages in docs/ from their tables"
 
@@ -80,6 +82,9 @@ lint: go-version
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
+
+fuzz: go-version
+	@integration/setup/fuzz.sh $(FUZZTIME)
 
 bench: test-deps
 	$(GO) run $(AS_ROOT) ./integration/bench
