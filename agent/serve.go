@@ -70,19 +70,22 @@ func (a *Agent) serve(ctx context.Context, client *ironic.Client, uuid, token st
 	return a.serveUntilTold(ctx, server.New(exec, opts), listener, stopBeats)
 }
 
-// serveWithoutAPI serves without a token, so that no command passes.
+// serveWithoutAPI serves an agent that has no conductor (standalone): whoever
+// knows the token that it was given in advance commands it; without one no
+// command passes.
 func (a *Agent) serveWithoutAPI(ctx context.Context) error {
 	listener, err := listen(ctx, a.cfg.ListenHost, a.cfg.ListenPort)
 	if err != nil {
 		return err
 	}
-	opts := server.Options{Version: wireVersion, Log: a.log}
+	a.setToken(a.cfg.AgentToken)
+	opts := server.Options{Version: wireVersion, Token: a.cfg.AgentToken, Log: a.log, Logs: a.writeLogs}
 	if a.cfg.ListenTLS {
 		if opts.TLS, err = a.staticTLS(); err != nil {
 			return err
 		}
 	}
-	exec := command.New(ctx, a.commands(), command.Options{Ended: func() {}, Log: a.log})
+	exec := command.New(ctx, a.commands(), command.Options{Dir: a.cfg.StateDir, Ended: func() {}, Log: a.log})
 	a.log.WithField("address", listener.Addr().String()).Info("server listening")
 	return a.serveUntilTold(ctx, server.New(exec, opts), listener, func() {})
 }

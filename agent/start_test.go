@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -177,22 +179,69 @@ func TestInspectionOnly(t *testing.T) {
 	if inventory, _ := document["inventory"].(map[string]any); len(inventory) == 0 || document["error"] != nil {
 		t.Errorf("document %v", document)
 	}
-	var url string
+	if status, _ := command(t, listeningAt(t, p), "", "standby.sync", map[string]any{}); status != http.StatusUnauthorized {
+		t.Errorf("a command was answered with %d", status)
+	}
+}
+
+// TestStandalone: an agent without an API takes commands from whoever has the
+// token that it was given, and the node from a command.
+func TestStandalone(t *testing.T) {
+	const token = "a token that was given to it in advance"
+	etc := t.TempDir()
+	write(t, filepath.Join(etc, "ironic-python-agent/x.conf"), "[DEFAULT]\nagent_token = "+token+"\n")
+	h, _ := machine(t)
+	base := listeningAt(t, run(t, bare(t, h, etc)))
+	if status, _ := command(t, base, "", "standby.sync", map[string]any{}); status != http.StatusUnauthorized {
+		t.Errorf("a command without the token was answered with %d", status)
+	}
+	info := map[string]any{"node_info": map[string]any{"node": map[string]any{"uuid": "u"}, "config": map[string]any{"heartbeat_timeout": 300}}}
+	for _, c := range []struct {
+		name   string
+		params map[string]any
+	}{{"poll.set_node_info", info}, {"poll.get_hardware_info", map[string]any{}}} {
+		status, result := command(t, base, token, c.name, c.params)
+		if status != http.StatusOK || result.Status != ipa.StatusSucceeded {
+			t.Errorf("%s was answered with %d, %+v", c.name, status, result)
+		}
+	}
+}
+
+// listeningAt is the URL of an agent without an API.
+func listeningAt(t *testing.T, p *process) string {
+	t.Helper()
+	var address string
 	eventually(t, "serving", func() bool {
 		_, rest, ok := strings.Cut(p.log.String(), `msg="server listening" address="`)
 		if ok {
-			url, _, ok = strings.Cut(rest, `"`)
+			address, _, ok = strings.Cut(rest, `"`)
 		}
 		return ok
 	})
-	resp, err := http.Post("http://"+url+"/v1/commands/", "application/json", strings.NewReader(`{"name":"standby.sync","params":{}}`))
+	return "http://" + address
+}
+
+// command posts one and waits for its end.
+func command(t *testing.T, base, token, name string, params map[string]any) (int, ipa.Result) {
+	t.Helper()
+	body, err := json.Marshal(ipa.Request{Name: name, Params: params})
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a command was answered with %d", resp.StatusCode)
+	query := url.Values{"wait": {"true"}}
+	if token != "" {
+		query.Set("agent_token", token)
 	}
+	resp, err := http.Post(base+"/v1/commands/?"+query.Encode(), "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var result ipa.Result
+	if err := json.NewDecoder(resp.Body).Decode(&result); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, result
 }
 
 // TestInspectionThenLookup: the node that the inspection told is asked for, at
