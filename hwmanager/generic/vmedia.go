@@ -7,6 +7,7 @@ import (
 	"ferric/api/ipa"
 	"ferric/hwmanager"
 	"ferric/images/fat"
+	"ferric/images/iso9660"
 )
 
 const (
@@ -33,13 +34,6 @@ func isVirtualMedia(h *hwmanager.Host, dir string, d ipa.BlockDevice) bool {
 	return false
 }
 
-// Place of the label in the primary volume descriptor (ECMA-119, 8.4).
-const (
-	isoDescriptor = 16 * 2048
-	isoLabel      = 40
-	isoLabelEnd   = 72
-)
-
 // volumeLabel is the label of a FAT or ISO 9660 volume of size bytes; "" if it
 // has none.
 func volumeLabel(path string, size int64) string {
@@ -51,9 +45,8 @@ func volumeLabel(path string, size int64) string {
 	if volume, err := fat.Open(f, size); err == nil {
 		return volume.Label
 	}
-	descriptor := make([]byte, isoLabelEnd)
-	if _, err := f.ReadAt(descriptor, isoDescriptor); err != nil || string(descriptor[:6]) != "\x01CD001" {
-		return ""
+	if volume, err := iso9660.Open(f, size); err == nil {
+		return volume.Label
 	}
-	return strings.TrimRight(string(descriptor[isoLabel:]), " \x00")
+	return ""
 }

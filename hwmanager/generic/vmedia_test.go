@@ -11,7 +11,7 @@ import (
 )
 
 // addStick puts a disk into h, on a USB bus or on SATA, with a volume of 2 MiB
-// that dosfstools made, or with what matters of an ISO 9660 volume.
+// that dosfstools or genisoimage made.
 func addStick(t *testing.T, h *hwmanager.Host, bus, size, label string, iso bool) string {
 	t.Helper()
 	device := "devices/pci0000:00/0000:00:07.0/" + bus + "/host7/target7:0:0/7:0:0:0"
@@ -35,8 +35,12 @@ func addStick(t *testing.T, h *hwmanager.Host, bus, size, label string, iso bool
 		t.Fatal(err)
 	}
 	if iso {
-		write(t, path, isoDescriptor, []byte("\x01CD001\x01"))
-		write(t, path, isoDescriptor+isoLabel, []byte(label))
+		cmd := exec.Command("genisoimage", "-quiet", "-V", label, "-o", "-", t.TempDir())
+		volume, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("genisoimage: %v", err)
+		}
+		write(t, path, 0, volume)
 		return path
 	}
 	if out, err := exec.Command("mkfs.vfat", "-n", label, path).CombinedOutput(); err != nil {
@@ -52,7 +56,7 @@ func TestVirtualMedia(t *testing.T) {
 		iso, kept              bool
 	}{
 		{"a FAT volume", usb, small, "IR-VFD-DEV", false, true},
-		{"an ISO 9660 volume", usb, small, "ir-vfd-dev                      ", true, true},
+		{"an ISO 9660 volume", usb, small, "ir-vfd-dev", true, true},
 		{"another label", usb, small, "DATA", false, false},
 		{"a disk of the machine with the label", sata, small, "IR-VFD-DEV", false, false},
 		{"a large disk with the label", usb, large, "IR-VFD-DEV", false, false},

@@ -15,10 +15,9 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/kdomanski/iso9660"
-
 	"ferric/images/disk"
 	"ferric/images/fat"
+	"ferric/images/iso9660"
 	"ferric/images/partition"
 	"ferric/images/source"
 )
@@ -161,8 +160,8 @@ func volumeLabel(r *io.SectionReader) string {
 		}
 		return strings.TrimRight(strings.TrimRight(string(b), "\x00"), " ")
 	}
-	if at(32769, 5) == "CD001" {
-		return at(32808, 32)
+	if fs, err := iso9660.Open(r, r.Size()); err == nil {
+		return fs.Label
 	}
 	if at(1024+56, 2) == "\x53\xef" {
 		return at(1024+120, 16)
@@ -217,47 +216,33 @@ func (o offset) WriteAt(p []byte, off int64) (int, error) { return o.w.WriteAt(p
 // Bounds on what a config drive holds.
 const (
 	maxFiles = 10000
-	maxDepth = 8
+	maxDepth = 8 // names in a path
 )
 
-// isoFiles reads all files of an ISO 9660 volume.
+// isoFiles reads all regular files of an ISO 9660 volume; FAT has no others.
 func isoFiles(volume []byte) (map[string][]byte, error) {
-	img, err := iso9660.OpenImage(bytes.NewReader(volume))
+	fs, err := iso9660.Open(bytes.NewReader(volume), int64(len(volume)))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	root, err := img.RootDir()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	files, total := map[string][]byte{}, int64(0)
-	var walk func(dir *iso9660.File, path string, depth int) error
-	walk = func(dir *iso9660.File, path string, depth int) error {
-		children, err := dir.GetChildren()
+	files, room := map[string][]byte{}, int64(MaxSize)
+	err = fs.Walk(func(path string, e iso9660.Entry) error {
+		switch {
+		case strings.Count(path, "/") >= maxDepth-1 && e.Dir:
+			return fmt.Errorf("directories are nested deeper than %d", maxDepth-1)
+		case !e.Regular:
+			return nil
+		case len(files) == maxFiles:
+			return fmt.Errorf("it holds more than %d files", maxFiles)
+		}
+		content, err := fs.Content(e, room)
 		if err != nil {
 			return err
 		}
-		for _, c := range children {
-			sub := path + c.Name()
-			if c.IsDir() {
-				if depth == maxDepth {
-					return fmt.Errorf("directories are nested deeper than %d", maxDepth)
-				}
-				if err := walk(c, sub+"/", depth+1); err != nil {
-					return err
-				}
-				continue
-			}
-			if total += c.Size(); total > MaxSize || len(files) >= maxFiles {
-				return errors.New("it holds more than fits")
-			}
-			if files[sub], err = io.ReadAll(c.Reader()); err != nil {
-				return err
-			}
-		}
+		files[path], room = content, room-e.Size
 		return nil
-	}
-	if err := walk(root, "", 0); err != nil {
+	})
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return files, nil

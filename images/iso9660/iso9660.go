@@ -255,11 +255,17 @@ func (fs *FS) ReadFile(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return fs.Content(e, limit)
+}
+
+// Content reads the file e, which Walk or ReadDir told of, of at most limit
+// bytes.
+func (fs *FS) Content(e Entry, limit int64) ([]byte, error) {
 	switch {
 	case !e.Regular:
-		return nil, fmt.Errorf("%w: %s is not a regular file of one extent", ErrNotFound, name)
+		return nil, fmt.Errorf("%w: %s is not a regular file of one extent", ErrNotFound, e.Name)
 	case e.Size > limit:
-		return nil, fmt.Errorf("%w: %s has %d bytes", ErrTooLarge, name, e.Size)
+		return nil, fmt.Errorf("%w: %s has %d bytes", ErrTooLarge, e.Name, e.Size)
 	}
 	return fs.read(e)
 }

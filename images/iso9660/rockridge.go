@@ -88,7 +88,7 @@ func (fs *FS) systemUse(area []byte, fn func(signature string, data []byte)) err
 			if signature == "ST" {
 				break
 			}
-			if signature == "CE" && len(data) >= 24 {
+			if signature == "CE" && len(data) >= 24 && next == nil { // one of an area
 				length := int64(le.Uint32(data[16:]))
 				at := int64(le.Uint32(data))*fs.block + int64(le.Uint32(data[8:]))
 				if length > maxContinuation || at+length > fs.size {
