@@ -288,7 +288,7 @@ func TestImageFailures(t *testing.T) {
 		kind    string
 		details string
 	}{
-		{"wrong digest", node(), info("/image", strings.Repeat("0", 64)), "ImageChecksumError", "digest"},
+		{"wrong digest", node(), info("/image", strings.Repeat("0", 64)), "ImageChecksumError", "sha256 is " + digest + ", expected 0000"},
 		{"missing image", node(), info("/missing", digest), "ImageDownloadError", "404"},
 		{"partition image without its size", node(), withType, "InvalidCommandParamsError", "root_mb is missing"},
 		{"no such disk", object{"uuid": nodeUUID, "properties": object{"root_device": object{"serial": "other"}}}, info("/image", digest), "DeviceNotFound", "matches the root device hints"},
@@ -299,6 +299,9 @@ func TestImageFailures(t *testing.T) {
 			got := agent.run(t, "deploy.execute_deploy_step", object{"node": test.node, "ports": []any{}, "step": step("write_image", object{"image_info": test.info})})
 			if got.Status != ipa.StatusFailed || got.Error.Type != test.kind || !strings.Contains(got.Error.Details, test.details) {
 				t.Errorf("result %s %+v; want %s with %q", got.Status, got.Error, test.kind, test.details)
+			}
+			if sentence := "Image failed to verify against checksum. "; test.kind == "ImageChecksumError" && !strings.HasPrefix(got.Error.Details, sentence) {
+				t.Errorf("details %q; want them to begin with %q", got.Error.Details, sentence)
 			}
 		})
 	}

@@ -174,5 +174,9 @@ func wireError(err error) error {
 	if errors.As(err, &known) {
 		return err
 	}
-	return images.Kind(err).New("%v", err)
+	kind := images.Kind(err)
+	if kind == ipa.ImageChecksum {
+		return kind.New("Image failed to verify against checksum. %v", err) // for who looks for that sentence (agent contract 1.4)
+	}
+	return kind.New("%v", err)
 }

@@ -61,7 +61,7 @@ func deployWrongChecksum(t *testing.T, p *patient) {
 		"image_os_hash_algo": "sha256", "image_os_hash_value": p.whole.QCOW2.SHA256,
 		"image_disk_format": "raw",
 	})
-	p.fails(t, ironic.ProvisionRequest{Target: ironic.VerbActive}, ironic.StateDeployFailed, p.whole.QCOW2.SHA256, p.whole.Raw.SHA256)
+	p.fails(t, ironic.ProvisionRequest{Target: ironic.VerbActive}, ironic.StateDeployFailed, "Image failed to verify against checksum.", p.whole.QCOW2.SHA256, p.whole.Raw.SHA256)
 }
 
 // agentDies kills the agent (SIGKILL) while it writes the image. The ramdisk

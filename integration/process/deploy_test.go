@@ -91,7 +91,7 @@ func TestBadImages(t *testing.T) {
 		{"not found", images.URL + "/missing.raw", "raw", good, []string{"404"}, true},
 		{"connection refused", dead + "/good.raw", "raw", good, []string{"connection refused"}, true},
 		{"shorter than declared", images.URL + "/short/good.raw", "raw", good, []string{"truncated", strconv.Itoa(imageSize)}, false},
-		{"wrong digest", images.URL + "/good.raw", "raw", func(*testing.T) string { return strings.Repeat("5a", 32) }, []string{"wrong digest", "5a5a", good(t)}, false},
+		{"wrong digest", images.URL + "/good.raw", "raw", func(*testing.T) string { return strings.Repeat("5a", 32) }, []string{"Image failed to verify against checksum.", "5a5a", good(t)}, false},
 		{"qcow2 declared raw", images.URL + "/good.qcow2", "raw", of("good.qcow2"), []string{"declared as raw, but it is qcow2"}, true},
 		{"raw declared qcow2", images.URL + "/good.raw", "qcow2", good, []string{"declared as qcow2, but it is raw"}, true},
 		{"larger than the disk", images.URL + "/huge.qcow2", "qcow2", of("huge.qcow2"), []string{strconv.Itoa(8 << 30), strconv.Itoa(4 << 30)}, true},
