@@ -393,7 +393,9 @@ func TestOlderConductor(t *testing.T) {
 func TestVersionIsToldLate(t *testing.T) {
 	h, _ := machine(t)
 	c := newConductor(t)
+	c.mu.Lock()
 	c.mute = 3 // at the lookup, and twice after it
+	c.mu.Unlock()
 	start(t, h, c, t.TempDir())
 	if status := callerOf(t, c.beat(t)).do(t, "GET", "/v1/commands/", nil, &object{}); status != 401 {
 		t.Errorf("GET without token by a conductor of API 1.96: %d; want 401", status)
