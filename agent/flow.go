@@ -71,7 +71,8 @@ func parseFlow(table command.Table, value any) ([]flowEntry, error) {
 
 // runFlow runs the commands one after the other, up to the first that fails.
 // A request that would be refused by itself ends the flow with its own error,
-// a failure with the contract's text; its reason goes into the log.
+// a failure with the contract's text and the reason, for operators see no more
+// than that.
 func (a *Agent) runFlow(ctx context.Context, entries []flowEntry, report progress) error {
 	for _, e := range entries {
 		if ctx.Err() != nil {
@@ -83,7 +84,7 @@ func (a *Agent) runFlow(ctx context.Context, entries []flowEntry, report progres
 		a.log.WithField("command", e.name).Info("command of the flow begins")
 		if _, err := e.command.Call(ctx, e.name, e.params, report); err != nil {
 			a.log.WithField("command", e.name).WithError(err).Error("command of the flow failed")
-			return ipa.CommandExecution.New("%s was failed", e.name)
+			return ipa.CommandExecution.New("%s was failed: %v", e.name, err)
 		}
 		if e.command.After != nil {
 			// Its answer is that of the flow, which has not ended yet.

@@ -45,7 +45,7 @@ func TestFlowOrder(t *testing.T) {
 		t.Error("what follows the answer of a command did not happen")
 	}
 	err := start("first", "fails", "last")
-	if known, ok := err.(*ipa.Error); !ok || known.Type != "CommandExecutionError" || known.Details != "test.fails was failed" || len(ran) != 2 {
+	if known, ok := err.(*ipa.Error); !ok || known.Type != "CommandExecutionError" || known.Details != "test.fails was failed: "+ipa.VersionMismatch.New("x").Error() || len(ran) != 2 {
 		t.Errorf("ran %v, %v; want the end at the one that fails", ran, err)
 	}
 }
