@@ -41,12 +41,10 @@ func settingsOf(cfg *config.Config) hwmanager.Settings {
 		EnableVLANInterfaces: cfg.EnableVLANInterfaces,
 		InspectionBenchmarks: cfg.InspectionBenchmarks,
 
-		EFISystemPartitionSize:     cfg.EFISystemPartitionSize,
-		BIOSBootPartitionSize:      cfg.BIOSBootPartitionSize,
-		PartitionDetectionAttempts: cfg.PartitionDetectionAttempts,
-		PartprobeAttempts:          cfg.PartprobeAttempts,
-		CheckDeviceInterval:        cfg.CheckDeviceInterval,
-		CheckDeviceMaxRetries:      cfg.CheckDeviceMaxRetries,
+		EFISystemPartitionSize: cfg.EFISystemPartitionSize,
+		BIOSBootPartitionSize:  cfg.BIOSBootPartitionSize,
+		CheckDeviceInterval:    cfg.CheckDeviceInterval,
+		CheckDeviceMaxRetries:  cfg.CheckDeviceMaxRetries,
 		Container: hwmanager.Container{
 			AllowArbitrary: cfg.AllowArbitraryContainers,
 			Allowed:        cfg.AllowedContainers,

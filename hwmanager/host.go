@@ -71,12 +71,10 @@ type Settings struct {
 	InspectionBenchmarks []string // of the collector extra-hardware: cpu, disk, mem
 
 	// Partitioning, sections [disk_utils] and [disk_partitioner].
-	EFISystemPartitionSize     int // MiB
-	BIOSBootPartitionSize      int // MiB
-	PartitionDetectionAttempts int
-	PartprobeAttempts          int
-	CheckDeviceInterval        time.Duration // between looks whether a disk is in use
-	CheckDeviceMaxRetries      int
+	EFISystemPartitionSize int           // MiB
+	BIOSBootPartitionSize  int           // MiB
+	CheckDeviceInterval    time.Duration // between looks whether a disk is in use
+	CheckDeviceMaxRetries  int
 
 	Container Container
 }

@@ -90,12 +90,10 @@ type Config struct {
 	EnableBIOSBootloaderInstall bool
 	GuardSpecialFilesystems     bool
 
-	EFISystemPartitionSize     int // MiB
-	BIOSBootPartitionSize      int // MiB
-	PartitionDetectionAttempts int
-	PartprobeAttempts          int
-	CheckDeviceInterval        time.Duration
-	CheckDeviceMaxRetries      int
+	EFISystemPartitionSize int // MiB
+	BIOSBootPartitionSize  int // MiB
+	CheckDeviceInterval    time.Duration
+	CheckDeviceMaxRetries  int
 
 	AllowArbitraryContainers bool
 	AllowedContainers        []string

@@ -106,8 +106,8 @@ var settings = []setting{
 
 	{"", "disk_utils", "efi_system_partition_size", func(c *Config) any { return &c.EFISystemPartitionSize }, "550", "MiB of the EFI system partition of partition images", between(1, maxMiB)},
 	{"", "disk_utils", "bios_boot_partition_size", func(c *Config) any { return &c.BIOSBootPartitionSize }, "1", "MiB of the BIOS boot partition of partition images", between(1, maxMiB)},
-	{"", "disk_utils", "partition_detection_attempts", func(c *Config) any { return &c.PartitionDetectionAttempts }, "3", "how often to look for new partitions", between(1, maxCount)},
-	{"", "disk_utils", "partprobe_attempts", func(c *Config) any { return &c.PartprobeAttempts }, "10", "how often to ask the kernel to read a partition table again", between(1, maxCount)},
+	{"", "disk_utils", "partition_detection_attempts", ignored, "3", "accepted, no effect: the kernel is told of new partitions one by one, there is nothing to look for", nil},
+	{"", "disk_utils", "partprobe_attempts", ignored, "10", "accepted, no effect: a busy kernel is asked again for 20 seconds", nil},
 	{"", "disk_utils", "dd_block_size", ignored, "1M", "accepted, no effect: images are written without dd, in blocks of a fixed size", nil},
 	{"", "disk_utils", "image_convert_memory_limit", ignored, "2048", "accepted, no effect: images are converted while they stream, without qemu-img", nil},
 	{"", "disk_utils", "image_convert_attempts", ignored, "3", "accepted, no effect: see image_convert_memory_limit", nil},
