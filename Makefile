@@ -70,12 +70,12 @@ test-full: test-deps ramdisk
 	FERRIC_FULL=1 FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
 		$(GO) test -v -count=1 -p 1 -timeout 60m ./integration/osimage ./integration/stories ./integration/conversation
 
-# About a quarter of an hour for each Ironic.
+# About twenty minutes for each Ironic.
 test-ironic: test-deps ramdisk
 	@integration/setup/ironic.sh $(IRONIC) $(IRONIC_VERSION)
 	FERRIC_IRONIC=1 FERRIC_IRONIC_PYTHONS="/usr/bin/python3 $(abspath $(IRONIC))/bin/python" \
 		FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
-		$(GO) test -v -count=1 -timeout 60m -run '^TestIronic$$' ./integration/compat
+		$(GO) test -v -count=1 -timeout 90m -run '^TestIronic$$' ./integration/compat
 
 lint: go-version
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these files" >&2; exit 1; }
