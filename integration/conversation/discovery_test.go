@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sync/errgroup"
@@ -76,9 +77,9 @@ func announcement(question []byte, port uint16) ([]byte, error) {
 	return b.Finish()
 }
 
-// TestDiscoveryAndLockdown boots a machine with two cards that each get an address and a default route. The API, which is
-// found by multicast DNS behind the first, could be reached through both. In the end the machine is told to be silent.
-func TestDiscoveryAndLockdown(t *testing.T) {
+// TestDiscoveryRebootLockdown boots a machine with two cards that each get an address and a default route. The API, which is
+// found by multicast DNS behind the first, could be reached through both. The machine is rebooted, and in the end told to be silent.
+func TestDiscoveryRebootLockdown(t *testing.T) {
 	onlyFull(t)
 	const mac = "52:54:00:77:00:09"
 	ctx, s := open(t, conversation.SiteOptions{
@@ -91,8 +92,6 @@ func TestDiscoveryAndLockdown(t *testing.T) {
 	var answers errgroup.Group
 	answers.Go(func() error { return announce(answering, 6385) })
 	boot(t, ctx, s)
-	stop()
-	must(t, answers.Wait())
 	if url := s.Beat().CallbackURL; !strings.Contains(url, "//192.168.77.") {
 		t.Errorf("the agent is to be called back at %s; want the address in the API's network", url)
 	}
@@ -101,7 +100,27 @@ func TestDiscoveryAndLockdown(t *testing.T) {
 		t.Errorf("lookup by %s; want the addresses of both cards", lookup)
 	}
 
-	result, err := s.Command(ctx, "system.lockdown", nil, false)
+	// Reboots are the conductor's or the agent's.
+	mark, began := s.Machine.Console.Mark(), time.Now()
+	result, err := s.Command(ctx, "standby.run_image", nil, false)
+	must(t, err)
+	if result.Status != ipa.StatusRunning {
+		t.Errorf("run_image is %+v; want RUNNING", result)
+	}
+	s.Forget()
+	first(t, ctx, s, mark, began)
+	if events := s.Machine.Events(); events[len(events)-1].What != lab.GuestReset {
+		t.Errorf("the machine's power: %+v; want a reset by the machine itself", events)
+	}
+	list, err := s.Commands(ctx)
+	must(t, err)
+	if len(list) != 0 {
+		t.Errorf("the list of the new boot is %+v; want none", list)
+	}
+	stop()
+	must(t, answers.Wait())
+
+	result, err = s.Command(ctx, "system.lockdown", nil, false)
 	must(t, err)
 	if result.Status != ipa.StatusSucceeded {
 		t.Errorf("lockdown is %+v; want SUCCEEDED", result)
@@ -112,5 +131,5 @@ func TestDiscoveryAndLockdown(t *testing.T) {
 	if strings.Contains(states, "up") || strings.Count(states, "down") != 2 {
 		t.Errorf("interfaces after the lockdown: %q; want both down", strings.Fields(states))
 	}
-	golden(t, s, "lockdown")
+	golden(t, s, "reboot-lockdown")
 }

@@ -3,6 +3,7 @@ package conversation
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ const (
 
 // Steps asks for the steps of a phase and keeps the versions of the hardware managers, which go with each step.
 func (c *Conductor) Steps(ctx context.Context, phase string) (map[string][]ipa.Step, error) {
-	result, err := c.done(c.Command(ctx, phase+".get_"+phase+"_steps", map[string]any{"node": c.nodeWith(""), "ports": c.Ports}, true))
+	result, err := done(c.Command(ctx, phase+".get_"+phase+"_steps", map[string]any{"node": c.nodeWith(""), "ports": c.Ports}, true))
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +112,7 @@ func (c *Conductor) Step(ctx context.Context, phase string, step map[string]any)
 	if begun.Status != ipa.StatusRunning {
 		return begun, fmt.Errorf("step %s of %s: %s at once: %w", step["step"], phase, begun.Status, failure(begun))
 	}
-	ended, err := c.done(c.End(ctx, phase))
+	ended, err := done(c.End(ctx, phase))
 	if err != nil {
 		return ended, fmt.Errorf("step %s of %s: %w", step["step"], phase, err)
 	}
@@ -140,7 +141,7 @@ func (c *Conductor) Wait(ctx context.Context, command string, params map[string]
 		}
 		for _, r := range slices.Backward(list) {
 			if r.Name == name && r.Status != ipa.StatusRunning {
-				return c.done(r, nil)
+				return done(r, nil)
 			}
 			if r.Name == name {
 				break
@@ -156,12 +157,12 @@ func (c *Conductor) Wait(ctx context.Context, command string, params map[string]
 
 // Sync sends a command with wait and returns the result of its success.
 func (c *Conductor) Sync(ctx context.Context, command string, params map[string]any) (json.RawMessage, error) {
-	result, err := c.done(c.Command(ctx, command, params, true))
+	result, err := done(c.Command(ctx, command, params, true))
 	return result.Result, err
 }
 
 // done makes an error of every end but success.
-func (c *Conductor) done(r ipa.Result, err error) (ipa.Result, error) {
+func done(r ipa.Result, err error) (ipa.Result, error) {
 	if err == nil && r.Status != ipa.StatusSucceeded {
 		err = fmt.Errorf("%s is %s: %w", r.Name, r.Status, failure(r))
 	}
@@ -170,7 +171,7 @@ func (c *Conductor) done(r ipa.Result, err error) (ipa.Result, error) {
 
 func failure(r ipa.Result) error {
 	if r.Error == nil {
-		return fmt.Errorf("without an error")
+		return errors.New("without an error")
 	}
 	return r.Error
 }
