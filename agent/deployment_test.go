@@ -75,16 +75,18 @@ func image(t *testing.T) (content []byte, digest string) {
 func TestDeployment(t *testing.T) {
 	h, disk := machine(t)
 	c := newConductor(t)
-	c.refuse = []int{http.StatusNotFound, http.StatusConflict}
+	c.with(func() { c.refuse = []int{http.StatusNotFound, http.StatusConflict} })
 	p := start(t, h, c, t.TempDir())
 	agent := callerOf(t, c.beat(t))
 	for _, line := range []string{"ferric-agent 0.1.0 starting", "lookup done", "server listening", "first heartbeat accepted"} {
 		// What the agent logs comes through a pipe, later than what it does.
 		eventually(t, "the line "+line, func() bool { return strings.Contains(p.log.String(), line) })
 	}
-	if c.macs != "52:54:00:12:34:01,52:54:00:12:34:02" {
-		t.Errorf("looked up %q; want the addresses of both cards", c.macs)
-	}
+	c.with(func() {
+		if c.macs != "52:54:00:12:34:01,52:54:00:12:34:02" {
+			t.Errorf("looked up %q; want the addresses of both cards", c.macs)
+		}
+	})
 
 	var steps ipa.CleanSteps
 	agent.succeed(t, "clean.get_clean_steps", object{"node": node(), "ports": []any{}}, &steps)
@@ -131,9 +133,11 @@ func TestDeployment(t *testing.T) {
 	if strings.Contains(p.log.String(), agentToken) {
 		t.Error("the log shows the token")
 	}
-	if len(c.strange) > 0 {
-		t.Errorf("the agent asked for %v", c.strange)
-	}
+	c.with(func() {
+		if len(c.strange) > 0 {
+			t.Errorf("the agent asked for %v", c.strange)
+		}
+	})
 }
 
 // writeImage runs the step with a server that stops in the middle, and looks
@@ -352,7 +356,7 @@ func TestRestart(t *testing.T) {
 func TestLostToken(t *testing.T) {
 	h, _ := machine(t)
 	c := newConductor(t)
-	c.token = ipa.MaskedToken
+	c.with(func() { c.token = ipa.MaskedToken })
 	p := start(t, h, c, t.TempDir())
 	eventually(t, "giving up", func() bool { return strings.Contains(p.log.String(), "cannot join") })
 	if strings.Contains(p.log.String(), "server listening") || len(c.beats) > 0 {
@@ -363,7 +367,7 @@ func TestLostToken(t *testing.T) {
 func TestNoLookup(t *testing.T) {
 	h, _ := machine(t)
 	c := newConductor(t)
-	c.refuse = []int{404, 404, 404, 404, 404, 404, 404, 404}
+	c.with(func() { c.refuse = []int{404, 404, 404, 404, 404, 404, 404, 404} })
 	p := start(t, h, c, t.TempDir(), "--lookup-timeout", "0.5", "--lookup-interval", "0.1")
 	select {
 	case err := <-p.exited:
@@ -379,7 +383,7 @@ func TestNoLookup(t *testing.T) {
 func TestOlderConductor(t *testing.T) {
 	h, _ := machine(t)
 	c := newConductor(t)
-	c.version = "1.82"
+	c.with(func() { c.version = "1.82" })
 	start(t, h, c, t.TempDir())
 	agent := callerOf(t, c.beat(t))
 	var list ipa.Results
@@ -393,9 +397,7 @@ func TestOlderConductor(t *testing.T) {
 func TestVersionIsToldLate(t *testing.T) {
 	h, _ := machine(t)
 	c := newConductor(t)
-	c.mu.Lock()
-	c.mute = 3 // at the lookup, and twice after it
-	c.mu.Unlock()
+	c.with(func() { c.mute = 3 }) // at the lookup, and twice after it
 	start(t, h, c, t.TempDir())
 	if status := callerOf(t, c.beat(t)).do(t, "GET", "/v1/commands/", nil, &object{}); status != 401 {
 		t.Errorf("GET without token by a conductor of API 1.96: %d; want 401", status)

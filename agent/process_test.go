@@ -74,6 +74,13 @@ func newConductor(t *testing.T) *conductor {
 	return c
 }
 
+// with changes or reads what answer uses.
+func (c *conductor) with(use func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	use()
+}
+
 func (c *conductor) answer(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

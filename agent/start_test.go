@@ -80,7 +80,7 @@ func write(t *testing.T, path, text string) {
 // trust, and the token.
 func TestVirtualMedia(t *testing.T) {
 	c := newConductor(t)
-	c.token = ipa.MaskedToken // handed out by the CD
+	c.with(func() { c.token = ipa.MaskedToken }) // handed out by the CD
 	secure := httptest.NewTLSServer(http.HandlerFunc(c.answer))
 	defer secure.Close()
 	h, _ := machine(t)
