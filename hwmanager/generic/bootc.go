@@ -224,7 +224,7 @@ func runBootc(ctx context.Context, h *hwmanager.Host, image, path string, size i
 	return nil
 }
 
-// isTrue reads a member of instance_info, which may be text.
+// isTrue reads a member of instance_info or driver_info, which may be text.
 func isTrue(value any) bool {
 	switch v := value.(type) {
 	case bool:

@@ -169,10 +169,7 @@ func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwma
 	if err != nil {
 		return nil, ipa.BlockDeviceErase.New("%v", err)
 	}
-	protect, err := protects(h.Settings, node)
-	if err != nil {
-		return nil, ipa.Cleaning.New("%v", err)
-	}
+	protect := protects(h.Settings, node)
 	var targets []ipa.BlockDevice
 	for _, d := range disks {
 		dir := filepath.Join(h.Sys, "block", sysName(d.Name))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,16 +137,19 @@ func TestEraseFailsClosed(t *testing.T) {
 		write(t, filepath.Join(h.Dev, "sdb"), gfs2Offset, []byte{0x01, 0x16, 0x19, 0x70})
 		mustProtect(t, h)
 	})
-	t.Run("the node permits it", func(t *testing.T) {
-		h := lab(t)
-		shrink(t, h, 2*mib, "vda", "sda", "sdb", "nvme0n1")
-		write(t, filepath.Join(h.Dev, "sdb"), gfs2Offset, []byte{0x01, 0x16, 0x19, 0x70})
-		c := call(nil)
-		c.Node["driver_info"] = map[string]any{"wipe_special_filesystems": true}
-		if _, err := New().eraseDevices(context.Background(), h, c); err != nil {
-			t.Errorf("error = %v; want none", err)
-		}
-	})
+	for permission, permitted := range map[any]bool{true: true, "True": true, false: false, "False": false, "sure": false, 2.0: false} {
+		t.Run(fmt.Sprintf("the node says %v", permission), func(t *testing.T) {
+			h := lab(t)
+			shrink(t, h, 2*mib, "vda", "sda", "sdb", "nvme0n1")
+			write(t, filepath.Join(h.Dev, "sdb"), gfs2Offset, []byte{0x01, 0x16, 0x19, 0x70})
+			c := call(nil)
+			c.Node["driver_info"] = map[string]any{"wipe_special_filesystems": permission}
+			_, err := New().eraseDevices(context.Background(), h, c)
+			if permitted && err != nil || !permitted && !ipa.ProtectedDevice.Is(err) {
+				t.Errorf("error = %v; permitted: %v", err, permitted)
+			}
+		})
+	}
 	t.Run("a skip list of the wrong type", func(t *testing.T) {
 		h := lab(t)
 		shrink(t, h, 2*mib, "vda", "sda", "sdb", "nvme0n1")

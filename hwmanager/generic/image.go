@@ -107,11 +107,7 @@ func mayWrite(h *hwmanager.Host, device ipa.BlockDevice, node hwmanager.Node) er
 	if len(kept) == 0 {
 		return ipa.ProtectedDevice.New("%s is one of the skip_block_devices of the node", device.Name)
 	}
-	protect, err := protects(h.Settings, node)
-	if err != nil {
-		return ipa.ImageWrite.New("%v", err)
-	}
-	return mayErase(h, device, protect)
+	return mayErase(h, device, protects(h.Settings, node))
 }
 
 // imageRequest adds the agent's configuration to what the conductor sent;

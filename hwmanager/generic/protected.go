@@ -28,17 +28,11 @@ const (
 )
 
 // protects reports whether protected contents are looked for: they are by
-// default, unless the configuration or the node permits wiping them.
-func protects(s hwmanager.Settings, node hwmanager.Node) (bool, error) {
-	if !s.GuardSpecialFilesystems {
-		return false, nil
-	}
+// default, unless the configuration or the node permits wiping them. Operators
+// write the permission on a command line, which makes text of it.
+func protects(s hwmanager.Settings, node hwmanager.Node) bool {
 	info, _ := node["driver_info"].(map[string]any)
-	permitted := false
-	if err := boolOption(info, "wipe_special_filesystems", &permitted); err != nil {
-		return true, err
-	}
-	return !permitted, nil
+	return s.GuardSpecialFilesystems && !isTrue(info["wipe_special_filesystems"])
 }
 
 // checkProtected looks at the partition table of the disk and at the
