@@ -23,7 +23,7 @@ const (
 // each of them once: a NIC that is set down stays down, as the agent's lockdown wants it.
 type links struct {
 	subscribe func(chan<- netlink.LinkUpdate, <-chan struct{}, netlink.LinkSubscribeOptions) error
-	isNIC     func(*netlink.LinkAttrs) bool
+	isNIC     func(netlink.Link) bool
 	raise     func(netlink.Link) error
 	configure func(netlink.Link) // in a goroutine of its own
 	returned  func()             // a carrier is back, maybe that of another network
@@ -75,7 +75,7 @@ func (l *links) update(u netlink.LinkUpdate) {
 		delete(l.raised, attrs.Index)
 		return
 	}
-	if !l.isNIC(attrs) {
+	if !l.isNIC(u.Link) {
 		return
 	}
 	if !l.raised[attrs.Index] {
@@ -99,11 +99,18 @@ func (l *links) update(u netlink.LinkUpdate) {
 	}
 }
 
-// isNIC tells real and virtual Ethernet adapters from loopback, tunnels and the like.
-func isNIC(attrs *netlink.LinkAttrs) bool {
+// isNIC tells real and virtual Ethernet adapters, and the VLANs on them that the agent
+// makes (ipa-enable-vlan-interfaces), from loopback, tunnels and the like.
+func isNIC(link netlink.Link) bool {
+	attrs := link.Attrs()
 	if attrs.Flags&net.FlagLoopback != 0 || len(attrs.HardwareAddr) != 6 {
 		return false
+	}
+	if isVLAN(link) {
+		return true
 	}
 	_, err := os.Stat("/sys/class/net/" + attrs.Name + "/device")
 	return err == nil
 }
+
+func isVLAN(link netlink.Link) bool { return link.Type() == "vlan" }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -77,7 +78,7 @@ func TestLinksOutliveSubscription(t *testing.T) {
 			}()
 			return nil
 		},
-		isNIC: func(a *netlink.LinkAttrs) bool { return a.Name != "lo" },
+		isNIC: func(l netlink.Link) bool { return l.Attrs().Name != "lo" },
 		raise: func(link netlink.Link) error {
 			if link.Attrs().Name == "eth0" {
 				<-slow
@@ -124,7 +125,7 @@ func TestLinksReal(t *testing.T) {
 	}
 	raised := make(chan string, 9)
 	l := &links{
-		isNIC:   func(a *netlink.LinkAttrs) bool { return a.Name == "nic0" },
+		isNIC:   func(l netlink.Link) bool { return l.Attrs().Name == "nic0" },
 		raise:   func(link netlink.Link) error { raised <- link.Attrs().Name; return nil },
 		raised:  map[int]bool{},
 		running: map[int]bool{},
@@ -143,5 +144,18 @@ func TestLinksReal(t *testing.T) {
 		case <-deadline:
 			t.Fatal("the device is not seen in 30 s")
 		}
+	}
+}
+
+func TestIsNIC(t *testing.T) {
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	attrs := netlink.LinkAttrs{Name: "no-such-nic.7", HardwareAddr: mac}
+	n := &network{bootif: mac}
+	vlan := &netlink.Vlan{LinkAttrs: attrs, VlanId: 7}
+	if !isNIC(vlan) || n.isBootNIC(vlan) {
+		t.Errorf("VLAN: is a NIC %t, the boot NIC %t; want true, false", isNIC(vlan), n.isBootNIC(vlan))
+	}
+	if dummy := (&netlink.Dummy{LinkAttrs: attrs}); isNIC(dummy) || !n.isBootNIC(dummy) {
+		t.Errorf("dummy: is a NIC %t, has the boot NIC's address %t; want false, true", isNIC(dummy), n.isBootNIC(dummy))
 	}
 }

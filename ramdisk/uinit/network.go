@@ -77,7 +77,7 @@ func upLoopback() error {
 // configure keeps one link's lease for as long as the machine runs.
 func (n *network) configure(ctx context.Context, link netlink.Link) {
 	name := link.Attrs().Name
-	preferred := n.bootif == nil || bytes.Equal(link.Attrs().HardwareAddr, n.bootif)
+	preferred := n.bootif == nil || n.isBootNIC(link)
 	last, said := "", ""
 	follow(ctx, askOver(link), &n.again, func(l lease) {
 		warn := func(err error) { n.out.printf("uinit: %v", err) }
@@ -105,9 +105,14 @@ func (n *network) configure(ctx context.Context, link netlink.Link) {
 	})
 }
 
+// isBootNIC: a VLAN has the address of the NIC that it is on.
+func (n *network) isBootNIC(link netlink.Link) bool {
+	return bytes.Equal(link.Attrs().HardwareAddr, n.bootif) && !isVLAN(link)
+}
+
 // metric makes the boot NIC's routes win over all others, and those have an order.
 func (n *network) metric(link netlink.Link) int {
-	if bytes.Equal(link.Attrs().HardwareAddr, n.bootif) {
+	if n.isBootNIC(link) {
 		return 100
 	}
 	return 200 + link.Attrs().Index
