@@ -28,12 +28,14 @@ func TestCleanServiceRescue(t *testing.T) {
 		Params: "ipa-debug=1 ipa-api-url=http://192.168.77.1:1,%s", // nobody listens at the first one
 		Node:   lab.NodeConfig{MemoryMiB: 384, Disks: []lab.Disk{{Kind: lab.Virtio, SizeMiB: 4096}}},
 	})
+	// So many passes that a step is still running when something is done to it.
+	s.Node["driver_internal_info"].(map[string]any)["agent_erase_devices_iterations"] = 20
 	boot(t, ctx, s)
-	before := s.Beat()
-	token := s.Token()
-	resident(t, ctx, s)
+	before, token := s.Beat(), s.Token()
+	pid := agentPID(t, ctx, s)
+	resident(t, ctx, s, pid)
 	clean(t, ctx, s)
-	crash(t, ctx, s, before)
+	crash(t, ctx, s, pid, before)
 
 	// The conductor resets the machine while it erases, as for an abort.
 	_, err := s.Begin(ctx, conversation.Clean, step("erase_devices"))
@@ -95,9 +97,9 @@ func clean(t *testing.T, ctx context.Context, s *conversation.Site) {
 
 // crash kills the agent while it erases. The next one has the same token and certificate, and says what became of the
 // command.
-func crash(t *testing.T, ctx context.Context, s *conversation.Site, before conversation.Beat) {
+func crash(t *testing.T, ctx context.Context, s *conversation.Site, pid int, before conversation.Beat) {
 	t.Helper()
-	_, err := conversation.Shell(ctx, s.Machine, fmt.Sprintf("kill -9 %d", agentPID(t, ctx, s)))
+	_, err := conversation.Shell(ctx, s.Machine, fmt.Sprintf("kill -9 %d", pid))
 	must(t, err)
 	ended, err := s.End(ctx, conversation.Clean)
 	must(t, err)
@@ -136,9 +138,9 @@ func agentPID(t *testing.T, ctx context.Context, s *conversation.Site) int {
 }
 
 // resident checks the memory of the idle agent.
-func resident(t *testing.T, ctx context.Context, s *conversation.Site) {
+func resident(t *testing.T, ctx context.Context, s *conversation.Site, pid int) {
 	t.Helper()
-	text, err := conversation.Shell(ctx, s.Machine, fmt.Sprintf("grep VmRSS /proc/%d/status", agentPID(t, ctx, s)))
+	text, err := conversation.Shell(ctx, s.Machine, fmt.Sprintf("grep VmRSS /proc/%d/status", pid))
 	must(t, err)
 	var size int
 	if _, err := fmt.Sscanf(text, "VmRSS: %d kB", &size); err != nil {
