@@ -100,7 +100,7 @@ func writeDisk(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, i
 // mayWrite is nil if an image may go to the device, whoever chose it: it is
 // not to be skipped, and what is on it may be erased.
 func mayWrite(h *hwmanager.Host, device ipa.BlockDevice, node hwmanager.Node) error {
-	kept, err := withoutSkipped([]ipa.BlockDevice{device}, node)
+	kept, err := withoutSkipped(h, []ipa.BlockDevice{device}, node)
 	if err != nil {
 		return ipa.ImageWrite.New("%v", err)
 	}

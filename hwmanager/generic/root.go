@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -47,7 +48,7 @@ func (m *Manager) candidates(ctx context.Context, h *hwmanager.Host, node hwmana
 	if err != nil {
 		return nil, err
 	}
-	return withoutSkipped(disks, node)
+	return withoutSkipped(h, disks, node)
 }
 
 // rootHints are those of the instance or else of the node, none if neither has
@@ -129,39 +130,60 @@ func otherNotations(disk ipa.BlockDevice) map[string][]string {
 }
 
 // withoutSkipped drops the disks that properties.skip_block_devices names by
-// hints; items with volume_name name arrays, which are not disks.
-func withoutSkipped(disks []ipa.BlockDevice, node hwmanager.Node) ([]ipa.BlockDevice, error) {
-	properties, err := object(node, "properties")
+// hints, and those with a part of an array that it names by volume_name.
+func withoutSkipped(h *hwmanager.Host, disks []ipa.BlockDevice, node hwmanager.Node) ([]ipa.BlockDevice, error) {
+	listed, volumes, err := skipList(node)
 	if err != nil {
 		return nil, err
 	}
+	var kept []ipa.BlockDevice
+	for _, disk := range disks {
+		if slices.ContainsFunc(listed, func(item hints.Hints) bool { return item.Match(disk, otherNotations(disk)) }) {
+			continue
+		}
+		holds, err := holdsVolume(h, disk, volumes)
+		if err != nil {
+			return nil, fmt.Errorf("skip_block_devices: %w", err)
+		}
+		if !holds {
+			kept = append(kept, disk)
+		}
+	}
+	return kept, nil
+}
+
+// skipList is properties.skip_block_devices: hints, of which each names disks,
+// and the names of arrays.
+func skipList(node hwmanager.Node) (listed []hints.Hints, volumes []string, err error) {
+	properties, err := object(node, "properties")
+	if err != nil {
+		return nil, nil, err
+	}
 	items, ok := properties["skip_block_devices"].([]any)
 	if !ok && properties["skip_block_devices"] != nil {
-		return nil, errors.New("properties: skip_block_devices must be a list of objects")
+		return nil, nil, errors.New("properties: skip_block_devices must be a list of objects")
 	}
-	kept := disks
 	for _, item := range items {
 		object, ok := item.(map[string]any)
 		if !ok {
-			return nil, fmt.Errorf("skip_block_devices: %v is not an object of hints", item)
+			return nil, nil, fmt.Errorf("skip_block_devices: %v is not an object of hints", item)
 		}
-		if _, raid := object["volume_name"]; raid {
+		if volume, raid := object["volume_name"]; raid {
+			name := text(volume)
+			if name == "" {
+				return nil, nil, fmt.Errorf("skip_block_devices: volume_name %v is not the name of an array", volume)
+			}
+			volumes = append(volumes, name)
 			continue
 		}
 		parsed, err := hints.Parse(object)
 		if err != nil {
-			return nil, fmt.Errorf("skip_block_devices: %w", err)
+			return nil, nil, fmt.Errorf("skip_block_devices: %w", err)
 		}
 		if len(parsed) == 0 {
-			return nil, fmt.Errorf("skip_block_devices: an empty object would name every disk")
+			return nil, nil, fmt.Errorf("skip_block_devices: an empty object would name every disk")
 		}
-		var rest []ipa.BlockDevice
-		for _, disk := range kept {
-			if !parsed.Match(disk, otherNotations(disk)) {
-				rest = append(rest, disk)
-			}
-		}
-		kept = rest
+		listed = append(listed, parsed)
 	}
-	return kept, nil
+	return listed, volumes, nil
 }
