@@ -153,9 +153,13 @@ const (
 	mostLimit      = 1 << 30
 )
 
-// limitMemory sets the soft limit of the process from the machine's memory.
+// limitMemory sets the soft limit of the process from the machine's memory,
+// unless the environment has one.
 func limitMemory() {
 	debug.SetGCPercent(gcPercent)
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
 		return

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -65,11 +66,17 @@ func identity(h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, con
 	if info.ImageType == ipa.PartitionImage {
 		layout = layoutOf(h, info, node)
 	}
-	all, err := json.Marshal([]any{device, info.ID, strings.ToLower(digest), info.OSHashAlgo, info.DiskFormat, info.DeployBootMode, info.EphemeralFormat, layout, configDrive})
+	all, err := json.Marshal([]any{device, info.ID, strings.ToLower(digest), info.OSHashAlgo, info.DiskFormat, info.DeployBootMode, info.EphemeralFormat, layout})
 	if err != nil {
 		return "", false
 	}
-	return fmt.Sprintf("%x", sha256.Sum256(all)), true
+	sum := sha256.New()
+	sum.Write(all)
+	// In pieces, without WriteTo: that would copy a config drive of 64 MiB.
+	if _, err := io.Copy(sum, struct{ io.Reader }{strings.NewReader(configDrive)}); err != nil {
+		return "", false
+	}
+	return fmt.Sprintf("%x", sum.Sum(nil)), true
 }
 
 // diskWrites tells the kernel's counts of sectors written to and discarded from

@@ -70,57 +70,95 @@ func Write(ctx context.Context, device, value string, o Options) (partition.Part
 	return p, nil
 }
 
-// Decode turns value into the bytes of a volume, at most MaxSize.
+// Decode turns value into the bytes of a volume, at most MaxSize. Besides value,
+// or what is at its URL, only the volume is in memory.
 func Decode(ctx context.Context, value string, o Options) ([]byte, error) {
-	text, fetched := []byte(value), false
-	if lower := strings.ToLower(value); strings.HasPrefix(lower, "http://") || strings.HasPrefix(lower, "https://") {
-		f, err := source.Open(ctx, source.Config{URLs: []string{value}, Client: o.Client, Retry: o.Retry})
-		if err != nil {
-			// As text: this is no failure to download the image.
-			return nil, fmt.Errorf("config drive: %v", err)
+	if lower := strings.ToLower(value); !strings.HasPrefix(lower, "http://") && !strings.HasPrefix(lower, "https://") {
+		value = strings.TrimSpace(value)
+		open := func() io.Reader { return strings.NewReader(value) }
+		if !isBase64(open()) {
+			return nil, fmt.Errorf("%w: it is not base64", ErrInvalid)
 		}
-		defer f.Close()
-		// base64 of something that gzip could not make smaller.
-		if text, err = readAll(f, MaxSize/3*4+1<<20); err != nil {
-			return nil, err
-		}
-		fetched = true
+		return unpack(open)
 	}
-	packed, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(bytes.TrimSpace(text))))
-	if err != nil && fetched {
-		return bounded(text) // a bare volume
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: it is not base64", ErrInvalid)
-	}
-	z, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return nil, fmt.Errorf("%w: it is not gzip in base64", ErrInvalid)
-	}
-	volume, err := readAll(z, MaxSize)
+	fetched, err := fetch(ctx, value, o)
 	if err != nil {
 		return nil, err
 	}
-	return bounded(volume)
+	text := bytes.TrimSpace(fetched)
+	open := func() io.Reader { return bytes.NewReader(text) }
+	if isBase64(open()) {
+		return unpack(open)
+	}
+	switch { // a bare volume
+	case len(fetched) == 0:
+		return nil, errEmpty
+	case len(fetched) > MaxSize:
+		return nil, errTooLarge
+	}
+	return fetched, nil
 }
 
-func readAll(r io.Reader, limit int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+var (
+	errEmpty    = fmt.Errorf("%w: it is empty", ErrInvalid)
+	errTooLarge = fmt.Errorf("%w: it is larger than %d MiB", ErrInvalid, MaxSize>>20)
+)
+
+// maxText bounds what is at a URL: base64 of something that gzip could not make
+// smaller.
+const maxText = MaxSize/3*4 + 1<<20
+
+func fetch(ctx context.Context, url string, o Options) ([]byte, error) {
+	f, err := source.Open(ctx, source.Config{URLs: []string{url}, Client: o.Client, Retry: o.Retry})
 	if err != nil {
+		// As text: this is no failure to download the image.
+		return nil, fmt.Errorf("config drive: %v", err)
+	}
+	defer f.Close()
+	var text bytes.Buffer
+	if size := f.Size(); size > 0 { // told by the server; a larger one is refused below
+		text.Grow(int(min(size, maxText)) + bytes.MinRead)
+	}
+	if _, err := text.ReadFrom(io.LimitReader(f, maxText+1)); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrInvalid, err)
 	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%w: it is larger than %d MiB", ErrInvalid, MaxSize>>20)
+	if text.Len() > maxText {
+		return nil, errTooLarge
 	}
-	return b, nil
+	return text.Bytes(), nil
 }
 
-func bounded(volume []byte) ([]byte, error) {
-	switch {
-	case len(volume) == 0:
-		return nil, fmt.Errorf("%w: it is empty", ErrInvalid)
-	case len(volume) > MaxSize:
-		return nil, fmt.Errorf("%w: it has %d bytes, more than %d MiB", ErrInvalid, len(volume), MaxSize>>20)
+func isBase64(r io.Reader) bool {
+	_, err := io.Copy(io.Discard, base64.NewDecoder(base64.StdEncoding, r))
+	return err == nil
+}
+
+// unpack decodes base64(gzip(volume)) twice: first to learn the size of the
+// volume, so that no memory is taken in vain.
+func unpack(open func() io.Reader) ([]byte, error) {
+	var volume []byte
+	for _, counting := range []bool{true, false} {
+		z, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, open()))
+		if err != nil {
+			return nil, fmt.Errorf("%w: it is not gzip in base64", ErrInvalid)
+		}
+		if !counting {
+			_, err = io.ReadFull(z, volume)
+			if err != nil {
+				return nil, fmt.Errorf("%w: %v", ErrInvalid, err)
+			}
+			break
+		}
+		size, err := io.Copy(io.Discard, io.LimitReader(z, MaxSize+1))
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%w: %v", ErrInvalid, err)
+		case size == 0:
+			return nil, errEmpty
+		case size > MaxSize:
+			return nil, errTooLarge
+		}
+		volume = make([]byte, size)
 	}
 	return volume, nil
 }
