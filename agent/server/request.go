@@ -23,10 +23,8 @@ const maxDepth = 500
 // Numbers are float64, except those that would not stay what they are: these
 // are json.Number, so that a step is echoed as it was received.
 func DecodeRequest(r io.Reader, size int64) (ipa.Request, error) {
-	var body bytes.Buffer
-	if size > 0 {
-		body.Grow(int(min(size, maxBody)) + bytes.MinRead)
-	}
+	// Not by Grow, which takes twice as much in a build for the race detector.
+	body := bytes.NewBuffer(make([]byte, 0, min(max(size, 0), maxBody)+bytes.MinRead))
 	if _, err := body.ReadFrom(r); err != nil {
 		return ipa.Request{}, fmt.Errorf("read command: %w", err)
 	}
