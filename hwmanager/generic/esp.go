@@ -65,12 +65,7 @@ const (
 	espLoaders = espMount + "/EFI"
 )
 
-// Bounds of what is copied to the EFI system partition.
-const (
-	maxLoaders     = 4096
-	maxLoaderBytes = 128 << 20
-	maxFstab       = 1 << 20
-)
+const maxFstab = 1 << 20
 
 // quiet are the flags of a mount that nothing of is executed from.
 const quiet = unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOSUID
@@ -78,27 +73,14 @@ const quiet = unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOSUID
 // readLoaders reads the files below /boot/efi/EFI, by their paths from
 // /boot/efi on. Links are left out: FAT has none.
 func (on *installed) readLoaders(ctx context.Context) (map[string][]byte, error) {
-	files, left := map[string][]byte{}, int64(maxLoaderBytes)
+	var files map[string][]byte
 	err := on.mounted(ctx, quiet|unix.MS_RDONLY, func(_ string, root *os.Root) error {
-		return fs.WalkDir(root.FS(), espLoaders, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || !entry.Type().IsRegular() {
-				return err
-			}
-			f, err := root.Open(path)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			content, err := io.ReadAll(io.LimitReader(f, left+1))
-			if err != nil {
-				return err
-			}
-			if left -= int64(len(content)); left < 0 || len(files) == maxLoaders {
-				return fmt.Errorf("/%s holds more than %d files or %d MiB", espLoaders, maxLoaders, maxLoaderBytes>>20)
-			}
-			files[strings.TrimPrefix(path, espMount+"/")] = content
-			return ctx.Err()
-		})
+		tree := loaderTree{root: root, files: map[string][]byte{}, room: maxLoaderBytes}
+		if err := tree.walk(ctx, espLoaders, 0); err != nil {
+			return err
+		}
+		files = tree.files
+		return nil
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -130,13 +112,13 @@ func (on *installed) fillESP(files map[string][]byte) (err error) {
 	if err != nil {
 		return err
 	}
-	all := map[string][]byte{}
+	all, room := map[string][]byte{}, int64(maxLoaderBytes)
 	err = old.Walk(func(path string, e fat.Entry) error {
 		if e.Dir {
 			return nil
 		}
-		content, err := old.ReadFile(path, maxLoaderBytes)
-		all[strings.Trim(path, "/")] = content
+		content, err := old.ReadFile(path, room)
+		all[strings.Trim(path, "/")], room = content, room-int64(len(content))
 		return err
 	})
 	if err != nil {
@@ -221,16 +203,29 @@ func (on *installed) mounted(ctx context.Context, flags uintptr, use func(dir st
 	}
 	defer func() { err = errors.Join(err, os.Remove(dir)) }()
 	options := ""
-	if on.kind == volume.XFS {
+	switch on.kind {
+	case volume.XFS:
 		options = "nouuid" // another disk may hold another copy
+	case volume.Ext4:
+		options = "errors=remount-ro" // the image may want a panic
 	}
 	if err := unix.Mount(node, dir, on.kind, flags, options); err != nil {
 		return fmt.Errorf("mount %s as %s: %w", node, on.kind, err)
 	}
-	defer func() { err = errors.Join(err, unix.Unmount(dir, 0)) }()
+	defer func() { err = errors.Join(err, unmount(dir)) }()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	return errors.Join(use(dir, root), root.Close())
+}
+
+// unmount takes a file system away. One that something still uses goes when
+// that ends, and is an error until then: the disk stays in use.
+func unmount(dir string) error {
+	err := unix.Unmount(dir, 0)
+	if err == nil {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("unmount %s: %w", dir, err), unix.Unmount(dir, unix.MNT_DETACH))
 }
