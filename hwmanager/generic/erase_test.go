@@ -132,6 +132,23 @@ func TestEraseFailsClosed(t *testing.T) {
 		write(t, filepath.Join(h.Dev, "sdb"), 446, record)
 		mustProtect(t, h)
 	})
+	t.Run("VMFS by MBR, in the second logical partition", func(t *testing.T) {
+		h := lab(t)
+		disk := filepath.Join(h.Dev, "sdb")
+		record := func(kind byte, start uint32) []byte {
+			return binary.LittleEndian.AppendUint32([]byte{0, 0, 0, 0, kind, 0, 0, 0}, start)
+		}
+		for at, records := range map[int64][2][]byte{
+			0:     {record(0x83, 64), record(0x0f, 4096)},
+			4096:  {record(0x83, 64), record(0x05, 8192)},
+			12288: {record(mbrVMFS, 64), record(0, 0)},
+		} {
+			write(t, disk, at*512+446, records[0])
+			write(t, disk, at*512+462, records[1])
+			write(t, disk, at*512+510, []byte{0x55, 0xaa})
+		}
+		mustProtect(t, h)
+	})
 	t.Run("GFS2", func(t *testing.T) {
 		h := lab(t)
 		write(t, filepath.Join(h.Dev, "sdb"), gfs2Offset, []byte{0x01, 0x16, 0x19, 0x70})
@@ -209,6 +226,20 @@ func TestEraseFailsClosed(t *testing.T) {
 			t.Error("the disk was written to")
 		}
 	})
+}
+
+// TestPartitionTableInACircle: tables of logical partitions may name each other.
+func TestPartitionTableInACircle(t *testing.T) {
+	disk := make([]byte, 64<<10)
+	for _, at := range []int{0, 32 << 9} {
+		disk[at+446+4], disk[at+510], disk[at+511] = 0x05, 0x55, 0xaa
+		disk[at+462+4], disk[at+462+8] = 0x83, 1
+	}
+	disk[446+8] = 32 // the second names itself
+	entries, err := partitionTable(bytes.NewReader(disk), 512)
+	if err != nil || len(entries) != maxTables {
+		t.Errorf("%d partitions, %v", len(entries), err)
+	}
 }
 
 // mustProtect checks that nothing is erased because of /dev/sdb, not even the

@@ -87,28 +87,22 @@ const (
 	maxEntrySize = 4096
 )
 
-// partitionTable reads the primary entries of an MBR and those of a GPT. A
-// disk without a table has none; a GPT that makes no sense has none either,
-// for what is not there cannot be protected.
+// partitionTable reads the entries of an MBR, the logical partitions included,
+// and those of a GPT. A disk without a table has none; a GPT that makes no sense
+// has none either, for what is not there cannot be protected.
 func partitionTable(f io.ReaderAt, sector int) ([]entry, error) {
-	mbr := make([]byte, 512)
-	if _, err := f.ReadAt(mbr, 0); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, nil
-		}
+	entries, err := mbrEntries(f, int64(sector))
+	if errors.Is(err, io.EOF) {
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
 	}
-	var entries []entry
-	if mbr[510] == 0x55 && mbr[511] == 0xaa {
-		for i := range 4 {
-			record := mbr[446+16*i:]
-			if record[4] != 0 {
-				entries = append(entries, entry{mbr: record[4], start: int64(binary.LittleEndian.Uint32(record[8:])) * int64(sector)})
-			}
-		}
-	}
 	header := make([]byte, 512)
-	if _, err := f.ReadAt(header, int64(sector)); err != nil || string(header[:8]) != "EFI PART" {
+	if _, err := f.ReadAt(header, int64(sector)); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if string(header[:8]) != "EFI PART" {
 		return entries, nil
 	}
 	first := int64(binary.LittleEndian.Uint64(header[72:]))
@@ -118,13 +112,54 @@ func partitionTable(f io.ReaderAt, sector int) ([]entry, error) {
 		return entries, nil
 	}
 	table := make([]byte, int(count)*int(size))
-	if n, err := f.ReadAt(table, first*int64(sector)); err != nil {
-		table = table[:n]
+	n, err := f.ReadAt(table, first*int64(sector))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
 	}
+	table = table[:n]
 	for ; len(table) >= int(size); table = table[size:] {
 		if guid := guidText(table); guid != "00000000-0000-0000-0000-000000000000" {
 			entries = append(entries, entry{guid: guid, start: int64(binary.LittleEndian.Uint64(table[32:])) * int64(sector)})
 		}
+	}
+	return entries, nil
+}
+
+// maxTables bounds the chain of tables of logical partitions; Linux follows 100.
+const maxTables = 256
+
+// mbrEntries are the partitions of an MBR. Those in an extended partition are in
+// a chain of tables, each with the place of the next from the first one on.
+func mbrEntries(f io.ReaderAt, sector int64) ([]entry, error) {
+	var entries []entry
+	var extended int64 // sector of the first table of logical partitions
+	for at, n := int64(0), 0; n < maxTables; n++ {
+		table := make([]byte, 512)
+		if _, err := f.ReadAt(table, at*sector); err != nil && (n == 0 || !errors.Is(err, io.EOF)) {
+			return nil, err
+		}
+		if table[510] != 0x55 || table[511] != 0xaa {
+			break
+		}
+		next := int64(0)
+		for i := range 4 {
+			record := table[446+16*i:]
+			kind, start := record[4], int64(binary.LittleEndian.Uint32(record[8:]))
+			switch kind {
+			case 0:
+			case 0x05, 0x0f, 0x85: // extended
+				next = extended + start
+			default:
+				entries = append(entries, entry{mbr: kind, start: (at + start) * sector})
+			}
+		}
+		if next == 0 {
+			break
+		}
+		if extended == 0 {
+			extended = next
+		}
+		at = next
 	}
 	return entries, nil
 }
