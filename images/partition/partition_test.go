@@ -3,7 +3,6 @@ package partition_test
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -115,41 +114,4 @@ func TestAppendToLargeMBR(t *testing.T) {
 	if out := run(t, "sfdisk", "-d", path); !strings.Contains(out, fmt.Sprintf("start=  %d, size=      131072, type=83", p.Start/512)) {
 		t.Errorf("sfdisk: %s", out)
 	}
-}
-
-func FuzzRead(f *testing.F) {
-	for _, path := range []string{makeGPT(f, 4, "-n", "1:2048:+1M"), makeGPT(f, 4, "-g")} {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b[:4096], b[len(b)-1024:])
-	}
-	f.Fuzz(func(t *testing.T, head, tail []byte) {
-		const size = 4 << 20
-		if len(head) > size/2 || len(tail) > size/2 {
-			return
-		}
-		path := filepath.Join(t.TempDir(), "disk")
-		disk := make([]byte, size)
-		copy(disk, head)
-		copy(disk[size-len(tail):], tail)
-		if err := os.WriteFile(path, disk, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		table, err := partition.List(path)
-		if err != nil {
-			return
-		}
-		for _, p := range table.Partitions {
-			if p.Start <= 0 || p.Size <= 0 || p.Start+p.Size > size {
-				t.Fatalf("partition outside of the disk: %+v", p)
-			}
-		}
-		if table.Validate() == nil && partition.FixBackup(path) == nil {
-			if err := partition.Validate(path); err != nil {
-				t.Fatalf("valid before it was fixed: %v", err)
-			}
-		}
-	})
 }
