@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"strings"
 	"time"
 
@@ -42,30 +41,16 @@ func collectDefault(ctx context.Context, o *Options, doc document) error {
 	}
 	doc["inventory"] = inventory
 	doc["boot_interface"] = inventory.Boot.PXEInterface
-	if disk := rootDisk(inventory.Disks); disk != nil {
-		doc["root_disk"] = disk
-	}
-	return nil
-}
-
-// minRoot is the smallest disk that is taken without hints, in bytes (agent
-// contract, section "Root device selection", rule 4).
-const minRoot = 4 << 30
-
-// rootDisk is the disk that an image goes to without hints: the smallest one
-// that is large enough.
-func rootDisk(disks []ipa.BlockDevice) *ipa.BlockDevice {
-	sorted := append([]ipa.BlockDevice(nil), disks...)
-	sort.SliceStable(sorted, func(i, j int) bool {
-		if sorted[i].Size != sorted[j].Size {
-			return sorted[i].Size < sorted[j].Size
-		}
-		return sorted[i].Name < sorted[j].Name
+	disk, err := hwmanager.First(o.Set, "get_os_install_device", func(r hwmanager.RootPicker) (ipa.BlockDevice, error) {
+		return r.InstallDevice(ctx, o.Host, nil) // no node is known: the disk without hints
 	})
-	for i := range sorted {
-		if sorted[i].Size >= minRoot {
-			return &sorted[i]
-		}
+	switch {
+	case err == nil:
+		doc["root_disk"] = disk
+	case ipa.DeviceNotFound.Is(err), ipa.MethodNotFound.Is(err):
+		o.Log.WithError(err).Warn("no root disk")
+	default:
+		return fmt.Errorf("root disk: %w", err)
 	}
 	return nil
 }

@@ -155,6 +155,34 @@ func TestDefaultCollectors(t *testing.T) {
 	}
 }
 
+// picker is a vendor's manager with a disk of its own choice, or none.
+type picker struct {
+	site
+	disk string
+}
+
+func (p *picker) InstallDevice(context.Context, *hwmanager.Host, hwmanager.Node) (ipa.BlockDevice, error) {
+	if p.disk == "" {
+		return ipa.BlockDevice{}, ipa.DeviceNotFound.New("no disk is good enough")
+	}
+	return ipa.BlockDevice{Name: p.disk}, nil
+}
+
+// TestRootDisk: which one it is is for the managers to say.
+func TestRootDisk(t *testing.T) {
+	for _, want := range []string{"/dev/sdc", ""} {
+		o, s := options(t, "lab.machine", &picker{disk: want})
+		if _, err := Run(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		body := posted(t, s)
+		disk, _ := body["root_disk"].(map[string]any)
+		if _, present := body["root_disk"]; present != (want != "") || present && disk["name"] != want {
+			t.Errorf("root_disk %v; want %q", body["root_disk"], want)
+		}
+	}
+}
+
 func TestUnknownCollector(t *testing.T) {
 	o, s := options(t, "lab.machine")
 	o.Collectors = []string{"default", "tarot"}
