@@ -82,7 +82,7 @@ func (f *facts) measureCPU(ctx context.Context, each time.Duration) {
 func findPrimes(stop *atomic.Bool) int {
 	const below = 10000
 	loops, found := 0, 0
-	for !stop.Load() {
+	for loops == 0 || !stop.Load() {
 		for n := 3; n < below; n++ {
 			prime := true
 			for d := 2; d*d <= n && prime; d++ {
@@ -106,14 +106,14 @@ func (f *facts) measureMemory(ctx context.Context, each time.Duration) {
 		mib int
 	}{{"bandwidth_1M", 1}, {"bandwidth_64M", 64}} {
 		from, to := make([]byte, block.mib<<20), make([]byte, block.mib<<20)
-		copies := perSecond(ctx, each, 1, func(stop *atomic.Bool) int {
+		copied := perSecond(ctx, each, 1, func(stop *atomic.Bool) int {
 			n := 0
-			for ; !stop.Load(); n++ {
+			for ; n == 0 || !stop.Load(); n++ {
 				copy(to, from)
 			}
-			return n
+			return n * block.mib // a busy machine may take seconds for one
 		})
-		f.add("memory", "logical_cpu_0", block.key, copies*block.mib)
+		f.add("memory", "logical_cpu_0", block.key, copied)
 	}
 }
 
@@ -145,7 +145,7 @@ func (f *facts) measureDisk(ctx context.Context, each time.Duration, path string
 		var failed error
 		reads := perSecond(ctx, each, 1, func(stop *atomic.Bool) int {
 			n := int64(0)
-			for ; !stop.Load() && failed == nil; n++ {
+			for ; failed == nil && (n == 0 || !stop.Load()); n++ {
 				at := n % blocks
 				if test.random {
 					at = rand.Int64N(blocks)
