@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ferric/api/ipa"
 	"ferric/hwmanager"
 )
 
@@ -26,7 +27,9 @@ func (m *Manager) FullSync(ctx context.Context, h *hwmanager.Host) error {
 	if err := os.WriteFile(filepath.Join(h.Proc, "sys/vm/drop_caches"), []byte("3"), 0o200); err != nil {
 		h.Log.WithError(err).Warn("caches not dropped")
 	}
-	disks, err := m.BlockDevices(ctx, h, false)
+	disks, err := askFor(m, h, "list_block_devices", func(l hwmanager.DiskLister) ([]ipa.BlockDevice, error) {
+		return l.BlockDevices(ctx, h, false)
+	})
 	if err != nil {
 		return fmt.Errorf("full sync: %w", err)
 	}
