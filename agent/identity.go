@@ -33,15 +33,16 @@ type identity struct {
 func (a *Agent) identityPath() string { return filepath.Join(a.cfg.StateDir, "agent.identity") }
 
 // adoptToken decides which token this agent has: the one offered, or, where
-// the conductor masks it, the one configured or kept by a former life.
+// the conductor masks it, the one kept by a former life or configured. What was
+// kept is what the conductor gave; what was configured may be out of date.
 func (a *Agent) adoptToken(node, offered string) (string, error) {
 	switch {
 	case offered == ipa.MaskedToken:
-		if a.cfg.AgentToken != "" {
-			return a.cfg.AgentToken, nil
-		}
 		if kept := a.loadIdentity(); kept.Node == node && kept.Token != "" {
 			return kept.Token, nil
+		}
+		if a.cfg.AgentToken != "" {
+			return a.cfg.AgentToken, nil
 		}
 		return "", errNoToken
 	case len(offered) >= minToken:

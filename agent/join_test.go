@@ -127,6 +127,7 @@ func TestTokens(t *testing.T) {
 		{"offered anew", other, other, long, long, nil},
 		{"masked, preset", long, "", ipa.MaskedToken, long, nil},
 		{"masked, kept", "", long, ipa.MaskedToken, long, nil},
+		{"masked, kept after one that was out of date", other, long, ipa.MaskedToken, long, nil},
 		{"masked, lost", "", "", ipa.MaskedToken, "", errNoToken},
 		{"too short to be one", long, "", "short", long, nil},
 		{"none", "", "", "", "", nil},
