@@ -245,6 +245,12 @@ func (c *Client) WaitForVersion(ctx context.Context, patience time.Duration) (Ve
 	}
 }
 
+func (c *Client) versionKnown() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.version > 0
+}
+
 func (c *Client) askVersion(ctx context.Context) (Version, error) {
 	c.mu.Lock()
 	known := c.version

@@ -192,6 +192,50 @@ func TestWaitForLookup(t *testing.T) {
 	}
 }
 
+// TestBlindLookup: a server that does not tell its version is asked without
+// one, and gives no token then. That counts only if it stays so.
+func TestBlindLookup(t *testing.T) {
+	for _, test := range []struct {
+		name                   string
+		silent, token, lookups int
+	}{
+		{"one answer is lost", 1, 62, 2},
+		{"a server that never tells", 1 << 20, 62, 1 + blindLookups},
+		{"a server that does not hand out tokens", 0, 1 << 20, 1},
+		{"a token in any case", 1, 0, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			silent, lookups := test.silent, 0
+			c := newClient(t, Options{URLs: []string{"http://api"}})
+			c.http.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+				answer := `{"default_version":{"version":"1.82"}}`
+				switch {
+				case r.URL.Path == "/" && silent > 0:
+					silent--
+					return nil, errors.New("lost")
+				case r.URL.Path == "/v1/lookup":
+					lookups++
+					asked, err := ParseVersion(r.Header.Get("X-OpenStack-Ironic-API-Version"))
+					answer = `{"node":{"uuid":"u"},"config":{"heartbeat_timeout":300}}`
+					if err == nil && int(asked) >= test.token {
+						answer = `{"node":{"uuid":"u"},"config":{"heartbeat_timeout":300,"agent_token":"t"}}`
+					}
+				}
+				return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(answer))}, nil
+			})
+			macs := func(context.Context) ([]string, error) { return []string{"m"}, nil }
+			got, err := c.WaitForLookup(t.Context(), Lookup{macs, "", time.Second, 10 * time.Minute, quiet()})
+			wanted := ""
+			if test.token <= 62 && test.silent < 1<<20 {
+				wanted = "t"
+			}
+			if err != nil || lookups != test.lookups || got.Config.AgentToken != wanted {
+				t.Errorf("%s: %+v, %v after %d lookups; want the token %q after %d", test.name, got, err, lookups, wanted, test.lookups)
+			}
+		})
+	}
+}
+
 func TestLookupWait(t *testing.T) {
 	locked, unknown, broken := &StatusError{Code: 409}, &StatusError{Code: 404}, errors.New("refused")
 	tests := []struct {

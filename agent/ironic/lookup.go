@@ -77,17 +77,30 @@ type Lookup struct {
 	Log      *logrus.Entry
 }
 
+// errBlindLookup: a server that is asked with the version that stands for an
+// unknown one hands out no token.
+var errBlindLookup = errors.New("the API has not told its version, and gave no token")
+
+// blindLookups is how many of these in one wait count as failures: an agent
+// without a token is refused for good, and one lost answer must not make it
+// that.
+const blindLookups = 5
+
 // WaitForLookup looks up until it succeeds, for at most the timeout. The error
 // is that of MACs, or of kind ipa.LookupNode.
 func (c *Client) WaitForLookup(ctx context.Context, l Lookup) (*ipa.LookupResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
 	defer cancel()
-	for attempt, conflicts := 1, 0; ; attempt++ {
+	for attempt, conflicts, blind := 1, 0, 0; ; attempt++ {
 		addresses, err := l.MACs(ctx)
 		if err != nil {
 			return nil, err
 		}
 		answer, err := c.Lookup(ctx, addresses, l.NodeUUID)
+		if err == nil && answer.Config.AgentToken == "" && !c.versionKnown() && blind < blindLookups {
+			blind++
+			err = errBlindLookup
+		}
 		if err == nil {
 			return answer, nil
 		}
@@ -108,7 +121,7 @@ func (c *Client) WaitForLookup(ctx context.Context, l Lookup) (*ipa.LookupRespon
 // lookupWait is the time to wait after the nth failure; u is uniform in [0, 1).
 func lookupWait(attempt int, least time.Duration, err error, u float64) time.Duration {
 	most := maxLookupWait
-	if isStatus(err, http.StatusNotFound) || isStatus(err, http.StatusConflict) {
+	if isStatus(err, http.StatusNotFound) || isStatus(err, http.StatusConflict) || errors.Is(err, errBlindLookup) {
 		most = maxLookupWaitAlive
 	}
 	if grown := time.Duration(math.Exp2(float64(min(attempt-1, 10)))) * time.Second; grown < most {
