@@ -19,11 +19,12 @@ import (
 	"ferric/images/source"
 )
 
-// Time limits of the two runs of podman: a container that is an operating
-// system has some GiB.
+// Time limits of the runs of podman: a container that is an operating system
+// has some GiB.
 const (
 	bootcPullTime    = time.Hour
 	bootcInstallTime = 2 * time.Hour
+	bootcRemoveTime  = time.Minute
 )
 
 // bootcReserve is what bootc's partitions other than the root one take of the
@@ -218,10 +219,25 @@ func runBootc(ctx context.Context, h *hwmanager.Host, image, path string, size i
 		run = append(run, "-v", dir+":"+dir)
 		install = append(install, "--root-ssh-authorized-keys="+file)
 	}
-	if _, err := h.Run.Run(ctx, "podman", slices.Concat(run, []string{image}, install, []string{path})...); err != nil {
-		return ipa.ImageWrite.New("container %s onto %s: %v", image, path, err)
+	_, err := h.Run.Run(ctx, "podman", slices.Concat(run, []string{image}, install, []string{path})...)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if ctx.Err() != nil {
+		err = removeContainers(ctx, h, err)
+	}
+	return ipa.ImageWrite.New("container %s onto %s: %v", image, path, err)
+}
+
+// removeContainers ends what goes on writing to the disk when podman was
+// killed: containers are not its children.
+func removeContainers(ctx context.Context, h *hwmanager.Host, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bootcRemoveTime)
+	defer cancel()
+	if _, err := h.Run.Run(ctx, "podman", "rm", "--all", "--force"); err != nil {
+		return fmt.Errorf("%w; and the container may still run: %w", cause, err)
+	}
+	return cause
 }
 
 // isTrue reads a member of instance_info or driver_info, which may be text.
