@@ -79,22 +79,21 @@ func (h *Heartbeater) Run(ctx context.Context) {
 			forced = false
 		}
 		next := sent.Add(h.interval(err == nil, rand.Float64()))
-		if !h.wait(ctx, sent, next, forced) {
+		if forced { // and refused: the conductor waits for it
+			next = sent.Add(max(h.Gap, retryBase))
+		}
+		if !h.wait(ctx, sent, next, &forced) {
 			return
 		}
 	}
 }
 
 // wait returns when the next heartbeat is due: at next, or earlier if one is
-// forced meanwhile; false when ctx ended. A forced heartbeat that failed is
-// repeated like any other.
-func (h *Heartbeater) wait(ctx context.Context, sent, next time.Time, pending bool) bool {
+// forced meanwhile, which forced tells then; false when ctx ended.
+func (h *Heartbeater) wait(ctx context.Context, sent, next time.Time, forced *bool) bool {
 	timer := time.NewTimer(time.Until(next))
 	defer timer.Stop()
 	force := h.force
-	if pending {
-		force = nil
-	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -102,7 +101,7 @@ func (h *Heartbeater) wait(ctx context.Context, sent, next time.Time, pending bo
 		case <-timer.C:
 			return true
 		case <-force:
-			force = nil
+			force, *forced = nil, true
 			if early := sent.Add(h.Gap); early.Before(next) {
 				timer.Reset(time.Until(early))
 			}
