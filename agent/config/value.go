@@ -176,6 +176,16 @@ func ntpServer(value string) error {
 	return fmt.Errorf("%q is neither an IP address nor a host name", value)
 }
 
+// apiVersions are microversions of the API; the major version is always 1.
+var apiVersions = regexp.MustCompile(`^1\.[0-9]{1,4}$`)
+
+func apiVersion(value string) error {
+	if value == "" || apiVersions.MatchString(value) {
+		return nil
+	}
+	return fmt.Errorf("%q is not an API version like 1.68", value)
+}
+
 func port(value string) error { return between(0, maxPort)(value) }
 
 func between(least, most int) func(string) error {
