@@ -278,7 +278,7 @@ func (a *Agent) secrets() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var secrets []string
-	for _, s := range []string{a.token, a.cfg.AgentToken} {
+	for _, s := range []string{a.token, a.cfg.AgentToken, a.cfg.ImageServerPassword} {
 		if s != "" {
 			secrets = append(secrets, s)
 		}

@@ -20,7 +20,7 @@ func TestNativeLogs(t *testing.T) {
 		filepath.Join(h.Proc, "mdstat"):        "Personalities : [raid1]\n",
 		filepath.Join(h.Proc, "cmdline"):       "quiet ipa-agent-token=" + agentToken + "\n",
 		filepath.Join(h.Proc, "42/status"):     "Name:\tsleepy\nState:\tS (sleeping)\nPPid:\t1\nVmRSS:\t  120 kB\n",
-		filepath.Join(h.Proc, "42/cmdline"):    "sleep\x0060\x00",
+		filepath.Join(h.Proc, "42/cmdline"):    "sleep\x0060\x00swordfish\x00",
 		filepath.Join(h.Proc, "43/status"):     "Name:\tkthreadd\nState:\tI (idle)\nPPid:\t0\n",
 		filepath.Join(h.Sys, efivars("Order")): "\x07\x00\x00\x00\x01\x00",
 		filepath.Join(h.Sys, efivars("0001")):  "\x07\x00\x00\x00\x01\x00\x00\x00\x04\x00d\x00e\x00b\x00\x00\x00rest",
@@ -33,7 +33,7 @@ func TestNativeLogs(t *testing.T) {
 		}
 	}
 	t.Setenv("PATH", t.TempDir())
-	agent, _ := serving(t, h, newConductor(t), newProbe())
+	agent, _ := serving(t, h, newConductor(t), newProbe(), "--image-server-password", "swordfish")
 	resp, err := agent.client.Get(agent.url + "/ferric/v1/logs?agent_token=" + agentToken)
 	if err != nil {
 		t.Fatal(err)
@@ -61,8 +61,8 @@ func TestNativeLogs(t *testing.T) {
 			t.Fatal(err)
 		}
 		members[header.Name] = string(data)
-		if strings.Contains(string(data), agentToken) {
-			t.Errorf("%s shows the token", header.Name)
+		if strings.Contains(string(data), agentToken) || strings.Contains(string(data), "swordfish") {
+			t.Errorf("%s shows the token or a password", header.Name)
 		}
 	}
 	for name, want := range map[string]string{
