@@ -17,7 +17,11 @@ func FuzzSysfs(f *testing.F) {
 	f.Add("-1", "naa.", "\x00\x80\xff\xff", "fa:", "virtio0", "../../..")
 	f.Add("18446744073709551616", "t10.ATA", "", "80:00:02:08:fe:80:00:00:00:00:00:00:7c:fe:90:03:00:29:26:52", "0:0:0:0", "")
 	f.Add("0x7fffffffffffffff", "eui.00", "\x00", "::", "usb1", ".")
-	// One machine for all runs, of which each writes the same files anew.
+	// One machine for all runs, of which each writes the same files anew; in
+	// memory, for a disk has to be waited for.
+	if _, err := os.Stat("/dev/shm"); err == nil {
+		f.Setenv("TMPDIR", "/dev/shm")
+	}
 	h := hwmtest.Machine(f, "testdata/lab.machine")
 	f.Fuzz(func(t *testing.T, number, wwid, page, mac, device, target string) {
 		disk := filepath.Join(h.Sys, "devices/pci0000:00/0000:00:1f.2/ata3/host5/target5:0:0/5:0:0:0")
