@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -276,14 +277,18 @@ func serveTLS(t *testing.T, cert tls.Certificate, text string) {
 func TestLargeCommand(t *testing.T) {
 	const size = 16 << 20
 	body := `{"name":"a.b","params":{"configdrive":"` + strings.Repeat("x", size) + `"}}`
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	req, err := DecodeRequest(strings.NewReader(body), int64(len(body)))
-	runtime.ReadMemStats(&after)
-	if drive, _ := req.Params["configdrive"].(string); err != nil || len(drive) != size {
-		t.Fatalf("config drive of %d bytes, %v; want %d", len(drive), err, size)
+	used := uint64(math.MaxUint64) // the least of some, for others allocate as well
+	for range 3 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		req, err := DecodeRequest(strings.NewReader(body), int64(len(body)))
+		runtime.ReadMemStats(&after)
+		if drive, _ := req.Params["configdrive"].(string); err != nil || len(drive) != size {
+			t.Fatalf("config drive of %d bytes, %v; want %d", len(drive), err, size)
+		}
+		used = min(used, after.TotalAlloc-before.TotalAlloc)
 	}
-	if used := after.TotalAlloc - before.TotalAlloc; used > 5*size/2 {
+	if used > 5*size/2 {
 		t.Errorf("decoding %d bytes took %d; want the text and the value", size, used)
 	}
 	endless := `{"name":"a.b","params":{"configdrive":"` + strings.Repeat("x", maxBody)
