@@ -27,7 +27,8 @@ type Host struct {
 	Settings Settings
 	Image    ImageRecord // written in this boot
 	// Set are all managers of this machine, for questions that one manager
-	// has and another may answer better. Load fills it.
+	// has and another may answer better. Load fills it. Nobody asks it the
+	// question that he is asked himself: that has no end.
 	Set *Set
 }
 
