@@ -110,7 +110,10 @@ func (m *Manager) eraseDevices(ctx context.Context, h *hwmanager.Host, call hwma
 		group.Go(func() {
 			defer places.Release(1)
 			h.Log.WithField("device", target.Name).Info("erasing")
-			if err := overwrite(ctx, h.DevicePath(target.Name), options, progress.add); err != nil {
+			_, err := askFor(m, h, "erase_block_device", func(e hwmanager.DiskEraser) (any, error) {
+				return nil, e.EraseBlockDevice(ctx, h, call.Node, target, progress.add)
+			})
+			if err != nil {
 				failures[i] = fmt.Errorf("%s: %w", target.Name, err)
 			}
 		})
@@ -124,6 +127,20 @@ func (m *Manager) eraseDevices(ctx context.Context, h *hwmanager.Host, call hwma
 		results[target.Name] = nil
 	}
 	return results, nil
+}
+
+// EraseBlockDevice implements hwmanager.DiskEraser: the disk is overwritten. What
+// is on it is not looked at.
+func (m *Manager) EraseBlockDevice(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, device ipa.BlockDevice, wrote func(n int)) error {
+	options, err := eraseOptionsOf(node)
+	if err != nil {
+		return ipa.BlockDeviceErase.New("%v", err)
+	}
+	path := h.DevicePath(device.Name)
+	if err := h.Guard.Check(path); err != nil {
+		return err
+	}
+	return overwrite(ctx, path, options, wrote)
 }
 
 // eraseMetadata wipes partition tables, superblocks and signatures of all

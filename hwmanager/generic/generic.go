@@ -53,6 +53,7 @@ var (
 	_ hwmanager.USBLister           = (*Manager)(nil)
 	_ hwmanager.DeviceFilter        = (*Manager)(nil)
 	_ hwmanager.DiskLister          = (*Manager)(nil)
+	_ hwmanager.DiskEraser          = (*Manager)(nil)
 	_ hwmanager.RootPicker          = (*Manager)(nil)
 	_ hwmanager.CleanStepper        = (*Manager)(nil)
 	_ hwmanager.DeployStepper       = (*Manager)(nil)
