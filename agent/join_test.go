@@ -221,7 +221,7 @@ func TestAdvertised(t *testing.T) {
 		{"[2001:db8::1]", "1", "[2001:db8::1]:1"}, {"machine.example", "9999", "machine.example:9999"},
 	} {
 		a := withCard(t, io.Discard, "--advertise-host", test.host, "--advertise-port", test.port)
-		address, host, err := a.address(t.Context())
+		address, host, err := a.address(t.Context(), nil)
 		if got := a.hostPort(host, l); err != nil || got != test.want {
 			t.Errorf("%s: %q, %v; want %q", test.host, got, err, test.want)
 		}

@@ -29,7 +29,7 @@ func (a *Agent) serve(ctx context.Context, client *ironic.Client, uuid, token st
 		a.log.WithError(err).Warn("a conductor of today is assumed: TLS, and a token on every request")
 		api = ironic.TokenOnEveryRequest
 	}
-	address, host, err := a.address(ctx)
+	address, host, err := a.address(ctx, client.URLs())
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
@@ -121,9 +121,10 @@ func (a *Agent) serveUntilTold(ctx context.Context, s *server.Server, l net.List
 	return nil
 }
 
-// address is the one that the conductor is to call back. Instead of an address
-// a host name may be configured, which is then advertised as it is.
-func (a *Agent) address(ctx context.Context) (netip.Addr, string, error) {
+// address is the one that the conductor is to call back; urls are those of the
+// API. Instead of an address a host name may be configured, which is then
+// advertised as it is.
+func (a *Agent) address(ctx context.Context, urls []string) (netip.Addr, string, error) {
 	if host := a.cfg.AdvertiseHost; host != "" {
 		addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
 		if err != nil {
@@ -132,7 +133,7 @@ func (a *Agent) address(ctx context.Context) (netip.Addr, string, error) {
 		return addr, addr.String(), nil
 	}
 	addr, err := ironic.WaitForAddress(ctx, ironic.Addressing{
-		Interface: a.cfg.NetworkInterface, URLs: a.cfg.APIURLs,
+		Interface: a.cfg.NetworkInterface, URLs: urls,
 		Attempts: a.cfg.IPLookupAttempts, Sleep: a.cfg.IPLookupSleep, Timeout: a.cfg.HTTPRequestTimeout,
 	})
 	return addr, addr.String(), err

@@ -258,8 +258,13 @@ func TestInspectionThenLookup(t *testing.T) {
 		c.answer(w, r)
 	}))
 	defer api.Close()
-	dead := httptest.NewServer(http.NotFoundHandler())
-	dead.Close()
+	// No address is looked for behind a URL that has failed before.
+	tried := make(chan string, 10)
+	dead := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		tried <- r.URL.Path
+		panic(http.ErrAbortHandler)
+	}))
+	defer dead.Close()
 	h, _ := machine(t)
 	start(t, h, c, t.TempDir(), "--etc", t.TempDir(), "--api-url", dead.URL+","+api.URL+"/", "--ironic-api-version", "1.96",
 		"--inspection-collectors", "default", "--inspection-dhcp-wait-timeout", "0")
@@ -271,5 +276,10 @@ func TestInspectionThenLookup(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	for len(tried) > 0 {
+		if <-tried == "/" {
+			t.Error("the URL that failed was asked again, for the address")
+		}
 	}
 }

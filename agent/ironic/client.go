@@ -141,7 +141,7 @@ func (c *Client) do(ctx context.Context, method, path string, v Version, in, out
 		}
 	}
 	var failures []error
-	for _, base := range c.order() {
+	for _, base := range c.URLs() {
 		resp, err := c.request(ctx, method, base+path, v, body)
 		if err != nil {
 			failures = append(failures, err)
@@ -153,7 +153,8 @@ func (c *Client) do(ctx context.Context, method, path string, v Version, in, out
 	return errors.Join(failures...)
 }
 
-func (c *Client) order() []string {
+// URLs are those of the API, the one that answered last in front.
+func (c *Client) URLs() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]string(nil), c.urls...)

@@ -144,7 +144,7 @@ func TestSecondURL(t *testing.T) {
 	if _, err := c.Lookup(context.Background(), []string{"m"}, ""); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.order()[0]; got != base {
+	if got := c.URLs()[0]; got != base {
 		t.Errorf("first URL is %s; want the one that works", got)
 	}
 }
