@@ -7,6 +7,7 @@ package hints
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -257,7 +258,8 @@ func encode(s string) string {
 
 // Match reports whether the disk satisfies all hints. More holds further
 // values of attributes by the hint's name (a serial number that the kernel
-// shows in two notations, say); one that matches is enough.
+// shows in two notations, say); one that matches is enough, but for "s!=", which
+// all have to.
 func (hs Hints) Match(disk ipa.BlockDevice, more map[string][]string) bool {
 	for _, h := range hs {
 		if !h.match(disk, more[h.name]) {
@@ -274,13 +276,13 @@ func (h hint) match(disk ipa.BlockDevice, more []string) bool {
 	case boolean:
 		return disk.Rotational == h.truth
 	}
+	matches := func(value string) bool { return h.matchText(encode(strings.ToLower(strings.TrimSpace(value)))) }
 	values := append([]string{attribute(disk, h.name)}, more...)
-	for _, value := range values {
-		if h.matchText(encode(strings.ToLower(strings.TrimSpace(value)))) {
-			return true
-		}
+	if h.op == "s!=" {
+		// A disk that is ruled out is so in each of its notations.
+		return !slices.ContainsFunc(values, func(value string) bool { return !matches(value) })
 	}
-	return false
+	return slices.ContainsFunc(values, matches)
 }
 
 // attribute is the text that a hint compares with; an unknown fact reads

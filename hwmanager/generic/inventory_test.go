@@ -157,6 +157,7 @@ func TestInstallDevice(t *testing.T) {
 		{"by serial number of virtio", hwmanager.Node(object("properties", object("root_device", object("serial", "lab-virtio-1")))), "/dev/vda"},
 		{"by serial number of SCSI", hwmanager.Node(object("properties", object("root_device", object("serial", "LAB-SCSI-1")))), "/dev/sda"},
 		{"by serial number as udev writes it", hwmanager.Node(object("properties", object("root_device", object("serial", "5000c50015ea71bb")))), "/dev/sdb"},
+		{"any but one, which has other notations, too", hwmanager.Node(object("properties", object("root_device", object("serial", "s!= LAB-SCSI-1")))), "/dev/sdb"},
 		{"by transport", hwmanager.Node(object("properties", object("root_device", object("tran", "nvme")))), "/dev/nvme0n1"},
 		{"by size and rotation", hwmanager.Node(object("properties", object("root_device", object("size", ">= 5", "rotational", false)))), "/dev/sdb"},
 		{"instance_info wins", hwmanager.Node(object("instance_info", object("root_device", object("hctl", "5:0:0:0")), "properties", object("root_device", object("tran", "nvme")))), "/dev/sdb"},
