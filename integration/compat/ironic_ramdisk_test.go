@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net"
 	"os/exec"
@@ -80,45 +79,6 @@ func unrescue(t *testing.T, p *patient) {
 	line := p.machine.Console.Mark()
 	p.verb(t, ironic.ProvisionRequest{Target: ironic.VerbUnrescue}, ironic.StateActive)
 	p.booted(t, line)
-}
-
-// inspect has the ramdisk look at the machine; what it found is the node's inventory.
-func inspect(t *testing.T, p *patient) {
-	p.verb(t, ironic.ProvisionRequest{Target: ironic.VerbInspect}, ironic.StateManageable)
-	var data struct {
-		Inventory struct {
-			CPU    struct{ Count int } `json:"cpu"`
-			Memory struct {
-				Physical int `json:"physical_mb"`
-			} `json:"memory"`
-			Disks      []struct{ Serial string } `json:"disks"`
-			Interfaces []struct {
-				MAC string `json:"mac_address"`
-			} `json:"interfaces"`
-			BMC  string `json:"bmc_address"`
-			Boot struct {
-				Mode string `json:"current_boot_mode"`
-				PXE  string `json:"pxe_interface"`
-			} `json:"boot"`
-			System struct {
-				Serial string `json:"serial_number"`
-			} `json:"system_vendor"`
-		} `json:"inventory"`
-		Plugin map[string]json.RawMessage `json:"plugin_data"`
-	}
-	p.get(t, "/v1/nodes/"+p.name+"/inventory", &data)
-	c, found := p.machine.Config, data.Inventory
-	if found.CPU.Count != 1 || len(found.Disks) != len(c.Disks) || found.Disks[0].Serial != c.Disks[0].Serial ||
-		len(found.Interfaces) != 1 || found.Interfaces[0].MAC != c.MAC || found.BMC != c.BMC.Address ||
-		found.Boot.Mode != string(c.Firmware) || found.Boot.PXE != c.MAC || found.System.Serial != c.SMBIOS.Serial {
-		t.Errorf("the inventory is %+v; the machine is %+v", found, c)
-	}
-	if want := c.MemoryMiB; found.Memory.Physical < want*9/10 || found.Memory.Physical > want*11/10 {
-		t.Errorf("the machine has %d MiB of memory; want about %d", found.Memory.Physical, want)
-	}
-	if len(data.Plugin) == 0 {
-		t.Error("there is no plugin data")
-	}
 }
 
 // service has the deployed system replaced by a step of servicing, and booted.

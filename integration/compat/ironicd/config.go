@@ -14,7 +14,10 @@ import (
 const httpURL = "http://" + lab.Address + ":8080"
 
 // Release in which something appeared that a configuration has to name or must not.
-const inBandInspection = 23 // inspect interface "agent" (2023.2)
+const (
+	inBandInspection = 23 // inspect interface "agent" (2023.2)
+	inspectionHooks  = 29 // all of the hooks below (2025.1)
+)
 
 func (i *Ironic) configPath() string { return filepath.Join(i.Dir, "ironic.conf") }
 func (i *Ironic) httpRoot() string   { return filepath.Join(i.Dir, "http") }
@@ -30,12 +33,16 @@ func (i *Ironic) layOut() error {
 		return err
 	}
 	var text strings.Builder
-	inspect := "no-inspect"
+	inspect, hooks := "no-inspect", ""
 	if i.Major() >= inBandInspection {
 		inspect = "agent,no-inspect"
 	}
+	if i.Major() >= inspectionHooks {
+		hooks = "hooks = ramdisk-error,validate-interfaces,ports,architecture,boot-mode,cpu-capabilities,extra-hardware," +
+			"local-link-connection,memory,parse-lldp,pci-devices,root-device"
+	}
 	if err := template.Must(template.New("").Parse(config)).Execute(&text, map[string]any{
-		"Dir": i.Dir, "Address": lab.Address, "Port": apiPort, "HTTP": httpURL, "Inspect": inspect,
+		"Dir": i.Dir, "Address": lab.Address, "Port": apiPort, "HTTP": httpURL, "Inspect": inspect, "Hooks": hooks,
 	}); err != nil {
 		return err
 	}
@@ -105,6 +112,9 @@ dhcp_provider = none
 
 [inspector]
 require_managed_boot = true
+extra_kernel_params = ipa-inspection-collectors=default,logs,pci-devices,usb-devices,numa-topology,dmi-decode,extra-hardware ipa-collect-lldp=1
+pci_device_alias = {"vendor_id": "8086", "product_id": "29c0", "name": "q35"}
+{{.Hooks}}
 
 [ipmi]
 min_command_interval = 1
