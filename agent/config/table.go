@@ -28,6 +28,16 @@ func (s setting) flag() string {
 // help says why.
 func ignored(*Config) any { return new(string) }
 
+// find is the row of an option of a configuration file.
+func find(section, option string) (setting, bool) {
+	for _, s := range settings {
+		if s.section != "" && s.section == section && s.option == option {
+			return s, true
+		}
+	}
+	return setting{}, false
+}
+
 // settings is the table: all options of the agent contract, section
 // "Configuration", and ours (section "ferric", parameters "ferric-*").
 var settings = []setting{
