@@ -1,9 +1,7 @@
 package agent_test
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -226,25 +224,7 @@ func checkLogs(t *testing.T, agent *caller) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unzipped, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	members := map[string]string{}
-	for archive := tar.NewReader(unzipped); ; {
-		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		members[header.Name] = string(data)
-	}
+	members := unpack(t, packed)
 	if !strings.Contains(members["ferric-agent.log"], "step done") || members["journal"] == "" || !strings.Contains(members["inventory"], "LAB-NVME-1") || members["proc/mounts"] == "" {
 		t.Errorf("the archive holds %d members without journal, inventory or proc/mounts", len(members))
 	}

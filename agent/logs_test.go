@@ -43,26 +43,10 @@ func TestNativeLogs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unzipped, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	members := map[string]string{}
-	for archive := tar.NewReader(unzipped); ; {
-		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		members[header.Name] = string(data)
-		if strings.Contains(string(data), agentToken) || strings.Contains(string(data), "swordfish") {
-			t.Errorf("%s shows the token or a password", header.Name)
+	members := unpack(t, packed)
+	for name, text := range members {
+		if strings.Contains(text, agentToken) || strings.Contains(text, "swordfish") {
+			t.Errorf("%s shows the token or a password", name)
 		}
 	}
 	for name, want := range map[string]string{
@@ -91,4 +75,28 @@ func TestNativeLogs(t *testing.T) {
 // efivars is the path of a boot variable below sysfs.
 func efivars(name string) string {
 	return "firmware/efi/efivars/Boot" + name + "-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+}
+
+// unpack reads an archive of logs.
+func unpack(t *testing.T, packed []byte) map[string]string {
+	t.Helper()
+	unzipped, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	members := map[string]string{}
+	for archive := tar.NewReader(unzipped); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return members
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		members[header.Name] = string(data)
+	}
 }
