@@ -115,7 +115,7 @@ func (p *probe) ServiceSteps(context.Context, *hwmanager.Host, hwmanager.Node) (
 
 // serving runs an agent in this process on the machine h, with its probe, and
 // returns how to speak to it and the root of its configuration.
-func serving(t *testing.T, h *hwmanager.Host, c *conductor, p *probe, args ...string) (a *caller, etc string) {
+func serving(t *testing.T, h *hwmanager.Host, c *conductor, p hwmanager.Manager, args ...string) (a *caller, etc string) {
 	t.Helper()
 	etc = t.TempDir()
 	args = append([]string{

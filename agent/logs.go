@@ -113,6 +113,7 @@ func (a *Agent) writeLogs(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		journal = own
 	}
+	journal = journal[max(0, len(journal)-memberLimit):] // the end tells most
 	err = errors.Join(add("journal", journal), add("ferric-agent.log", own))
 	if err := errors.Join(err, add("dmesg", kernelLog()), a.addInventory(ctx, archive)); err != nil {
 		return err
@@ -139,7 +140,9 @@ func (a *Agent) writeLogs(ctx context.Context, w io.Writer) error {
 		return nil, s.Logs(ctx, a.host, archive.add)
 	})
 	if err != nil && !ipa.MethodNotFound.Is(err) {
-		return err
+		if err := add("hardware-managers", []byte(err.Error())); err != nil {
+			return err
+		}
 	}
 	return archive.close()
 }
@@ -209,11 +212,12 @@ func newArchive(w io.Writer, secrets []string) *archive {
 	return &archive{gzip: g, tar: tar.NewWriter(g), secrets: secrets}
 }
 
-// add puts a member into the archive, cut off at the limits.
+// add puts a member into the archive, cut off at the limits, or what could be
+// read of it and why not all.
 func (a *archive) add(name string, r io.Reader) error {
 	data, err := io.ReadAll(io.LimitReader(r, min(memberLimit, totalLimit-a.total)))
 	if err != nil {
-		return fmt.Errorf("log %s: %w", name, err)
+		data = fmt.Appendf(data, "\n%v\n", err)
 	}
 	a.total += int64(len(data))
 	for _, secret := range a.secrets {

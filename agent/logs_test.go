@@ -4,12 +4,17 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
+
+	"ferric/hwmanager"
 )
 
 // TestNativeLogs has no program at all: everything comes from the kernel.
@@ -69,6 +74,49 @@ func TestNativeLogs(t *testing.T) {
 	}
 	if !strings.Contains(members["ps"], "[kthreadd]") {
 		t.Errorf("ps: %s; want a process without a command line", members["ps"])
+	}
+}
+
+// brokenLogs is a manager that cannot tell its logs.
+type brokenLogs struct{ *probe }
+
+func (brokenLogs) Logs(_ context.Context, _ *hwmanager.Host, add func(string, io.Reader) error) error {
+	reader := io.MultiReader(strings.NewReader("half of it"), iotest.ErrReader(errors.New("the controller has gone")))
+	return errors.Join(add("controller", reader), errors.New("there is another one"))
+}
+
+// TestLogsInParts: of a long journal the end is kept, and what fails does not
+// take the rest with it.
+func TestLogsInParts(t *testing.T) {
+	h, _ := machine(t)
+	programs := t.TempDir()
+	script := "#!/bin/sh\nhead -c 3000000 /dev/zero | tr '\\0' x\necho the end\n"
+	if err := os.WriteFile(filepath.Join(programs, "journalctl"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+	agent, _ := serving(t, h, newConductor(t), brokenLogs{newProbe()})
+	resp, err := agent.client.Get(agent.url + "/ferric/v1/logs?agent_token=" + agentToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	packed, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s, %v: %s", resp.Status, err, packed)
+	}
+	members := unpack(t, packed)
+	if journal := members["journal"]; len(journal) != 1<<20 || !strings.HasSuffix(journal, "xthe end\n") {
+		t.Errorf("%d bytes of the journal, at last %q; want 1 MiB and the end", len(journal), journal[max(0, len(journal)-20):])
+	}
+	for name, want := range map[string]string{
+		"controller":        "half of it\nthe controller has gone\n",
+		"hardware-managers": "there is another one",
+		"ferric-agent.log":  "server listening",
+	} {
+		if !strings.Contains(members[name], want) {
+			t.Errorf("member %s is %.300q; want %q in it", name, members[name], want)
+		}
 	}
 }
 
