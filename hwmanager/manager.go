@@ -132,6 +132,7 @@ type DiskLister interface {
 }
 
 // RootPicker chooses the disk that the image goes to (root-device hints).
+// Node is nil as long as none is known: then there are no hints.
 // An empty answer is an error (ipa.DeviceNotFound), never "the first disk".
 type RootPicker interface {
 	InstallDevice(ctx context.Context, h *Host, node Node) (ipa.BlockDevice, error)
