@@ -42,12 +42,12 @@ func TestSources(t *testing.T) {
 }
 
 func TestBadKernelParametersAreWarnings(t *testing.T) {
-	c, warnings, err := parse("ipa-listen-port=many ipa-debug=perhaps ipa-lookup-timeout=-1 ipa-ip-lookup-timeout=NaN ipa-ironic-api-version=latest")
+	c, warnings, err := parse("ipa-listen-port=many ipa-debug=perhaps ipa-lookup-timeout=-1 ipa-ip-lookup-timeout=NaN ipa-ironic-api-version=latest ipa-http-request-timeout=0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(warnings) != 5 || c.IronicAPIVersion != "" || c.ListenPort != 9999 || c.Debug || c.LookupTimeout != 600*time.Second || c.IPLookupSleep != 10*time.Second {
-		t.Errorf("%d warnings %v, settings %+v; want 5 and the defaults", len(warnings), warnings, c)
+	if len(warnings) != 6 || c.HTTPRequestTimeout != 30*time.Second || c.IronicAPIVersion != "" || c.ListenPort != 9999 || c.Debug || c.LookupTimeout != 600*time.Second || c.IPLookupSleep != 10*time.Second {
+		t.Errorf("%d warnings %v, settings %+v; want 6 and the defaults", len(warnings), warnings, c)
 	}
 }
 

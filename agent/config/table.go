@@ -57,7 +57,7 @@ var settings = []setting{
 
 	{"ipa-lookup-timeout", "DEFAULT", "lookup_timeout", func(c *Config) any { return &c.LookupTimeout }, "600", "seconds to look the node up for", nil},
 	{"ipa-lookup-interval", "DEFAULT", "lookup_interval", func(c *Config) any { return &c.LookupInterval }, "1", "least seconds between lookups", nil},
-	{"ipa-http-request-timeout", "DEFAULT", "http_request_timeout", func(c *Config) any { return &c.HTTPRequestTimeout }, "30", "seconds for one request to the API", nil},
+	{"ipa-http-request-timeout", "DEFAULT", "http_request_timeout", func(c *Config) any { return &c.HTTPRequestTimeout }, "30", "seconds for one request to the API", aboveZero},
 	{"ipa-ironic-api-version", "DEFAULT", "ironic_api_version", func(c *Config) any { return &c.IronicAPIVersion }, "", "API version, instead of asking the server", apiVersion},
 	{"ferric-forced-heartbeat-gap", "ferric", "forced_heartbeat_gap", func(c *Config) any { return &c.ForcedHeartbeatGap }, "5", "least seconds between a heartbeat and the forced one at the end of a command", nil},
 

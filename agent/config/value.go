@@ -188,6 +188,14 @@ func apiVersion(value string) error {
 
 func port(value string) error { return between(0, maxPort)(value) }
 
+// aboveZero checks a time limit: 0 would be none.
+func aboveZero(value string) error {
+	if n, err := strconv.ParseFloat(value, 64); err == nil && n <= 0 {
+		return fmt.Errorf("%q is not above 0", value)
+	}
+	return nil
+}
+
 func between(least, most int) func(string) error {
 	return func(value string) error {
 		n, err := strconv.Atoi(value)
