@@ -14,10 +14,11 @@ import (
 )
 
 // Bounds of what is copied to the EFI system partition. Names are counted
-// whatever they stand for.
+// whatever they stand for, and directories below EFI: package fat makes no
+// paths of more than eight names.
 const (
 	maxLoaderNames = 4096
-	maxLoaderDepth = 8
+	maxLoaderDepth = 6
 	maxLoaderBytes = 128 << 20
 )
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ferric/hwmanager"
+	"ferric/images/fat"
 	"ferric/images/partition"
 )
 
@@ -41,7 +42,7 @@ func TestReadLoadersOfHostileImages(t *testing.T) {
 		wrong   string
 	}{
 		{"a pipe that its directory calls a file", map[string]string{"boot/efi/EFI/BOOT/pipe": "", "boot/efi/EFI/BOOT/BOOTX64.EFI": "x"}, []string{"sif /boot/efi/EFI/BOOT/pipe mode 010644"}, ""},
-		{"directories in directories", map[string]string{deep: ""}, nil, "is nested deeper than 8"},
+		{"directories in directories", map[string]string{deep: ""}, nil, "is nested deeper than 6"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			on := hostileRoot(t, c.files, c.changes...)
@@ -81,6 +82,35 @@ func TestTooManyLoaders(t *testing.T) {
 	tree := loaderTree{root: root, files: map[string][]byte{}, room: maxLoaderBytes}
 	if err := tree.walk(t.Context(), espLoaders, 0); err == nil || !strings.Contains(err.Error(), "holds more than 4096 names") {
 		t.Errorf("error = %v", err)
+	}
+}
+
+// TestDeepestLoader: what is read can be written.
+func TestDeepestLoader(t *testing.T) {
+	dir := t.TempDir()
+	deepest := filepath.Join(espLoaders, strings.Repeat("d/", maxLoaderDepth))
+	if err := os.MkdirAll(filepath.Join(dir, deepest), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, deepest, "x.efi"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	tree := loaderTree{root: root, files: map[string][]byte{}, room: maxLoaderBytes}
+	if err := tree.walk(t.Context(), espLoaders, 0); err != nil || len(tree.files) != 1 {
+		t.Fatalf("%d files, %v", len(tree.files), err)
+	}
+	volume, err := os.Create(filepath.Join(dir, "esp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer volume.Close()
+	if err := fat.Build(volume, 16*mib, 512, "ESP", 1, tree.files); err != nil {
+		t.Error(err)
 	}
 }
 
