@@ -64,21 +64,22 @@ func findAddress(ctx context.Context, urls []string, timeout time.Duration) (net
 	}
 	failures := []error{errNoRoute}
 	for _, raw := range urls {
-		addr, err := sourceAddress(ctx, probe, raw)
+		target, err := url.Parse(raw)
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		addr, err := sourceAddress(ctx, probe, target)
 		if err == nil {
 			return addr, nil
 		}
-		failures = append(failures, fmt.Errorf("%s: %w", raw, err))
+		failures = append(failures, fmt.Errorf("%s: %w", target.Redacted(), err))
 	}
 	return netip.Addr{}, errors.Join(failures...)
 }
 
-func sourceAddress(ctx context.Context, probe *http.Client, raw string) (netip.Addr, error) {
-	parsed, err := url.Parse(raw)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, raw, nil)
+func sourceAddress(ctx context.Context, probe *http.Client, api *url.URL) (netip.Addr, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, api.String(), nil)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -87,7 +88,7 @@ func sourceAddress(ctx context.Context, probe *http.Client, raw string) (netip.A
 		return netip.Addr{}, err
 	}
 	resp.Body.Close()
-	targets, err := net.DefaultResolver.LookupNetIP(ctx, "ip", parsed.Hostname())
+	targets, err := net.DefaultResolver.LookupNetIP(ctx, "ip", api.Hostname())
 	if err != nil {
 		return netip.Addr{}, err
 	}

@@ -414,9 +414,10 @@ func TestAddress(t *testing.T) {
 	if err != nil || addr != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("address = %s, %v; want 127.0.0.1", addr, err)
 	}
-	_, err = WaitForAddress(t.Context(), Addressing{URLs: []string{dead.URL}, Attempts: 2, Sleep: time.Millisecond, Timeout: time.Second})
-	if !ipa.LookupAgentIP.Is(err) || !strings.Contains(err.Error(), dead.URL) {
-		t.Errorf("error = %v; want LookupAgentIPError naming the URL", err)
+	host := strings.TrimPrefix(dead.URL, "http://")
+	_, err = WaitForAddress(t.Context(), Addressing{URLs: []string{"http://me:swordfish@" + host}, Attempts: 2, Sleep: time.Millisecond, Timeout: time.Second})
+	if !ipa.LookupAgentIP.Is(err) || !strings.Contains(err.Error(), host) || strings.Contains(err.Error(), "swordfish") {
+		t.Errorf("error = %v; want LookupAgentIPError naming the URL without its password", err)
 	}
 	addr, err = WaitForAddress(t.Context(), Addressing{Interface: "lo", URLs: []string{dead.URL}})
 	if err != nil || addr != netip.MustParseAddr("127.0.0.1") {
