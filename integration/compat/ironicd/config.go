@@ -17,6 +17,7 @@ const httpURL = "http://" + lab.Address + ":8080"
 const (
 	inBandInspection = 23 // inspect interface "agent" (2023.2)
 	inspectionHooks  = 29 // all of the hooks below (2025.1)
+	servicingLookup  = 39 // lookup of a node in "service wait"; 29.0.6 refuses it
 )
 
 func (i *Ironic) configPath() string { return filepath.Join(i.Dir, "ironic.conf") }
@@ -43,6 +44,7 @@ func (i *Ironic) layOut() error {
 	}
 	if err := template.Must(template.New("").Parse(config)).Execute(&text, map[string]any{
 		"Dir": i.Dir, "Address": lab.Address, "Port": apiPort, "HTTP": httpURL, "Inspect": inspect, "Hooks": hooks,
+		"RestrictLookup": i.Major() < inBandInspection || i.Major() >= servicingLookup,
 	}); err != nil {
 		return err
 	}
@@ -88,6 +90,7 @@ post_deploy_get_power_state_retries = 30
 host_ip = {{.Address}}
 port = {{.Port}}
 public_endpoint = http://{{.Address}}:{{.Port}}
+restrict_lookup = {{.RestrictLookup}}
 
 [conductor]
 automated_clean = true
