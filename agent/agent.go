@@ -81,7 +81,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	if err := a.forgetFormerBoot(); err != nil {
+	if err := forgetFormerBoot(a.cfg); err != nil {
 		a.log.WithError(err).Warn("what a former boot left cannot be removed")
 	}
 	if err := a.discover(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"ferric/agent/config"
 	"ferric/agent/server"
 	"ferric/api/ipa"
 )
@@ -64,19 +65,24 @@ func (a *Agent) loadIdentity() identity {
 }
 
 func (a *Agent) storeIdentity(i identity) error {
-	if err := os.MkdirAll(a.cfg.StateDir, 0o700); err != nil {
-		return err
-	}
 	data, err := json.Marshal(i)
 	if err != nil {
 		return err
 	}
-	// An agent that is killed here must find the former one, or this.
-	next := a.identityPath() + ".new"
+	return replaceFile(a.identityPath(), data)
+}
+
+// replaceFile writes a file that only its owner may read. An agent that is
+// killed here finds the former one, or this.
+func replaceFile(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	next := path + ".new"
 	if err := os.WriteFile(next, data, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(next, a.identityPath())
+	return os.Rename(next, path)
 }
 
 // errNoBootID: the kernel does not tell which boot this is.
@@ -85,20 +91,20 @@ var errNoBootID = errors.New("this boot is not known")
 // forgetFormerBoot removes what an agent has left in another boot of the
 // machine. The directory is in memory, unless somebody has made it otherwise: a
 // token, key or list of commands of another boot would be worse than none.
-func (a *Agent) forgetFormerBoot() error {
-	id, err := os.ReadFile(filepath.Join(a.cfg.Proc, "sys/kernel/random/boot_id"))
+func forgetFormerBoot(c *config.Config) error {
+	id, err := os.ReadFile(filepath.Join(c.Proc, "sys/kernel/random/boot_id"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // not a kernel but a fixture
 	}
 	if err != nil || len(id) == 0 {
 		return errors.Join(errNoBootID, err)
 	}
-	path := filepath.Join(a.cfg.StateDir, "boot_id")
+	path := filepath.Join(c.StateDir, "boot_id")
 	former, err := os.ReadFile(path)
 	if err == nil && bytes.Equal(former, id) {
 		return nil
 	}
-	left, err := filepath.Glob(filepath.Join(a.cfg.StateDir, "agent.*"))
+	left, err := filepath.Glob(filepath.Join(c.StateDir, "agent.*"))
 	if err != nil {
 		return err
 	}
@@ -107,7 +113,7 @@ func (a *Agent) forgetFormerBoot() error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(a.cfg.StateDir, 0o700); err != nil {
+	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
 		return err
 	}
 	return os.WriteFile(path, id, 0o600)

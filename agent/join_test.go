@@ -166,7 +166,7 @@ func TestFormerBoot(t *testing.T) {
 		if err := os.WriteFile(bootID, []byte(id), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := a.forgetFormerBoot(); err != nil {
+		if err := forgetFormerBoot(a.cfg); err != nil {
 			t.Fatal(err)
 		}
 		files, err := filepath.Glob(filepath.Join(a.cfg.StateDir, "agent.*"))

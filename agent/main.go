@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -69,8 +70,27 @@ func readCmdline(path string) (string, error) {
 const mediaPatience = 10 * time.Second
 
 // loadMedia reads virtual media. A machine that knows already where its API is
-// does not wait for parameters.
+// does not wait for parameters. They are kept for the next life of the agent in
+// this boot: a BMC may have lost the medium until then.
 func loadMedia(ctx context.Context, c *config.Config) (vmedia.Found, error) {
 	m := vmedia.Machine{Sys: c.Sys, Dev: c.Dev, Etc: c.Etc, Patience: mediaPatience}
-	return m.Load(ctx, len(c.APIURLs) > 0 || c.UseMDNS)
+	path := filepath.Join(c.StateDir, "agent.parameters")
+	var kept []byte
+	err := forgetFormerBoot(c)
+	if err == nil {
+		kept, err = os.ReadFile(path)
+	}
+	if err == nil && len(kept) > 0 {
+		m.Patience = 0
+	}
+	found, err := m.Load(ctx, len(c.APIURLs) > 0 || c.UseMDNS)
+	switch {
+	case found.Parameters == "" && len(kept) > 0 && ctx.Err() == nil:
+		found.Parameters = string(kept)
+		return found, nil
+	case err == nil && found.Parameters != "":
+		// Without them a restart needs the medium again, as this one does.
+		_ = replaceFile(path, []byte(found.Parameters))
+	}
+	return found, err
 }

@@ -77,7 +77,7 @@ func write(t *testing.T, path, text string) {
 }
 
 // TestVirtualMedia: nothing but a CD tells where the API is, whose authority to
-// trust, and the token.
+// trust, and the token. A restart does not need it any more.
 func TestVirtualMedia(t *testing.T) {
 	c := newConductor(t)
 	c.with(func() { c.token = ipa.MaskedToken }) // handed out by the CD
@@ -91,13 +91,22 @@ func TestVirtualMedia(t *testing.T) {
 		"etc/ironic-python-agent/ironic.crt":    string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})),
 		"etc/ironic-python-agent.d/ironic.conf": "[DEFAULT]\ncafile = " + etc + "/ironic-python-agent/ironic.crt\n",
 	})
-	p := run(t, bare(t, h, etc))
+	state := t.TempDir()
+	p := run(t, bare(t, h, etc, "--state-dir", state))
 	beat := c.beat(t)
 	if beat.AgentToken != agentToken {
 		t.Errorf("heartbeat with the token %q", beat.AgentToken)
 	}
 	if log := p.log.String(); !strings.Contains(log, "configured from virtual media") || strings.Contains(log, agentToken) {
 		t.Errorf("the log does not tell of virtual media, or tells the token:\n%s", log)
+	}
+	p.stop(t)
+	if err := os.RemoveAll(filepath.Join(h.Sys, "block/sr0")); err != nil {
+		t.Fatal(err)
+	}
+	run(t, bare(t, h, etc, "--state-dir", state))
+	if again := c.beat(t); again.AgentToken != agentToken || again.AgentVerifyCA != beat.AgentVerifyCA {
+		t.Errorf("heartbeat %+v after a restart without the medium; want that of before", again)
 	}
 }
 
