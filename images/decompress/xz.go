@@ -11,6 +11,7 @@ import (
 	"hash/crc64"
 	"io"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/ulikunitz/xz/lzma"
 )
@@ -237,7 +238,9 @@ func (x *xzReader) blockHeader(first byte) error {
 	}
 	x.unread, x.out, x.start = int64(len(h)), 0, x.r.n
 	if x.large = window >= largeDict; x.large {
-		runtime.GC()
+		// To the system: what another goroutine has put into the gap since would
+		// keep the next dictionary from using it.
+		debug.FreeOSMemory()
 	}
 	x.block, err = lzma.Reader2Config{DictCap: int(window)}.NewReader2(x.r)
 	return err
