@@ -122,6 +122,11 @@ func (t *Table) readGPT(d *disk.Device) error {
 	if err != nil {
 		return fmt.Errorf("%w on %s: %w", ErrNoTable, d.Path, err)
 	}
+	if g.RecoveredFromBackup {
+		if err := t.checkBackup(d); err != nil {
+			return err
+		}
+	}
 	t.gpt = g
 	for _, p := range g.Partitions {
 		if p.Start == 0 || p.End < p.Start || p.End >= uint64(d.Size/t.sector) {
@@ -156,6 +161,19 @@ func checkHeader(d *disk.Device, at int64) error {
 		return fmt.Errorf("%w on %s: %d entries of %d bytes", ErrBadTable, d.Path, entries, size)
 	case first < 2, first > uint64(d.Size/int64(d.Sector)):
 		return fmt.Errorf("%w on %s: partition entries at sector %d", ErrBadTable, d.Path, first)
+	}
+	return nil
+}
+
+// checkBackup keeps the library from writing a primary table to where a backup
+// header says that it is: it belongs into sector 1 (UEFI 2.10, 5.3.2).
+func (t *Table) checkBackup(d *disk.Device) error {
+	h := make([]byte, 92)
+	if _, err := d.ReadAt(h, (d.Size/t.sector-1)*t.sector); err != nil {
+		return fmt.Errorf("read partition table of %s: %w", d.Path, err)
+	}
+	if primary := binary.LittleEndian.Uint64(h[32:]); primary != 1 {
+		return fmt.Errorf("%w on %s: its backup has the primary table at sector %d", ErrBadTable, d.Path, primary)
 	}
 	return nil
 }
