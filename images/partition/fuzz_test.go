@@ -44,9 +44,9 @@ func FuzzRead(f *testing.F) {
 	for i := range bases {
 		f.Add(byte(i), true, []byte{})
 	}
-	f.Add(byte(0), true, []byte{2, 80, 0xff, 2, 81, 0xff})  // entries
-	f.Add(byte(0), true, []byte{2, 72, 0xff, 4, 32, 0})     // their place; start of the first
-	f.Add(byte(2), false, []byte{1, 0xc2, 5, 1, 0xc6, 0xf}) // an extended partition
+	f.Add(byte(0), true, []byte{2, 80, 0xff, 2, 81, 0xff})     // entries
+	f.Add(byte(0), true, []byte{2, 72, 0xff, 4, 32, 0})        // their place; start of the first
+	f.Add(byte(2), false, []byte{1, 0xc2, 5, 1, 0xc6, 0xf})    // an extended partition
 	f.Add(byte(0), true, []byte{2, 5, 0x30, 0x84, 0x27, 0x30}) // no primary, and a backup that has it elsewhere
 	f.Fuzz(func(t *testing.T, base byte, sealed bool, patches []byte) {
 		disk := bytes.Clone(bases[int(base)%len(bases)])
