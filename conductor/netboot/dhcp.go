@@ -185,10 +185,10 @@ func (d *dhcp) request(ctx context.Context, c client, m Machine, req *dhcpv4.DHC
 	return resp, nil
 }
 
-// reportAck tells about a transaction once, however often its packets are repeated.
+// reportAck tells about a transaction once, however soon and often its packets are repeated.
 func (d *dhcp) reportAck(req *dhcpv4.DHCPv4, c client, m Machine, detail string) {
 	key := c.mac.String() + req.TransactionID.String()
-	if d.acked.add(key) {
+	if d.acked.add(key, time.Now()) {
 		d.emit(EventDHCP, m.NodeUUID, c.mac.String(), detail)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
@@ -132,26 +133,32 @@ func destination(req, resp *dhcpv4.DHCPv4, peer *net.UDPAddr, port int) *net.UDP
 
 func toIP(a netip.Addr) net.IP { return net.IP(a.AsSlice()) }
 
-// recent remembers the last few hundred keys.
+// repeatTime is how long a packet counts as repeated: clients repeat within
+// seconds (RFC 2131, 4.1), while firmware may begin its next boot with the
+// transaction number of this one.
+const repeatTime = 10 * time.Second
+
+// recent remembers the last few hundred keys and when each was last added.
 type recent struct {
 	mu   sync.Mutex
 	ring [512]string
 	next int
-	set  map[string]bool
+	set  map[string]time.Time
 }
 
-// add returns false if key was there already.
-func (r *recent) add(key string) bool {
+// add returns false if key was added less than repeatTime before now.
+func (r *recent) add(key string, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.set[key] {
-		return false
-	}
 	if r.set == nil {
-		r.set = make(map[string]bool)
+		r.set = make(map[string]time.Time)
 	}
-	delete(r.set, r.ring[r.next])
-	r.ring[r.next], r.set[key] = key, true
-	r.next = (r.next + 1) % len(r.ring)
-	return true
+	before, known := r.set[key]
+	if !known {
+		delete(r.set, r.ring[r.next])
+		r.ring[r.next] = key
+		r.next = (r.next + 1) % len(r.ring)
+	}
+	r.set[key] = now
+	return !known || now.Sub(before) >= repeatTime
 }

@@ -445,3 +445,26 @@ func FuzzDHCP(f *testing.F) {
 		}
 	})
 }
+
+// TestRepeatedPackets: repetitions are not news, the same number in the next
+// boot is.
+func TestRepeatedPackets(t *testing.T) {
+	var seen recent
+	now := time.Now()
+	for _, step := range []struct {
+		key  string
+		wait time.Duration
+		want bool
+	}{{"a", 0, true}, {"a", 4 * time.Second, false}, {"b", 0, true}, {"a", 8 * time.Second, false}, {"a", repeatTime, true}} {
+		now = now.Add(step.wait)
+		if got := seen.add(step.key, now); got != step.want {
+			t.Errorf("%s after %s: %t; want %t", step.key, step.wait, got, step.want)
+		}
+	}
+	for i := range 2 * len(seen.ring) {
+		seen.add(strings.Repeat("x", i+2), now)
+	}
+	if len(seen.set) > len(seen.ring) {
+		t.Errorf("%d keys are remembered; want at most %d", len(seen.set), len(seen.ring))
+	}
+}
