@@ -32,6 +32,11 @@ type Options struct {
 	// Ballast adds a file of so many bytes that do not compress, for stories
 	// that need a large image.
 	Ballast int64
+	// Installer adds to a partition image GRUB's installer for BIOS machines,
+	// the generator of its menu and a shell, as a distribution's image has them:
+	// what a deployment may run where it is allowed to (agent contract, section
+	// "install_bootloader").
+	Installer bool
 }
 
 // Image is one disk image in the formats that conductors serve.
@@ -122,7 +127,7 @@ func workDir(cache string) (string, error) {
 func hashInputs(ballast int64, paths ...string) (string, error) {
 	const recipe = "1"
 	h := sha256.New()
-	fmt.Fprintf(h, "recipe %s ballast %d config %s\n", recipe, ballast, grubConfig)
+	fmt.Fprintf(h, "recipe %s ballast %d config %s %s\n", recipe, ballast, grubConfig, installerDefaults)
 	for _, path := range paths {
 		f, err := os.Open(path)
 		if err != nil {

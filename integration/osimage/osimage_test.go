@@ -1,8 +1,10 @@
 package osimage
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -46,6 +48,27 @@ func TestBuildPartition(t *testing.T) {
 	oracle(t, "e2fsck", "-fn", image.Raw.Path)
 	oracle(t, "sh", "-c", `test "$(blkid -p -o value -s UUID "$0")" = `+PartitionRootUUID, image.Raw.Path)
 	oracle(t, "sh", "-c", `debugfs -R "stat /boot/efi/EFI/BOOT/BOOTX64.EFI" "$0" | grep "Type: regular"`, image.Raw.Path)
+}
+
+// TestBuildPartitionInstaller runs the programs of the image in it: a system
+// that lacks a library of theirs, or a program of its shell, shows here.
+func TestBuildPartitionInstaller(t *testing.T) {
+	image, err := BuildPartition(t.Context(), Options{CacheDir: t.TempDir(), Installer: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if image.Raw.Size > PartitionRootMiB*mib {
+		t.Errorf("%d bytes do not fit into %d MiB", image.Raw.Size, PartitionRootMiB)
+	}
+	oracle(t, "e2fsck", "-fn", image.Raw.Path)
+	tree := t.TempDir()
+	oracle(t, "debugfs", "-R", "rdump / "+tree, image.Raw.Path)
+	if os.Getuid() != 0 {
+		return // nothing can be run in it
+	}
+	for _, command := range []string{"grub-install --version", "grub-probe --version", "grub-mkconfig --version", "sh -c true", "env true"} {
+		oracle(t, "chroot", append([]string{tree, "/usr/bin/env", "PATH=/usr/sbin:/usr/bin"}, strings.Fields(command)...)...)
+	}
 }
 
 // oracle fails the test if the program finds something wrong.

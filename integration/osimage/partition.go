@@ -13,10 +13,13 @@ const (
 	// image: what a deployment reports as its root UUID.
 	PartitionRootUUID = "6f0f4c3c-4c0d-4d0e-9b57-66e20a6b2f04"
 	// PartitionRootMiB is enough for root_mb with the partition image without
-	// ballast.
+	// ballast, with GRUB's installer or without.
 	PartitionRootMiB = 64
 
 	partitionRootBytes = 34 * mib
+	// installerBytes are for GRUB's installer, its libraries and its modules,
+	// of which it makes a second copy.
+	installerBytes = 26 * mib
 	// espDir is where the image keeps what belongs on the EFI system partition
 	// of the machine (agent contract, section "install_bootloader").
 	espDir = "boot/efi/EFI/BOOT"
@@ -31,8 +34,8 @@ set prefix=($root)/boot/grub
 // BuildPartition makes the small system as a partition image, or finds it in
 // the cache: an ext4 file system with kernel, initrd, /etc/fstab, and GRUB for
 // UEFI below /boot/efi/EFI, which finds its root by the file system's UUID. A
-// deployment has to copy that onto an EFI system partition; there is nothing
-// that a BIOS could boot.
+// deployment has to copy that onto an EFI system partition. There is nothing
+// that a BIOS could boot: with Options.Installer there is what makes it.
 func BuildPartition(ctx context.Context, o Options) (*Image, error) {
 	kernel, err := findKernel(o.Kernel, o.Modules)
 	if err != nil {
@@ -59,7 +62,15 @@ func buildPartition(ctx context.Context, o Options, kernel kernel) (*Image, erro
 	if err != nil {
 		return nil, err
 	}
-	key, err := hashInputs(o.Ballast, kernel.path, initrd, loader)
+	inputs, room := []string{kernel.path, initrd, loader}, int64(partitionRootBytes)
+	var grub *installer
+	if o.Installer {
+		if grub, err = findInstaller(ctx); err != nil {
+			return nil, err
+		}
+		inputs, room = append(inputs, grub.files...), room+installerBytes
+	}
+	key, err := hashInputs(o.Ballast, inputs...)
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +87,13 @@ func buildPartition(ctx context.Context, o Options, kernel kernel) (*Image, erro
 		}); err != nil {
 			return nil, err
 		}
+		if grub != nil {
+			if err := grub.layOut(root); err != nil {
+				return nil, err
+			}
+		}
 		raw := filepath.Join(dir, "root.raw")
-		size := (partitionRootBytes + o.Ballast + o.Ballast/32 + mib - 1) / mib * mib
+		size := (room + o.Ballast + o.Ballast/32 + mib - 1) / mib * mib
 		if err := sparseFile(raw, size); err != nil {
 			return nil, err
 		}

@@ -21,6 +21,7 @@ var packages = map[string]string{
 	"qemu-img":     "qemu-utils",
 	"mmdebstrap":   "mmdebstrap",
 	"go":           "golang",
+	"ldd":          "libc-bin",
 }
 
 // run runs a program with environment in addition to ours.
