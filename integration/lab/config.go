@@ -61,10 +61,13 @@ const (
 type Disk struct {
 	Kind    DiskKind
 	SizeMiB int    // default 4096
+	Sector  int    // bytes of a logical block, 512 (default) or 4096; SATA has 512 only
 	Serial  string // default NAME-diskN
 	WWN     uint64 // SATA and SCSI only; 0: none
 	Model   string // SATA and SCSI only; "": QEMU's
 	SSD     bool   // SATA and SCSI only: reports itself as not rotating
+	RPM     int    // SATA and SCSI only: reported rotation rate, 0: none; not with SSD
+	Data    bool   // firmware is never told to boot from it
 	File    string // default DIR/nodes/NAME/diskN.raw
 }
 
@@ -200,6 +203,7 @@ func (n NodeConfig) complete(dir string, index int) (NodeConfig, error) {
 	for i, d := range n.Disks {
 		setDefault(&d.Kind, Virtio)
 		setDefault(&d.SizeMiB, 4096)
+		setDefault(&d.Sector, 512)
 		setDefault(&d.Serial, fmt.Sprintf("%s-disk%d", n.Name, i))
 		setDefault(&d.File, filepath.Join(dir, "nodes", n.Name, fmt.Sprintf("disk%d.raw", i)))
 		disks = append(disks, d)
@@ -258,6 +262,13 @@ func (n NodeConfig) validate() error {
 		}
 		if d.SizeMiB < 1 {
 			return bad("disk %s has %d MiB", d.Serial, d.SizeMiB)
+		}
+		if d.Sector != 512 && (d.Sector != 4096 || d.Kind == SATA) {
+			return bad("disk %s on %s cannot have sectors of %d bytes", d.Serial, d.Kind, d.Sector)
+		}
+		// ATA8-ACS, IDENTIFY DEVICE word 217: 1 is no rotation, 0401h to FFFEh are rates.
+		if d.RPM != 0 && (d.SSD || d.RPM < 0x401 || d.RPM > 0xfffe) {
+			return bad("disk %s cannot rotate at %d per minute", d.Serial, d.RPM)
 		}
 		for _, s := range []string{d.File, d.Serial, d.Model} {
 			if strings.ContainsAny(s, ",\n") {

@@ -90,11 +90,13 @@ func (m *machine) prepare() error {
 
 func (m *machine) varsFile() string { return filepath.Join(m.dir, "vars.fd") }
 
-// devices returns the ids of the bootable devices: net0 and all disks.
+// devices returns the ids of the bootable devices: net0 and all disks but those for data.
 func (m *machine) devices() []string {
 	ids := []string{"net0"}
-	for i := range m.Disks {
-		ids = append(ids, fmt.Sprintf("disk%d", i))
+	for i, d := range m.Disks {
+		if !d.Data {
+			ids = append(ids, fmt.Sprintf("disk%d", i))
+		}
 	}
 	return ids
 }
@@ -171,6 +173,12 @@ func (m *machine) diskArgs(index map[string]string) []string {
 		}
 		if d.SSD {
 			identity += ",rotation_rate=1"
+		}
+		if d.RPM != 0 {
+			identity += fmt.Sprintf(",rotation_rate=%d", d.RPM)
+		}
+		if d.Sector != 512 {
+			device += fmt.Sprintf(",logical_block_size=%[1]d,physical_block_size=%[1]d", d.Sector)
 		}
 		switch d.Kind {
 		case Virtio:

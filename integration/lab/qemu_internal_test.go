@@ -22,6 +22,7 @@ func TestArgs(t *testing.T) {
 		selector Selector
 	}{
 		"bios-all-disks": {NodeConfig{Name: "n1", Disks: []Disk{{}, {Kind: NVMe, Serial: "NV 1"}, {Kind: SATA, WWN: 0x5000c50015ea71ac, Model: "FERRIC DISK", SSD: true}, {Kind: SCSI, SizeMiB: 100}}}, "tcg", SelectPXE},
+		"uefi-4096":      {NodeConfig{Name: "n1", Firmware: UEFI, Disks: []Disk{{Sector: 4096, Data: true}, {Kind: NVMe, Sector: 4096}, {Kind: SCSI, Sector: 4096, RPM: 7200}}}, "tcg", SelectDisk},
 		"bios-disk":      {NodeConfig{Name: "n1", NIC: "e1000"}, "kvm", SelectDisk},
 		"uefi-pxe":       {NodeConfig{Name: "n2", Firmware: UEFI, NetBoot: FirmwarePXE}, "tcg", SelectNone},
 		"uefi-http":      {NodeConfig{Name: "n3", Firmware: UEFI, NetBoot: FirmwareHTTP, MemoryMiB: 512}, "tcg", SelectPXE},
