@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	sector = 512
+	sector = 512 // of what BIOSes boot from
 	mib    = 1 << 20
+	// sector4Kn is that of disks of the kind that is called 4K native.
+	sector4Kn = 4096
 
 	// rootName is how the small system's init finds its root partition.
 	rootName = "ferric-root"
@@ -39,11 +41,19 @@ const (
 // diskLayout is the whole-disk image's partitions: BIOS boot, ESP, root.
 type diskLayout struct {
 	rootBytes int64
+	sector    int64 // bytes; 0 is 512
 }
 
 // create writes the sparse image with its partition table and BIOS loader.
 func (d *diskLayout) create(path string, l loaders) (err error) {
 	d.rootBytes = (d.rootBytes + mib - 1) / mib * mib
+	switch d.sector {
+	case 0:
+		d.sector = sector
+	case sector, sector4Kn:
+	default:
+		return fmt.Errorf("no disk has sectors of %d bytes", d.sector)
+	}
 	size := rootStart + d.rootBytes + mib // the last one for the backup table
 
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
@@ -60,10 +70,10 @@ func (d *diskLayout) create(path string, l loaders) (err error) {
 		return err
 	}
 	part := func(index int, start, size int64, kind gpt.Type, guid, name string) *gpt.Partition {
-		return &gpt.Partition{Index: index, Start: uint64(start / sector), End: uint64((start+size)/sector - 1),
+		return &gpt.Partition{Index: index, Start: uint64(start / d.sector), End: uint64((start+size)/d.sector - 1),
 			Size: uint64(size), Type: kind, GUID: guid, Name: name}
 	}
-	table := gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, ProtectiveMBR: true, GUID: diskGUID,
+	table := gpt.Table{LogicalSectorSize: int(d.sector), PhysicalSectorSize: int(d.sector), ProtectiveMBR: true, GUID: diskGUID,
 		Partitions: []*gpt.Partition{
 			part(1, biosStart, biosSize, gpt.BIOSBoot, biosGUID, "ferric-bios"),
 			part(2, espStart, espSize, gpt.EFISystemPartition, espGUID, "ferric-esp"),
@@ -71,6 +81,9 @@ func (d *diskLayout) create(path string, l loaders) (err error) {
 		}}
 	if err := table.Write(disk, size); err != nil {
 		return fmt.Errorf("partition table: %w", err)
+	}
+	if d.sector != sector {
+		return nil // no BIOS boots from it
 	}
 	boot, core, err := l.biosImages(biosStart/sector, biosSize)
 	if err != nil {
@@ -94,7 +107,7 @@ func (d *diskLayout) makeESP(ctx context.Context, disk, work string, l loaders) 
 	if err := errors.Join(f.Truncate(espSize), f.Close()); err != nil {
 		return err
 	}
-	if _, err := run(ctx, nil, "mkfs.vfat", "-i", espID, "-n", "FERRIC-ESP", esp); err != nil {
+	if _, err := run(ctx, nil, "mkfs.vfat", "-S", strconv.FormatInt(d.sector, 10), "-i", espID, "-n", "FERRIC-ESP", esp); err != nil {
 		return err
 	}
 	if _, err := run(ctx, nil, "mmd", "-i", esp, "::/EFI", "::/EFI/BOOT"); err != nil {

@@ -19,10 +19,11 @@ import (
 // initPackage is process 1 of the small system.
 const initPackage = "ferric/integration/osimage/init"
 
-// writeInitrd writes the initial file system: init and its modules.
-func writeInitrd(ctx context.Context, target, sourceDir string, k kernel) error {
+// writeInitrd writes the initial file system: init, its modules, and the
+// programs that it is to run.
+func writeInitrd(ctx context.Context, target string, o Options, k kernel) error {
 	program := filepath.Join(filepath.Dir(target), "init")
-	if err := buildInit(ctx, program, sourceDir); err != nil {
+	if err := buildInit(ctx, program, o.SourceDir); err != nil {
 		return err
 	}
 	init, err := os.ReadFile(program)
@@ -55,6 +56,11 @@ func writeInitrd(ctx context.Context, target, sourceDir string, k kernel) error 
 		records = append(records, cpio.StaticFile("modules/"+name, string(content), 0o644))
 	}
 	records = append(records, cpio.StaticFile("modules/list", list.String(), 0o644))
+	shown, err := shownPrograms(ctx, o.Show)
+	if err != nil {
+		return err
+	}
+	records = append(records, shown...)
 	return writeArchive(target, records)
 }
 

@@ -32,11 +32,28 @@ type Options struct {
 	// Ballast adds a file of so many bytes that do not compress, for stories
 	// that need a large image.
 	Ballast int64
+	// Sector is the size in bytes of the logical blocks of the disks that a
+	// whole-disk image is for: 512, which is also 0, or 4096, which UEFI boots
+	// only.
+	Sector int
+	// Show are programs of this machine with their arguments, one by one, that
+	// the system runs once it is up; what they print is on the console between
+	// "begin" and "end" lines with the command.
+	Show []string
 	// Installer adds to a partition image GRUB's installer for BIOS machines,
 	// the generator of its menu and a shell, as a distribution's image has them:
 	// what a deployment may run where it is allowed to (agent contract, section
 	// "install_bootloader").
 	Installer bool
+}
+
+// room is what the root file system needs for the wishes of o.
+func (o Options) room() int64 {
+	room := o.Ballast + o.Ballast/32
+	if len(o.Show) > 0 {
+		room += showBytes
+	}
+	return room
 }
 
 // Image is one disk image in the formats that conductors serve.
@@ -75,7 +92,7 @@ func build(ctx context.Context, o Options, kernel kernel) (*Image, error) {
 	defer os.RemoveAll(work)
 
 	initrd := filepath.Join(work, "initrd.img")
-	if err := writeInitrd(ctx, initrd, o.SourceDir, kernel); err != nil {
+	if err := writeInitrd(ctx, initrd, o, kernel); err != nil {
 		return nil, err
 	}
 	loaders, err := makeLoaders(ctx, work)
@@ -86,13 +103,17 @@ func build(ctx context.Context, o Options, kernel kernel) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cached(o.CacheDir, "small-"+key, func(dir string) (*Image, error) {
+	name := "small-" + key
+	if o.Sector == sector4Kn {
+		name = "small4Kn-" + key
+	}
+	return cached(o.CacheDir, name, func(dir string) (*Image, error) {
 		root := filepath.Join(work, "root")
 		if err := layRoot(root, kernel.path, initrd, o.Ballast, map[string]string{grubConfigPath: grubConfig}); err != nil {
 			return nil, err
 		}
 		raw := filepath.Join(dir, "disk.raw")
-		d := diskLayout{rootBytes: smallRootBytes + o.Ballast + o.Ballast/32}
+		d := diskLayout{rootBytes: smallRootBytes + o.room(), sector: int64(o.Sector)}
 		if err := d.create(raw, loaders); err != nil {
 			return nil, err
 		}

@@ -82,3 +82,26 @@ func oracle(t *testing.T, name string, args ...string) {
 		t.Errorf("%s: %v\n%s", name, err, out)
 	}
 }
+
+// TestBuild4Kn has tools that know the sector size look at the image for disks
+// with sectors of 4096 bytes.
+func TestBuild4Kn(t *testing.T) {
+	if _, err := Build(t.Context(), Options{CacheDir: t.TempDir(), Sector: 520}); err == nil || !strings.Contains(err.Error(), "520") {
+		t.Errorf("sectors of 520 bytes: %v", err)
+	}
+	image, err := Build(t.Context(), Options{CacheDir: t.TempDir(), Sector: 4096, Show: []string{"true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	oracle(t, "e2fsck", "-fn", image.Raw.Path+"?offset=18874368")
+	esp := filepath.Join(t.TempDir(), "esp")
+	command(t, "dd", "if="+image.Raw.Path, "of="+esp, "bs=1M", "skip=2", "count=16")
+	oracle(t, "fsck.vfat", "-n", esp)
+	oracle(t, "sh", "-c", `blkid -p "$0" | grep 'BLOCK_SIZE="4096"'`, esp)
+	if os.Getuid() != 0 {
+		return // sgdisk takes a file's sectors for 512 bytes, and there is no loop device
+	}
+	device := strings.TrimSpace(command(t, "losetup", "--find", "--show", "--read-only", "--sector-size", "4096", image.Raw.Path))
+	t.Cleanup(func() { oracle(t, "losetup", "--detach", device) })
+	oracle(t, "sh", "-c", `sgdisk -v "$0" | grep "No problems found"`, device)
+}

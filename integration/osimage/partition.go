@@ -55,7 +55,7 @@ func buildPartition(ctx context.Context, o Options, kernel kernel) (*Image, erro
 	}
 	defer os.RemoveAll(work)
 	initrd := filepath.Join(work, "initrd.img")
-	if err := writeInitrd(ctx, initrd, o.SourceDir, kernel); err != nil {
+	if err := writeInitrd(ctx, initrd, o, kernel); err != nil {
 		return nil, err
 	}
 	loader, err := makePartitionLoader(ctx, work)
@@ -93,7 +93,7 @@ func buildPartition(ctx context.Context, o Options, kernel kernel) (*Image, erro
 			}
 		}
 		raw := filepath.Join(dir, "root.raw")
-		size := (room + o.Ballast + o.Ballast/32 + mib - 1) / mib * mib
+		size := (room + o.room() + mib - 1) / mib * mib
 		if err := sparseFile(raw, size); err != nil {
 			return nil, err
 		}

@@ -34,6 +34,7 @@ func main() {
 		fmt.Fprintf(console, "ferric-os: "+format+"\n", args...)
 	}
 	err := boot(say)
+	err = errors.Join(err, show(showList, say))
 	button := watchButton() // before "up": then it may be pressed
 	if err != nil {
 		say("error=%q", err)
@@ -56,6 +57,7 @@ func boot(say func(string, ...any)) error {
 	if err := loadModules("/modules"); err != nil {
 		return err
 	}
+	mountVariables()
 	cmdline, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return err
@@ -130,6 +132,12 @@ func mountKernelFS() {
 	for _, dir := range []string{"/root", "/config"} {
 		_ = os.MkdirAll(dir, 0o755)
 	}
+}
+
+// mountVariables mounts the variables of UEFI for the programs that are to be
+// shown; their driver is a module.
+func mountVariables() {
+	_ = unix.Mount("efivarfs", "/sys/firmware/efi/efivars", "efivarfs", unix.MS_RDONLY, "")
 }
 
 // openConsole opens the last console= of the command line: the one that the
