@@ -12,6 +12,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/images"
+	"ferric/images/disk/disktest"
 )
 
 // TestNothingBootsBeforeTheEnd looks at the disk while the last byte of the
@@ -47,7 +48,7 @@ func TestNothingBootsBeforeTheEnd(t *testing.T) {
 	done := make(chan error, 1)
 	progress := make(chan ipa.Progress, 64)
 	go func() {
-		_, err := images.Write(t.Context(), disk, request(server.URL, "raw", sha256File(t, raw)), func(p ipa.Progress) { progress <- p })
+		_, err := images.Write(t.Context(), disktest.Target(t, disk), request(server.URL, "raw", sha256File(t, raw)), func(p ipa.Progress) { progress <- p })
 		done <- err
 	}()
 	deadline := time.After(30 * time.Second)

@@ -32,31 +32,31 @@ type Deployment struct {
 // (base64(gzip(volume)) or URL; "" for none), makes the kernel see the new
 // partitions and reads the MBR signature. If it fails after the image was
 // written, the ends of the disk are wiped as Write does it.
-func Deploy(ctx context.Context, device string, req Request, configDrive string, progress func(ipa.Progress)) (Deployment, error) {
+func Deploy(ctx context.Context, target disk.Target, req Request, configDrive string, progress func(ipa.Progress)) (Deployment, error) {
 	m := watch(progress)
-	d, err := deploy(ctx, device, req, configDrive, m)
+	d, err := deploy(ctx, target, req, configDrive, m)
 	m.finish(err == nil)
 	return d, err
 }
 
-func deploy(ctx context.Context, device string, req Request, configDrive string, m *monitor) (Deployment, error) {
-	res, err := write(ctx, device, req, m)
+func deploy(ctx context.Context, target disk.Target, req Request, configDrive string, m *monitor) (Deployment, error) {
+	res, err := write(ctx, target, req, m)
 	if err != nil {
 		return Deployment{Result: res}, err
 	}
 	d := Deployment{Result: res}
-	if err := d.finish(ctx, device, req, configDrive, m); err != nil {
-		if werr := disk.Wipe(context.WithoutCancel(ctx), device); werr != nil {
+	if err := d.finish(ctx, target, req, configDrive, m); err != nil {
+		if werr := target.Wipe(context.WithoutCancel(ctx)); werr != nil {
 			err = fmt.Errorf("%w; and the disk could not be wiped again: %w", err, werr)
 		}
-		return d, fmt.Errorf("deploy image to %s: %w", device, err)
+		return d, fmt.Errorf("deploy image to %s: %w", target.Path(), err)
 	}
 	return d, nil
 }
 
 // finish turns a panic into an error: what follows the image parses tables and
 // file systems that come from it, and the disk must be wiped then, too.
-func (d *Deployment) finish(ctx context.Context, device string, req Request, configDrive string, m *monitor) (err error) {
+func (d *Deployment) finish(ctx context.Context, target disk.Target, req Request, configDrive string, m *monitor) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%w: what is on the disk now cannot be read: %v", ErrCorrupt, r)
@@ -66,21 +66,21 @@ func (d *Deployment) finish(ctx context.Context, device string, req Request, con
 	// Whatever keeps the backup header from moving, the primary one may
 	// still be good: that is for Validate to say (agent contract, "After
 	// writing": errors of the fix are ignored).
-	_ = partition.FixBackup(device)
-	if err := partition.Validate(device); err != nil {
+	_ = partition.FixBackup(target)
+	if err := partition.Validate(target.Path()); err != nil {
 		return err
 	}
 	if configDrive != "" {
 		m.enter(ipa.PhaseConfigDrive)
-		p, err := configdrive.Write(ctx, device, configDrive, req.driveOptions())
+		p, err := configdrive.Write(ctx, target, configDrive, req.driveOptions())
 		if err != nil {
 			return err
 		}
-		d.ConfigDrive = partition.Node(device, p.Number)
+		d.ConfigDrive = disk.Node(target.Path(), p.Number)
 	}
-	if err := partition.Reread(ctx, device); err != nil {
+	if err := partition.Reread(ctx, target.Path()); err != nil {
 		return err
 	}
-	d.RootUUID, err = partition.Signature(device)
+	d.RootUUID, err = partition.Signature(target.Path())
 	return err
 }

@@ -22,6 +22,7 @@ import (
 	"ferric/images"
 	"ferric/images/configdrive"
 	"ferric/images/disk"
+	"ferric/images/disk/disktest"
 	"ferric/images/fat"
 	"ferric/images/partition"
 )
@@ -150,7 +151,7 @@ func TestDeploy(t *testing.T) {
 			targets(t, 160*mib, func(t *testing.T, device string, sector int) {
 				image, iso := makeImage(t, label, sector), makeISO(t)
 				req := request(serve(t, image), "raw", sha256File(t, image))
-				d, err := images.Deploy(context.Background(), device, req, encode(t, iso), nil)
+				d, err := images.Deploy(context.Background(), disktest.Target(t, device), req, encode(t, iso), nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -158,7 +159,7 @@ func TestDeploy(t *testing.T) {
 				if label == partition.MBR {
 					want = "0x9d3b4c1a"
 				}
-				if d.RootUUID != want || d.ConfigDrive != partition.Node(device, 3) {
+				if d.RootUUID != want || d.ConfigDrive != disk.Node(device, 3) {
 					t.Errorf("root uuid %s, config drive %s", d.RootUUID, d.ConfigDrive)
 				}
 				if label == partition.GPT && sector == 512 || label == partition.GPT && strings.HasPrefix(device, "/dev/") {
@@ -180,15 +181,15 @@ func TestDeploy(t *testing.T) {
 				checkConfigDrive(t, device, p, iso, sector)
 				if strings.HasPrefix(device, "/dev/") {
 					// The kernel sees it where the table has it.
-					if got := readNode(t, partition.Node(device, 3), int(p.Size)); !bytes.Equal(got, readPart(t, device, p)) {
+					if got := readNode(t, disk.Node(device, 3), int(p.Size)); !bytes.Equal(got, readPart(t, device, p)) {
 						t.Error("the partition's device shows another content")
 					}
-					if got := readNode(t, partition.Node(device, 2), 8); string(got) != "rootroot" {
+					if got := readNode(t, disk.Node(device, 2), 8); string(got) != "rootroot" {
 						t.Errorf("partition 2 begins with %q", got)
 					}
 				}
 				// A second config drive goes to the same partition.
-				again, err := configdrive.Write(context.Background(), device, encode(t, iso), configdrive.Options{})
+				again, err := configdrive.Write(context.Background(), disktest.Target(t, device), encode(t, iso), configdrive.Options{})
 				if err != nil || again.Number != 3 {
 					t.Errorf("second config drive: partition %d, %v", again.Number, err)
 				}
@@ -274,7 +275,7 @@ func TestDeployRefusesTables(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			disk := makeDisk(t, 32*mib)
-			_, err := images.Deploy(context.Background(), disk, request(serve(t, c.image), "raw", sha256File(t, c.image)), "", nil)
+			_, err := images.Deploy(context.Background(), disktest.Target(t, disk), request(serve(t, c.image), "raw", sha256File(t, c.image)), "", nil)
 			if !errors.Is(err, c.is) || !strings.Contains(fmt.Sprint(err), c.want) {
 				t.Errorf("got %v", err)
 			}
@@ -302,7 +303,7 @@ func TestConfigDriveRefused(t *testing.T) {
 		"empty":          {encode(t, nil), "empty"},
 		"not to be read": {serve(t, image) + ".absent", "status 404"},
 	} {
-		if _, err := configdrive.Write(context.Background(), device, c.value, configdrive.Options{}); !strings.Contains(fmt.Sprint(err), c.want) {
+		if _, err := configdrive.Write(context.Background(), disktest.Target(t, device), c.value, configdrive.Options{}); !strings.Contains(fmt.Sprint(err), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -351,7 +352,7 @@ func TestWipeRemovesSignatures(t *testing.T) {
 		for _, w := range where {
 			put(w.off, w.mark)
 		}
-		if err := disk.Wipe(context.Background(), device); err != nil {
+		if err := disktest.Target(t, device).Wipe(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		b := readNode(t, device, size)
@@ -369,13 +370,13 @@ func TestWipeRemovesSignatures(t *testing.T) {
 
 func TestDiskInUseIsRefused(t *testing.T) {
 	device := loopDevice(t, 32*mib, 512)
-	holder, err := disk.Open(device)
+	holder, err := disktest.Target(t, device).Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer holder.Close()
 	raw := makeRaw(t, t.TempDir(), 4*mib)
-	_, err = images.Write(context.Background(), device, request(serve(t, raw), "raw", sha256File(t, raw)), nil)
+	_, err = images.Write(context.Background(), disktest.Target(t, device), request(serve(t, raw), "raw", sha256File(t, raw)), nil)
 	if !errors.Is(err, disk.ErrBusy) {
 		t.Errorf("got %v", err)
 	}

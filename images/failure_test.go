@@ -18,6 +18,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/images"
+	"ferric/images/disk/disktest"
 )
 
 // flaky serves content as servers and networks do that fail.
@@ -111,7 +112,7 @@ func TestWriteSurvives(t *testing.T) {
 			srv := httptest.NewServer(c.server)
 			defer srv.Close()
 			disk := makeDisk(t, 12*mib)
-			if _, err := images.Write(context.Background(), disk, request(srv.URL+"/x", "", sha256File(t, c.path)), nil); err != nil {
+			if _, err := images.Write(context.Background(), disktest.Target(t, disk), request(srv.URL+"/x", "", sha256File(t, c.path)), nil); err != nil {
 				t.Fatal(err)
 			}
 			tool(t, "qemu-img", "compare", "-f", "raw", "-F", "raw", raw, disk)
@@ -169,7 +170,7 @@ func TestWriteFails(t *testing.T) {
 			disk := makeDisk(t, 12*mib+4096)
 			req := request(srv.URL+"/image?secret=1", "", c.sum)
 			req.Header = http.Header{"Authorization": {"Bearer geheim"}}
-			_, err := images.Write(context.Background(), disk, req, nil)
+			_, err := images.Write(context.Background(), disktest.Target(t, disk), req, nil)
 			if !errors.Is(err, c.is) || !strings.Contains(fmt.Sprint(err), c.want) {
 				t.Errorf("got error %v, want %v with %q", err, c.is, c.want)
 			}
@@ -205,7 +206,7 @@ func TestWriteStartsOverWhenTheFileChanges(t *testing.T) {
 	srv := httptest.NewServer(server)
 	defer srv.Close()
 	disk := makeDisk(t, 12*mib)
-	if _, err := images.Write(context.Background(), disk, request(srv.URL+"/x", "qcow2", sha256File(t, qcow)), nil); err != nil {
+	if _, err := images.Write(context.Background(), disktest.Target(t, disk), request(srv.URL+"/x", "qcow2", sha256File(t, qcow)), nil); err != nil {
 		t.Fatal(err)
 	}
 	tool(t, "qemu-img", "compare", "-f", "raw", "-F", "raw", raw, disk)
@@ -217,7 +218,7 @@ func TestWriteTriesURLsInOrder(t *testing.T) {
 	defer srv.Close()
 	req := request("", "raw", sha256File(t, raw))
 	req.URLs = []string{srv.URL + "/absent", srv.URL + "/disk.raw"}
-	res, err := images.Write(context.Background(), makeDisk(t, 4*mib), req, nil)
+	res, err := images.Write(context.Background(), disktest.Target(t, makeDisk(t, 4*mib)), req, nil)
 	if err != nil || res.URL != srv.URL+"/disk.raw" {
 		t.Errorf("%+v, %v", res, err)
 	}
@@ -238,14 +239,14 @@ func TestWriteStopsWithItsContext(t *testing.T) {
 	req := request(srv.URL, "raw", sha256File(t, raw))
 	req.MaxDuration = 300 * time.Millisecond
 	disk := makeDisk(t, 4*mib)
-	if _, err := images.Write(context.Background(), disk, req, nil); !errors.Is(err, images.ErrTimeout) || images.Kind(err) != ipa.ImageDownloadTimeout {
+	if _, err := images.Write(context.Background(), disktest.Target(t, disk), req, nil); !errors.Is(err, images.ErrTimeout) || images.Kind(err) != ipa.ImageDownloadTimeout {
 		t.Errorf("got %v", err)
 	}
 	if hasTable(t, disk) {
 		t.Error("the ends of the disk were not wiped")
 	}
 	req.MaxDuration, req.Retry.Idle = 0, 100*time.Millisecond
-	if _, err := images.Write(context.Background(), disk, req, nil); !strings.Contains(fmt.Sprint(err), "ended after 1048576") {
+	if _, err := images.Write(context.Background(), disktest.Target(t, disk), req, nil); !strings.Contains(fmt.Sprint(err), "ended after 1048576") {
 		t.Errorf("idle server: %v", err)
 	}
 }
@@ -303,7 +304,7 @@ func TestDigestSelection(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			req := request(srv.URL+"/disk.raw", "raw", "")
 			req.Digest, req.AllowMD5 = c.digest, c.md5
-			_, err := images.Write(context.Background(), makeDisk(t, mib), req, nil)
+			_, err := images.Write(context.Background(), disktest.Target(t, makeDisk(t, mib)), req, nil)
 			if !errors.Is(err, c.is) {
 				t.Errorf("got %v, want %v", err, c.is)
 			}

@@ -12,7 +12,7 @@ import (
 )
 
 // writers are the only files that may open something for writing: everything
-// that destroys goes through disk.Open, with the path that its caller was
+// that destroys goes through a disk.Target, which its caller was
 // given, or to the firmware's variables.
 var writers = []string{"disk/device.go", "efi/store.go"}
 
@@ -21,7 +21,7 @@ var writers = []string{"disk/device.go", "efi/store.go"}
 func TestGuard(t *testing.T) {
 	seen := map[string]bool{}
 	err := filepath.WalkDir(".", func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+		if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "disk/disktest/") {
 			return err
 		}
 		fset := token.NewFileSet()

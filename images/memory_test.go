@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ferric/images"
+	"ferric/images/disk"
 )
 
 // childEnv holds the arguments of the process that TestMemory measures.
@@ -61,7 +62,7 @@ func child(text string) {
 		}
 	}()
 	if args.URL != "" {
-		if _, err := images.Write(context.Background(), args.Device, request(args.URL, args.Format, args.Sum), nil); err != nil {
+		if _, err := images.Write(context.Background(), disk.Fence(args.Device, func(*os.File) error { return nil }), request(args.URL, args.Format, args.Sum), nil); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"ferric/images"
+	"ferric/images/disk/disktest"
 )
 
 type transport func(*http.Request) (*http.Response, error)
@@ -29,7 +30,7 @@ func TestDeployPanics(t *testing.T) {
 		}
 		return http.DefaultTransport.RoundTrip(r)
 	})}
-	_, err := images.Deploy(context.Background(), disk, req, srv.URL+"/configdrive", nil)
+	_, err := images.Deploy(context.Background(), disktest.Target(t, disk), req, srv.URL+"/configdrive", nil)
 	if !errors.Is(err, images.ErrCorrupt) || !strings.Contains(err.Error(), "index out of range") {
 		t.Errorf("got error %v", err)
 	}

@@ -89,26 +89,26 @@ func (l Layout) wanted(drive int64) ([]partition.Wanted, error) {
 	return wanted, nil
 }
 
-// DeployPartitions partitions the disk at device and writes the image into its
+// DeployPartitions partitions the disk and writes the image into its
 // root partition, with config drive (as for Deploy), swap space and an empty
 // EFI system partition where the layout has them. The partition table is
 // written last, so that whatever dies before leaves a disk that nothing boots
 // from; an ephemeral partition is left for the caller to format. An image that
 // is larger than the root partition is an ErrRequest.
-func DeployPartitions(ctx context.Context, device string, req Request, l Layout, configDrive string, progress func(ipa.Progress)) (Deployment, error) {
+func DeployPartitions(ctx context.Context, target disk.Target, req Request, l Layout, configDrive string, progress func(ipa.Progress)) (Deployment, error) {
 	m := watch(progress)
-	p := &partitioning{device: device, layout: l, monitor: m}
+	p := &partitioning{target: target, layout: l, monitor: m}
 	err := p.run(ctx, req, configDrive)
 	m.finish(err == nil)
 	if err != nil {
-		return p.made, fmt.Errorf("deploy image%s to partitions of %s: %w", named(p.made.URL), device, err)
+		return p.made, fmt.Errorf("deploy image%s to partitions of %s: %w", named(p.made.URL), target.Path(), err)
 	}
 	return p.made, nil
 }
 
 // partitioning is one partition image on its way to a disk.
 type partitioning struct {
-	device  string
+	target  disk.Target
 	layout  Layout
 	monitor *monitor
 
@@ -129,7 +129,7 @@ func (p *partitioning) run(ctx context.Context, req Request, configDrive string)
 	if err := p.write(ctx, req); err != nil {
 		return p.undo(ctx, err)
 	}
-	if err := partition.Reread(ctx, p.device); err != nil {
+	if err := partition.Reread(ctx, p.target.Path()); err != nil {
 		return p.undo(ctx, err)
 	}
 	return nil
@@ -141,7 +141,7 @@ func (p *partitioning) undo(ctx context.Context, err error) error {
 	if !p.began || p.layout.PreserveEphemeral {
 		return err
 	}
-	if werr := disk.Wipe(context.WithoutCancel(ctx), p.device); werr != nil {
+	if werr := p.target.Wipe(context.WithoutCancel(ctx)); werr != nil {
 		err = fmt.Errorf("%w; and the disk could not be wiped again: %w", err, werr)
 	}
 	return err
@@ -153,7 +153,7 @@ func (p *partitioning) write(ctx context.Context, req Request) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.dev, err = disk.Open(p.device); err != nil {
+	if p.dev, err = p.target.Open(); err != nil {
 		return fmt.Errorf("%w: %w", ErrWrite, err)
 	}
 	defer func() { err = errors.Join(err, p.dev.Close()) }()
@@ -215,7 +215,7 @@ func (p *partitioning) plan() error {
 		}
 	}
 	return fmt.Errorf("preserve_ephemeral: %w: %s has no partition %d of %d MiB from %d MiB on that could be the ephemeral one",
-		partition.ErrBadTable, p.device, n, planned.Size/mib, planned.Start/mib)
+		partition.ErrBadTable, p.target.Path(), n, planned.Size/mib, planned.Start/mib)
 }
 
 // section is the partition with the name as a device.

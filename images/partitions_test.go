@@ -15,6 +15,8 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/images"
+	"ferric/images/disk"
+	"ferric/images/disk/disktest"
 	"ferric/images/partition"
 )
 
@@ -82,7 +84,7 @@ func TestDeployPartitions(t *testing.T) {
 				dirty(t, device)
 				req := request(serve(t, c.image), c.format, sha256File(t, c.image))
 				var last ipa.Progress
-				d, err := images.DeployPartitions(context.Background(), device, req, c.layout, encode(t, iso), func(p ipa.Progress) { last = p })
+				d, err := images.DeployPartitions(context.Background(), disktest.Target(t, device), req, c.layout, encode(t, iso), func(p ipa.Progress) { last = p })
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -107,7 +109,7 @@ func TestDeployPartitions(t *testing.T) {
 				}
 				tool(t, "e2fsck", "-fn", extract(t, device, d.Partitions["root"]))
 				if strings.HasPrefix(device, "/dev/") {
-					if got := blkid(t, partition.Node(device, d.Partitions["root"]), "UUID"); got != rootUUID {
+					if got := blkid(t, disk.Node(device, d.Partitions["root"]), "UUID"); got != rootUUID {
 						t.Errorf("the kernel's root partition has UUID %s", got)
 					}
 				}
@@ -187,7 +189,7 @@ func TestPreserveEphemeral(t *testing.T) {
 	req := request(serve(t, root), "raw", sha256File(t, root))
 	l := images.Layout{Label: partition.GPT, ESP: 64, Ephemeral: 8, Swap: 4, Root: 24}
 	deploy := func(l images.Layout, drive string) (images.Deployment, error) {
-		return images.DeployPartitions(context.Background(), device, req, l, drive, nil)
+		return images.DeployPartitions(context.Background(), disktest.Target(t, device), req, l, drive, nil)
 	}
 	l.PreserveEphemeral = true
 	if _, err := deploy(l, ""); !errors.Is(err, partition.ErrNoTable) {
@@ -271,7 +273,7 @@ func TestDeployPartitionsRefuses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			device := makeDisk(t, 64*mib)
 			dirty(t, device)
-			_, err := images.DeployPartitions(context.Background(), device, request(serve(t, root), "raw", c.sum), c.layout, c.drive, nil)
+			_, err := images.DeployPartitions(context.Background(), disktest.Target(t, device), request(serve(t, root), "raw", c.sum), c.layout, c.drive, nil)
 			if err == nil || c.want != nil && !errors.Is(err, c.want) || images.Kind(err) != c.kind {
 				t.Errorf("got %v (%s), want %v (%s)", err, images.Kind(err).Type, c.want, c.kind.Type)
 			}

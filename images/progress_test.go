@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ferric/api/ipa"
+	"ferric/images/disk/disktest"
 )
 
 func TestBottleneck(t *testing.T) {
@@ -66,7 +67,7 @@ func TestProgressOfASlowSource(t *testing.T) {
 	sum := sha256.Sum256(content)
 	var once sync.Once
 	var last ipa.Progress
-	_, err := Write(context.Background(), disk, Request{URLs: []string{server.URL}, Digest: Digest{Checksum: hex.EncodeToString(sum[:])}}, func(p ipa.Progress) {
+	_, err := Write(context.Background(), disktest.Target(t, disk), Request{URLs: []string{server.URL}, Digest: Digest{Checksum: hex.EncodeToString(sum[:])}}, func(p ipa.Progress) {
 		if p.Bottleneck == ipa.BottleneckSource && p.Phase == ipa.PhaseWriting && p.Done >= 2<<20 && p.Total == 4<<20 {
 			once.Do(func() { close(proceed) })
 		}

@@ -19,6 +19,7 @@ import (
 	"ferric/api/ipa"
 	"ferric/images"
 	"ferric/images/configdrive"
+	"ferric/images/disk/disktest"
 	"ferric/images/partition"
 )
 
@@ -81,7 +82,7 @@ func TestProxies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := images.Deploy(context.Background(), makeDisk(t, 160*mib), req, drives.URL, nil)
+	d, err := images.Deploy(context.Background(), disktest.Target(t, makeDisk(t, 160*mib)), req, drives.URL, nil)
 	if err != nil || d.ConfigDrive == "" {
 		t.Fatalf("%+v, %v", d, err)
 	}
@@ -94,7 +95,7 @@ func TestProxies(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Retry.Retries = -1
-	if _, err := images.Write(context.Background(), makeDisk(t, 32*mib), req, nil); !errors.Is(err, images.ErrDownload) {
+	if _, err := images.Write(context.Background(), disktest.Target(t, makeDisk(t, 32*mib)), req, nil); !errors.Is(err, images.ErrDownload) {
 		t.Errorf("no_proxy: %v", err)
 	}
 }
@@ -104,7 +105,7 @@ func TestConfigDriveByURL(t *testing.T) {
 	absent := httptest.NewServer(http.NotFoundHandler())
 	defer absent.Close()
 	req := request(serve(t, image), "raw", sha256File(t, image))
-	_, err := images.Deploy(context.Background(), makeDisk(t, 160*mib), req, absent.URL+"/drive", nil)
+	_, err := images.Deploy(context.Background(), disktest.Target(t, makeDisk(t, 160*mib)), req, absent.URL+"/drive", nil)
 	if images.Kind(err) != ipa.Deployment || !strings.Contains(fmt.Sprint(err), "/drive: status 404") {
 		t.Errorf("got %v (%s)", err, images.Kind(err).Type)
 	}
@@ -116,7 +117,7 @@ func TestConfigDriveIsRebuilt(t *testing.T) {
 	if err := os.Truncate(device, 160*mib); err != nil {
 		t.Fatal(err)
 	}
-	p, err := configdrive.Write(context.Background(), device, encode(t, makeISO(t)), configdrive.Options{Rebuild: true})
+	p, err := configdrive.Write(context.Background(), disktest.Target(t, device), encode(t, makeISO(t)), configdrive.Options{Rebuild: true})
 	if err != nil {
 		t.Fatal(err)
 	}

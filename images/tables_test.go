@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ferric/images"
+	"ferric/images/disk/disktest"
 )
 
 // TestOtherTables: a server that answers Range requests out of another file
@@ -34,7 +35,7 @@ func TestOtherTables(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(serve))
 	defer srv.Close()
 	disk := makeDisk(t, 4*mib)
-	_, err := images.Write(context.Background(), disk, request(srv.URL, "qcow2", sha256File(t, path)), nil)
+	_, err := images.Write(context.Background(), disktest.Target(t, disk), request(srv.URL, "qcow2", sha256File(t, path)), nil)
 	if !errors.Is(err, images.ErrChanged) {
 		t.Errorf("got error %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"ferric/images"
+	"ferric/images/disk/disktest"
 )
 
 // TestNextURL: an image that the first URL does not serve to its end comes
@@ -54,7 +55,7 @@ func TestNextURL(t *testing.T) {
 			disk := makeDisk(t, 12*mib)
 			req := request("", "raw", sha256File(t, raw))
 			req.URLs = c.urls
-			res, err := images.Write(context.Background(), disk, req, nil)
+			res, err := images.Write(context.Background(), disktest.Target(t, disk), req, nil)
 			if !errors.Is(err, c.is) {
 				t.Fatalf("got error %v, want %v", err, c.is)
 			}

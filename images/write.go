@@ -24,26 +24,26 @@ const maxRestarts = 3
 // errAsMade: what is wrong with the image was wrong when it was made.
 var errAsMade = errors.New("the digest is right: the image is as it was made")
 
-// Write streams the image onto the disk at device and verifies it. It wipes
+// Write streams the image onto the disk and verifies it. It wipes
 // what identified the disk's former content first, and again if it fails, so
 // that nothing half-valid can boot. An image whose digest is wrong is fetched
 // once more, one that cannot be had whole is fetched from the next URL. progress (may be nil) is called about once a second and once at
 // the end. Kind tells the protocol's error for the error.
-func Write(ctx context.Context, device string, req Request, progress func(ipa.Progress)) (Result, error) {
+func Write(ctx context.Context, target disk.Target, req Request, progress func(ipa.Progress)) (Result, error) {
 	m := watch(progress)
-	res, err := write(ctx, device, req, m)
+	res, err := write(ctx, target, req, m)
 	m.finish(err == nil)
 	return res, err
 }
 
-func write(ctx context.Context, device string, req Request, m *monitor) (Result, error) {
+func write(ctx context.Context, target disk.Target, req Request, m *monitor) (Result, error) {
 	ctx, cancel := req.bound(ctx)
 	defer cancel()
 	want, err := req.Digest.resolve(ctx, req)
 	if err != nil {
-		return Result{}, fmt.Errorf("write image to %s: %w", device, err)
+		return Result{}, fmt.Errorf("write image to %s: %w", target.Path(), err)
 	}
-	dev, err := disk.Open(device)
+	dev, err := target.Open()
 	if err != nil {
 		return Result{}, fmt.Errorf("write image: %w: %w", ErrWrite, err)
 	}
@@ -52,7 +52,7 @@ func write(ctx context.Context, device string, req Request, m *monitor) (Result,
 	t := &transfer{dev: dev, req: req, want: want, urls: req.URLs, monitor: m}
 	res, err := t.run(ctx)
 	if err != nil {
-		return res, fmt.Errorf("write image%s to %s: %w", named(res.URL), device, err)
+		return res, fmt.Errorf("write image%s to %s: %w", named(res.URL), target.Path(), err)
 	}
 	return res, nil
 }

@@ -20,6 +20,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/images"
+	"ferric/images/disk/disktest"
 	"ferric/images/source"
 )
 
@@ -154,7 +155,7 @@ func TestWriteFormats(t *testing.T) {
 				disk := makeDisk(t, size+3*mib)
 				req := request(srv.URL+"/"+filepath.Base(c.path), c.declared, sha256File(t, c.path))
 				var last ipa.Progress
-				res, err := images.Write(context.Background(), disk, req, func(p ipa.Progress) { last = p })
+				res, err := images.Write(context.Background(), disktest.Target(t, disk), req, func(p ipa.Progress) { last = p })
 				if errors.Is(err, images.ErrInvalid) && strings.Contains(err.Error(), "Range") && strings.Contains(c.name, "out of order") {
 					return // refused by name, as documented
 				}
@@ -251,7 +252,7 @@ func TestWriteRefuses(t *testing.T) {
 			if _, err := os.Stat(in(c.file)); err == nil {
 				sum = sha256File(t, in(c.file))
 			}
-			_, err := images.Write(context.Background(), disk, request(srv.URL+"/"+c.file, c.declared, sum), nil)
+			_, err := images.Write(context.Background(), disktest.Target(t, disk), request(srv.URL+"/"+c.file, c.declared, sum), nil)
 			if !errors.Is(err, c.is) || !strings.Contains(fmt.Sprint(err), c.want) {
 				t.Errorf("got error %v, want %v with %q", err, c.is, c.want)
 			}
@@ -295,7 +296,7 @@ func TestWriteTrusts(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			req := request(serve(t, c.file), c.declared, sha256File(t, c.file))
 			req.TrustFormat, req.Permitted = c.trust, []string{"raw"}
-			res, err := images.Write(context.Background(), makeDisk(t, 8*mib), req, nil)
+			res, err := images.Write(context.Background(), disktest.Target(t, makeDisk(t, 8*mib)), req, nil)
 			if (err != nil) != c.refused || res.Format != c.format {
 				t.Errorf("format %s, %v", res.Format, err)
 			}

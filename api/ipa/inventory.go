@@ -105,6 +105,11 @@ type BlockDevice struct {
 	LogicalSectors     int     `json:"logical_sectors"`
 	PhysicalSectors    int     `json:"physical_sectors"`
 	Tran               *string `json:"tran"`
+
+	// Identity is how the machine itself knows the disk again, never on the
+	// wire: what was listed under the name at that moment. "" if whoever lists
+	// it does not know.
+	Identity string `json:"-"`
 }
 
 // SystemVendor identifies the machine (DMI).

@@ -15,6 +15,7 @@ import (
 	"ferric/hwmanager"
 	"ferric/images"
 	"ferric/images/configdrive"
+	"ferric/images/disk"
 	"ferric/images/partition"
 	"ferric/images/source"
 )
@@ -82,7 +83,8 @@ func (m *Manager) InstallBootc(ctx context.Context, h *hwmanager.Host, device ip
 	if image == "" || strings.HasPrefix(image, "-") || strings.ContainsFunc(image, func(r rune) bool { return r <= ' ' }) {
 		return nil, ipa.InvalidCommandParams.New("image_source %q names no container", req.Source)
 	}
-	if err := mayWrite(h, device, node); err != nil {
+	target, err := mayWrite(h, device, node)
+	if err != nil {
 		return nil, err
 	}
 	if err := configurePodman(h.Etc); err != nil {
@@ -96,12 +98,11 @@ func (m *Manager) InstallBootc(ctx context.Context, h *hwmanager.Host, device ip
 		return nil, err
 	}
 	report(ipa.PhaseInstalling)
-	path := h.DevicePath(device.Name)
-	if err := runBootc(ctx, h, image, path, device.Size, req.InstanceInfo); err != nil {
+	if err := runBootc(ctx, h, image, target, device.Size, req.InstanceInfo); err != nil {
 		return nil, err
 	}
 	report(ipa.PhaseConfigDrive)
-	signature, err := finishBootc(ctx, h, path, req.ConfigDrive)
+	signature, err := finishBootc(ctx, h, target, req.ConfigDrive)
 	if err != nil {
 		return nil, err
 	}
@@ -189,10 +190,10 @@ func privateFile(pattern string, content []byte) (string, error) {
 }
 
 // runBootc lets the container install itself.
-func runBootc(ctx context.Context, h *hwmanager.Host, image, path string, size int64, info map[string]any) error {
+func runBootc(ctx context.Context, h *hwmanager.Host, image string, target disk.Target, size int64, info map[string]any) error {
 	rootMiB := size>>20 - bootcReserve
 	if rootMiB <= 0 {
-		return ipa.ImageWrite.New("%s has %d MiB; a container needs more than %d", path, size>>20, bootcReserve)
+		return ipa.ImageWrite.New("%s has %d MiB; a container needs more than %d", target.Path(), size>>20, bootcReserve)
 	}
 	ctx, cancel := context.WithTimeout(ctx, bootcInstallTime)
 	defer cancel()
@@ -219,14 +220,17 @@ func runBootc(ctx context.Context, h *hwmanager.Host, image, path string, size i
 		run = append(run, "-v", dir+":"+dir)
 		install = append(install, "--root-ssh-authorized-keys="+file)
 	}
-	_, err := h.Run.Run(ctx, "podman", slices.Concat(run, []string{image}, install, []string{path})...)
+	if err := target.Check(); err != nil {
+		return err
+	}
+	_, err := h.Run.Run(ctx, "podman", slices.Concat(run, []string{image}, install, []string{target.Path()})...)
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
 		err = removeContainers(ctx, h, err)
 	}
-	return ipa.ImageWrite.New("container %s onto %s: %v", image, path, err)
+	return ipa.ImageWrite.New("container %s onto %s: %v", image, target.Path(), err)
 }
 
 // removeContainers ends what goes on writing to the disk when podman was
@@ -253,9 +257,9 @@ func isTrue(value any) bool {
 
 // finishBootc checks what the container left on the disk, adds the config
 // drive and reads the MBR signature.
-func finishBootc(ctx context.Context, h *hwmanager.Host, path, configDrive string) (string, error) {
-	_ = partition.FixBackup(path) // as after an image: Validate decides
-	if err := partition.Validate(path); err != nil {
+func finishBootc(ctx context.Context, h *hwmanager.Host, target disk.Target, configDrive string) (string, error) {
+	_ = partition.FixBackup(target) // as after an image: Validate decides
+	if err := partition.Validate(target.Path()); err != nil {
 		return "", ipa.Deployment.New("after bootc: %v", err)
 	}
 	if configDrive != "" {
@@ -264,12 +268,12 @@ func finishBootc(ctx context.Context, h *hwmanager.Host, path, configDrive strin
 			return "", err
 		}
 		retry := source.Retry{Retries: h.Settings.ConnectRetries, Interval: h.Settings.ConnectRetryInterval, Idle: h.Settings.ConnectTimeout}
-		if _, err := configdrive.Write(ctx, path, configDrive, configdrive.Options{Client: client, Retry: retry, Rebuild: h.Settings.ConfigDriveRebuild}); err != nil {
+		if _, err := configdrive.Write(ctx, target, configDrive, configdrive.Options{Client: client, Retry: retry, Rebuild: h.Settings.ConfigDriveRebuild}); err != nil {
 			return "", images.Kind(err).New("config drive after bootc: %v", err)
 		}
 	}
-	if err := partition.Reread(ctx, path); err != nil {
+	if err := partition.Reread(ctx, target.Path()); err != nil {
 		return "", err
 	}
-	return partition.Signature(path)
+	return partition.Signature(target.Path())
 }

@@ -37,7 +37,11 @@ func TestBootcIsCancelled(t *testing.T) {
 	program := &podman{started: cancel}
 	h := lab(t)
 	h.Run = program
-	err := runBootc(ctx, h, "registry.test/os:1", "/dev/sda", 8<<30, nil)
+	target, err := h.Fence(ipa.BlockDevice{Name: "/dev/sda"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = runBootc(ctx, h, "registry.test/os:1", target, 8<<30, nil)
 	if !ipa.ImageWrite.Is(err) || !strings.Contains(err.Error(), context.Canceled.Error()) {
 		t.Errorf("error = %v; want ImageWriteError", err)
 	}

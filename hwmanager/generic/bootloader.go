@@ -8,6 +8,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
+	"ferric/images/disk"
 	"ferric/images/efi"
 )
 
@@ -33,15 +34,15 @@ func (m *Manager) InstallBootloader(ctx context.Context, h *hwmanager.Host, devi
 }
 
 func (m *Manager) installBootloader(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, req hwmanager.BootloaderRequest) error {
-	path := h.DevicePath(device.Name)
-	if err := h.Guard.Check(path); err != nil {
+	target, err := h.Fence(device)
+	if err != nil {
 		return err
 	}
 	trusted := req.RootUUID == "" || req.RootUUID == noSignature // to boot by itself
 	if bootedUEFI(h) {
 		err := bootEntries(ctx, h, device, req)
 		if errors.Is(err, efi.ErrNoLoader) && !trusted {
-			err = takeLoaders(ctx, h, path, req, err)
+			err = takeLoaders(ctx, h, target, req, err)
 			if err == nil {
 				err = bootEntries(ctx, h, device, req)
 			}
@@ -61,7 +62,7 @@ func (m *Manager) installBootloader(ctx context.Context, h *hwmanager.Host, devi
 	if !bootedUEFI(h) && req.ESPUUID != "" {
 		// This firmware keeps no boot entries, but the one that will boot
 		// the disk looks at the loaders' usual places.
-		err := takeLoaders(ctx, h, path, req, efi.ErrNoLoader)
+		err := takeLoaders(ctx, h, target, req, efi.ErrNoLoader)
 		if err == nil {
 			h.Log.WithField("device", device.Name).Warn("no boot entries: the machine was not booted by UEFI")
 			return nil
@@ -73,7 +74,7 @@ func (m *Manager) installBootloader(ctx context.Context, h *hwmanager.Host, devi
 	if !h.Settings.EnableBIOSBootloaderInstall {
 		return ipa.InvalidImage.New("%s holds no boot loader, and running the image's installer for one is disabled because of CVE-2026-43003 (enable_bios_bootloader_install)", device.Name)
 	}
-	if err := m.runGRUB(ctx, h, path, req); err != nil {
+	if err := m.runGRUB(ctx, h, target, req); err != nil {
 		return ipa.CommandExecution.New("boot loader for %s: %v", device.Name, err)
 	}
 	if !bootedUEFI(h) {
@@ -98,24 +99,24 @@ func bootEntries(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice,
 // takeLoaders fills the EFI system partition from the root file system that
 // req names, and has the system mount it. none is the error for a disk that has
 // nothing to take.
-func takeLoaders(ctx context.Context, h *hwmanager.Host, path string, req hwmanager.BootloaderRequest, none error) error {
-	disk, err := findRoot(path, req)
+func takeLoaders(ctx context.Context, h *hwmanager.Host, target disk.Target, req hwmanager.BootloaderRequest, none error) error {
+	on, err := findRoot(target, req)
 	if err != nil {
 		return fmt.Errorf("%w; %w", none, err)
 	}
-	if disk.esp.Number == 0 {
+	if on.esp.Number == 0 {
 		return fmt.Errorf("%w; the EFI system partition has no FAT file system", none)
 	}
-	files, err := disk.readLoaders(ctx)
+	files, err := on.readLoaders(ctx)
 	if err != nil {
 		return err
 	}
 	if len(files) == 0 {
 		return fmt.Errorf("%w, and the root file system has none below /boot/efi/EFI", none)
 	}
-	if err := disk.fillESP(files); err != nil {
+	if err := on.fillESP(files); err != nil {
 		return err
 	}
-	h.Log.WithField("device", path).WithField("files", len(files)).Info("EFI system partition filled from the image")
-	return disk.mountESP(ctx)
+	h.Log.WithField("device", target.Path()).WithField("files", len(files)).Info("EFI system partition filled from the image")
+	return on.mountESP(ctx)
 }

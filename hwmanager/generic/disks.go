@@ -105,6 +105,7 @@ func readDisk(h *hwmanager.Host, dir, name string) ipa.BlockDevice {
 		LogicalSectors:  int(readInt(dir, "queue/logical_block_size")),
 		PhysicalSectors: int(readInt(dir, "queue/physical_block_size")),
 	}
+	disk.Identity = hwmanager.DiskIdentity(dir)
 	disk.WWN, disk.WWNWithExtension, disk.WWNVendorExtension = wwns(firstText(identity, "wwid", "device/wwid"))
 	if target, err := filepath.EvalSymlinks(filepath.Join(dir, "device")); err == nil {
 		if base := filepath.Base(target); hctlName.MatchString(base) {
@@ -184,6 +185,7 @@ func partitionsOf(dir string, disk ipa.BlockDevice) []ipa.BlockDevice {
 			Rotational:      disk.Rotational,
 			LogicalSectors:  disk.LogicalSectors,
 			PhysicalSectors: disk.PhysicalSectors,
+			Identity:        disk.Identity,
 		})
 	}
 	sort.Slice(parts, func(i, j int) bool { return diskLess(parts[i].Name, parts[j].Name) })

@@ -136,11 +136,11 @@ func (m *Manager) EraseBlockDevice(ctx context.Context, h *hwmanager.Host, node 
 	if err != nil {
 		return ipa.BlockDeviceErase.New("%v", err)
 	}
-	path := h.DevicePath(device.Name)
-	if err := h.Guard.Check(path); err != nil {
+	target, err := h.Fence(device)
+	if err != nil {
 		return err
 	}
-	return overwrite(ctx, path, options, wrote)
+	return overwrite(ctx, target, options, wrote)
 }
 
 // eraseMetadata wipes partition tables, superblocks and signatures of all
@@ -153,7 +153,7 @@ func (m *Manager) eraseMetadata(ctx context.Context, h *hwmanager.Host, call hwm
 	}
 	var failures []error
 	for _, device := range slices.Backward(devices) {
-		if err := wipe(ctx, h, device.Name); err != nil {
+		if err := wipe(ctx, h, device); err != nil {
 			failures = append(failures, fmt.Errorf("%s: %w", device.Name, err))
 			continue
 		}
@@ -167,15 +167,18 @@ func (m *Manager) eraseMetadata(ctx context.Context, h *hwmanager.Host, call hwm
 
 // wipe removes the metadata of a disk or partition and lets the kernel forget
 // the partitions of a disk.
-func wipe(ctx context.Context, h *hwmanager.Host, name string) error {
-	path := h.DevicePath(name)
-	if err := disk.Wipe(ctx, path); err != nil {
+func wipe(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice) error {
+	target, err := h.Fence(device)
+	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(h.Sys, "block", sysName(name))); err != nil {
+	if err := target.Wipe(ctx); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(h.Sys, "block", sysName(device.Name))); err != nil {
 		return nil // a partition
 	}
-	return partition.Reread(ctx, path)
+	return partition.Reread(ctx, target.Path())
 }
 
 // eraseTargets are the devices that a step has to erase, each one checked:
@@ -262,8 +265,8 @@ const verifyArea = 1 << 20
 // overwrite fills the device with random bytes, as often as wanted, then with
 // zeros, and reads samples back.
 // Wrote is told of the bytes of each write.
-func overwrite(ctx context.Context, path string, o eraseOptions, wrote func(n int)) (err error) {
-	device, err := disk.Open(path)
+func overwrite(ctx context.Context, target disk.Target, o eraseOptions, wrote func(n int)) (err error) {
+	device, err := target.Open()
 	if err != nil {
 		return err
 	}

@@ -21,16 +21,18 @@ import (
 
 // installed is a disk with a root file system and an EFI system partition.
 type installed struct {
-	path string
-	root partition.Partition
-	kind string // of the root file system
-	esp  partition.Partition
-	id   string // of the EFI system partition's file system, "ABCD-1234"
+	path   string
+	target disk.Target
+	root   partition.Partition
+	kind   string // of the root file system
+	esp    partition.Partition
+	id     string // of the EFI system partition's file system, "ABCD-1234"
 }
 
 // findRoot finds the partition whose file system, or which itself, has the
 // root UUID, and the EFI system partition beside it.
-func findRoot(path string, req hwmanager.BootloaderRequest) (*installed, error) {
+func findRoot(target disk.Target, req hwmanager.BootloaderRequest) (*installed, error) {
+	path := target.Path()
 	d, err := disk.OpenReadOnly(path)
 	if err != nil {
 		return nil, err
@@ -40,7 +42,7 @@ func findRoot(path string, req hwmanager.BootloaderRequest) (*installed, error) 
 	if err != nil {
 		return nil, err
 	}
-	on := &installed{path: path}
+	on := &installed{path: path, target: target}
 	for _, p := range table.Partitions {
 		info, _ := volume.Identify(io.NewSectionReader(d, p.Start, p.Size), p.Size)
 		switch {
@@ -99,7 +101,7 @@ func (on *installed) fillESP(files map[string][]byte) (err error) {
 			err = fmt.Errorf("fill EFI system partition %d of %s: %w", on.esp.Number, on.path, err)
 		}
 	}()
-	d, err := disk.Open(on.path)
+	d, err := on.target.Open()
 	if err != nil {
 		return err
 	}
@@ -190,11 +192,11 @@ func espLine(fstab, id string) (line string, has bool) {
 // mounted calls use with the root file system: where it is mounted, and a root
 // in which no link leads outside.
 func (on *installed) mounted(ctx context.Context, flags uintptr, use func(dir string, root *os.Root) error) (err error) {
-	node := partition.Node(on.path, on.root.Number)
+	node := on.target.Partition(on.root.Number)
 	if err := partition.Reread(ctx, on.path); err != nil {
 		return err
 	}
-	if err := waitForNode(ctx, node); err != nil {
+	if err := errors.Join(waitForNode(ctx, node.Path()), node.Check()); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "root-*")
@@ -209,8 +211,8 @@ func (on *installed) mounted(ctx context.Context, flags uintptr, use func(dir st
 	case volume.Ext4:
 		options = "errors=remount-ro" // the image may want a panic
 	}
-	if err := unix.Mount(node, dir, on.kind, flags, options); err != nil {
-		return fmt.Errorf("mount %s as %s: %w", node, on.kind, err)
+	if err := unix.Mount(node.Path(), dir, on.kind, flags, options); err != nil {
+		return fmt.Errorf("mount %s as %s: %w", node.Path(), on.kind, err)
 	}
 	defer func() { err = errors.Join(err, unmount(dir)) }()
 	root, err := os.OpenRoot(dir)

@@ -12,14 +12,13 @@ import (
 
 	"ferric/hwmanager"
 	"ferric/images/disk"
-	"ferric/images/partition"
 )
 
 // runGRUB has the GRUB of the system on the disk install itself, in a chroot:
 // the agent contract's section "install_bootloader", step 3. It runs code of
 // the image with all rights, so it has to be allowed by configuration.
-func (m *Manager) runGRUB(ctx context.Context, h *hwmanager.Host, path string, req hwmanager.BootloaderRequest) error {
-	uefi := bootedUEFI(h)
+func (m *Manager) runGRUB(ctx context.Context, h *hwmanager.Host, target disk.Target, req hwmanager.BootloaderRequest) error {
+	path, uefi := target.Path(), bootedUEFI(h)
 	if !uefi && req.ESPUUID == "" && req.PRePUUID == "" {
 		has, err := hasBootCode(path)
 		if err != nil {
@@ -30,7 +29,7 @@ func (m *Manager) runGRUB(ctx context.Context, h *hwmanager.Host, path string, r
 			return nil
 		}
 	}
-	on, err := findRoot(path, req)
+	on, err := findRoot(target, req)
 	if err != nil {
 		return err
 	}
@@ -44,7 +43,7 @@ func (m *Manager) runGRUB(ctx context.Context, h *hwmanager.Host, path string, r
 		}
 		unmount, err := on.mountKernel(h, dir, root, uefi)
 		if err == nil {
-			err = grubCommands(ctx, h, dir, grub, on.path, uefi)
+			err = grubCommands(ctx, h, dir, grub, on.target, uefi)
 		}
 		return errors.Join(err, unmount())
 	})
@@ -103,7 +102,7 @@ func (on *installed) mountKernel(h *hwmanager.Host, dir string, root *os.Root, u
 		mounts = append(mounts, struct {
 			source, target, kind string
 			flags                uintptr
-		}{partition.Node(on.path, on.esp.Number), espMount, "vfat", 0})
+		}{disk.Node(on.path, on.esp.Number), espMount, "vfat", 0})
 	}
 	for _, m := range mounts {
 		// Inside the root: a link that leads out of it is an error, and a
@@ -132,14 +131,17 @@ func (on *installed) mountKernel(h *hwmanager.Host, dir string, root *os.Root, u
 
 // grubCommands runs the installer, on UEFI also for firmware that loses its
 // boot entries, and writes GRUB's menu. The entries themselves are ours.
-func grubCommands(ctx context.Context, h *hwmanager.Host, dir, grub, device string, uefi bool) error {
-	install := []string{grub + "-install", device}
+func grubCommands(ctx context.Context, h *hwmanager.Host, dir, grub string, target disk.Target, uefi bool) error {
+	install := []string{grub + "-install", target.Path()}
 	commands := [][]string{install}
 	if uefi {
 		install = []string{grub + "-install", "--no-nvram"}
 		commands = [][]string{install, append(install, "--removable")}
 	}
 	commands = append(commands, []string{grub + "-mkconfig", "-o", "/boot/" + grub + "/grub.cfg"})
+	if err := target.Check(); err != nil {
+		return err
+	}
 	for _, c := range commands {
 		// The search path of the ramdisk need not be that of the image.
 		args := append([]string{dir, "/usr/bin/env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, c...)

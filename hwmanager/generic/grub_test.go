@@ -12,6 +12,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
+	"ferric/images/disk/disktest"
 )
 
 // grubImage is a root file system with programs that pose as GRUB's.
@@ -95,15 +96,19 @@ func (r *recorder) Run(_ context.Context, name string, args ...string) ([]byte, 
 }
 
 func TestGRUBCommands(t *testing.T) {
+	target := disktest.Target(t, filepath.Join(t.TempDir(), "sda"))
+	if err := os.WriteFile(target.Path(), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		uefi bool
 		want recorder
 	}{
-		{false, recorder{"grub-install /dev/sda", "grub-mkconfig -o /boot/grub/grub.cfg"}},
+		{false, recorder{"grub-install " + target.Path(), "grub-mkconfig -o /boot/grub/grub.cfg"}},
 		{true, recorder{"grub-install --no-nvram", "grub-install --no-nvram --removable", "grub-mkconfig -o /boot/grub/grub.cfg"}},
 	} {
 		var calls recorder
-		if err := grubCommands(t.Context(), &hwmanager.Host{Run: &calls}, "/mnt", "grub", "/dev/sda", c.uefi); err != nil {
+		if err := grubCommands(t.Context(), &hwmanager.Host{Run: &calls}, "/mnt", "grub", target, c.uefi); err != nil {
 			t.Fatal(err)
 		}
 		for i := range c.want {

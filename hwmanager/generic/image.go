@@ -34,7 +34,8 @@ func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.
 	if base64.StdEncoding.DecodedLen(len(configDrive)) > maxConfigDriveText {
 		return nil, ipa.Deployment.New("configdrive has more than %d MiB", configdrive.MaxSize>>20)
 	}
-	if err := mayWrite(h, device, node); err != nil {
+	target, err := mayWrite(h, device, node)
+	if err != nil {
 		return nil, err
 	}
 	if result := m.already(h, device, info, configDrive, node); result != nil {
@@ -45,7 +46,7 @@ func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.
 	if err != nil {
 		return nil, wireError(err)
 	}
-	if err := waitUnused(ctx, h, h.DevicePath(device.Name)); err != nil {
+	if err := waitUnused(ctx, h, target); err != nil {
 		return nil, err
 	}
 	report := func(p ipa.Progress) {
@@ -54,9 +55,9 @@ func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.
 	}
 	var result *hwmanager.ImageResult
 	if info.ImageType == ipa.PartitionImage {
-		result, err = writePartitions(ctx, h, device, info, configDrive, node, req, report)
+		result, err = writePartitions(ctx, h, device, target, info, configDrive, node, req, report)
 	} else {
-		result, err = writeDisk(ctx, h, device, info, configDrive, req, report)
+		result, err = writeDisk(ctx, device, target, info, configDrive, req, report)
 	}
 	if err != nil {
 		return nil, err
@@ -67,9 +68,9 @@ func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.
 
 // waitUnused waits as long as something else has the disk open for itself
 // ([disk_partitioner]check_device_interval and _max_retries).
-func waitUnused(ctx context.Context, h *hwmanager.Host, path string) error {
+func waitUnused(ctx context.Context, h *hwmanager.Host, target disk.Target) error {
 	for try := 0; ; try++ {
-		d, err := disk.Open(path)
+		d, err := target.Open()
 		if err == nil {
 			return d.Close()
 		}
@@ -85,8 +86,8 @@ func waitUnused(ctx context.Context, h *hwmanager.Host, path string) error {
 }
 
 // writeDisk deploys a whole-disk image.
-func writeDisk(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, configDrive string, req images.Request, report func(ipa.Progress)) (*hwmanager.ImageResult, error) {
-	deployed, err := images.Deploy(ctx, h.DevicePath(device.Name), req, configDrive, report)
+func writeDisk(ctx context.Context, device ipa.BlockDevice, target disk.Target, info ipa.ImageInfo, configDrive string, req images.Request, report func(ipa.Progress)) (*hwmanager.ImageResult, error) {
+	deployed, err := images.Deploy(ctx, target, req, configDrive, report)
 	if err != nil {
 		return nil, wireError(err)
 	}
@@ -97,17 +98,20 @@ func writeDisk(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, i
 	}, nil
 }
 
-// mayWrite is nil if an image may go to the device, whoever chose it: it is
-// not to be skipped, and what is on it may be erased.
-func mayWrite(h *hwmanager.Host, device ipa.BlockDevice, node hwmanager.Node) error {
+// mayWrite is the device as a target if an image may go to it, whoever chose
+// it: it is not to be skipped, and what is on it may be erased.
+func mayWrite(h *hwmanager.Host, device ipa.BlockDevice, node hwmanager.Node) (disk.Target, error) {
 	kept, err := withoutSkipped(h, []ipa.BlockDevice{device}, node)
 	if err != nil {
-		return ipa.ImageWrite.New("%v", err)
+		return disk.Target{}, ipa.ImageWrite.New("%v", err)
 	}
 	if len(kept) == 0 {
-		return ipa.ProtectedDevice.New("%s is one of the skip_block_devices of the node", device.Name)
+		return disk.Target{}, ipa.ProtectedDevice.New("%s is one of the skip_block_devices of the node", device.Name)
 	}
-	return mayErase(h, device, protects(h.Settings, node))
+	if err := mayErase(h, device, protects(h.Settings, node)); err != nil {
+		return disk.Target{}, err
+	}
+	return h.Fence(device)
 }
 
 // imageRequest adds the agent's configuration to what the conductor sent;

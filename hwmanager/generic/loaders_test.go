@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"ferric/hwmanager"
+	"ferric/images/disk"
 	"ferric/images/fat"
-	"ferric/images/partition"
 )
 
 // hostileRoot deploys a root file system with the files and changes it with
@@ -23,12 +23,16 @@ func hostileRoot(t *testing.T, files map[string]string, changes ...string) *inst
 	if err != nil {
 		t.Fatal(err)
 	}
-	on, err := findRoot(device.Name, hwmanager.BootloaderRequest{RootUUID: result.RootUUID})
+	target, err := h.Fence(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	on, err := findRoot(target, hwmanager.BootloaderRequest{RootUUID: result.RootUUID})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, change := range changes {
-		tool(t, "debugfs", "-w", "-R", change, partition.Node(on.path, on.root.Number))
+		tool(t, "debugfs", "-w", "-R", change, disk.Node(on.path, on.root.Number))
 	}
 	return on
 }
@@ -118,7 +122,7 @@ func TestDeepestLoader(t *testing.T) {
 // file system to the last does not keep it mounted.
 func TestMountOfAnImage(t *testing.T) {
 	on := hostileRoot(t, map[string]string{"etc/fstab": "x"})
-	tool(t, "tune2fs", "-e", "panic", partition.Node(on.path, on.root.Number))
+	tool(t, "tune2fs", "-e", "panic", disk.Node(on.path, on.root.Number))
 	var where string
 	var held *os.File
 	err := on.mounted(t.Context(), quiet, func(dir string, root *os.Root) (err error) {

@@ -54,25 +54,24 @@ func orDefault(configured, otherwise int) int64 {
 }
 
 // writePartitions deploys a partition image.
-func writePartitions(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, info ipa.ImageInfo, configDrive string, node hwmanager.Node, req images.Request, report func(ipa.Progress)) (*hwmanager.ImageResult, error) {
+func writePartitions(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, target disk.Target, info ipa.ImageInfo, configDrive string, node hwmanager.Node, req images.Request, report func(ipa.Progress)) (*hwmanager.ImageResult, error) {
 	layout := layoutOf(h, info, node)
-	mkfs := func(context.Context, string) error { return nil }
+	mkfs := func(context.Context, disk.Target) error { return nil }
 	if layout.Ephemeral > 0 && !layout.PreserveEphemeral {
 		var err error
 		if mkfs, err = formatter(ctx, h, info.EphemeralFormat); err != nil {
 			return nil, err
 		}
 	}
-	path := h.DevicePath(device.Name)
-	deployed, err := images.DeployPartitions(ctx, path, req, layout, configDrive, report)
+	deployed, err := images.DeployPartitions(ctx, target, req, layout, configDrive, report)
 	if err != nil {
 		return nil, wireError(err)
 	}
 	if n := deployed.Partitions[images.PartEphemeral]; n > 0 {
 		report(ipa.Progress{Phase: ipa.PhaseFileSystems, Done: deployed.Served, Total: deployed.Served, Written: deployed.Written, SecondsLeft: -1})
-		if err := mkfs(ctx, partition.Node(path, n)); err != nil {
+		if err := mkfs(ctx, target.Partition(n)); err != nil {
 			err = fmt.Errorf("ephemeral partition of %s: %w", device.Name, err)
-			return nil, ipa.ImageWrite.New("%v", errors.Join(err, disk.Wipe(context.WithoutCancel(ctx), path)))
+			return nil, ipa.ImageWrite.New("%v", errors.Join(err, target.Wipe(context.WithoutCancel(ctx))))
 		}
 		report(ipa.Progress{Phase: ipa.PhaseFileSystems, Done: deployed.Served, Total: deployed.Served, Written: deployed.Written, Finished: true})
 	}
@@ -84,7 +83,7 @@ func writePartitions(ctx context.Context, h *hwmanager.Host, device ipa.BlockDev
 	}
 	for name, n := range deployed.Partitions {
 		if name != images.PartBIOSBoot { // nobody mounts it
-			result.Partitions[name] = partition.Node(device.Name, n)
+			result.Partitions[name] = disk.Node(device.Name, n)
 		}
 	}
 	if info.DeployBootMode == bootUEFI && result.ESPUUID != "" {
@@ -98,7 +97,7 @@ var fileSystemName = regexp.MustCompile(`^[a-z][a-z0-9_]{1,15}$`)
 // formatter makes file systems of the given kind with the label of ephemeral
 // partitions. It fails if there is no program for that, before anything is
 // written.
-func formatter(ctx context.Context, h *hwmanager.Host, kind string) (func(ctx context.Context, device string) error, error) {
+func formatter(ctx context.Context, h *hwmanager.Host, kind string) (func(ctx context.Context, target disk.Target) error, error) {
 	if kind == "" {
 		kind = "ext4"
 	}
@@ -117,11 +116,11 @@ func formatter(ctx context.Context, h *hwmanager.Host, kind string) (func(ctx co
 	if _, err := h.Run.Run(ctx, program, "-V"); hwmanager.NoProgram(err) {
 		return nil, ipa.FileSystemUnsupported.New("file system %s for the ephemeral partition is not supported: there is no program %s", kind, program)
 	}
-	return func(ctx context.Context, device string) error {
-		if err := waitForNode(ctx, device); err != nil {
+	return func(ctx context.Context, target disk.Target) error {
+		if err := errors.Join(waitForNode(ctx, target.Path()), target.Check()); err != nil {
 			return err
 		}
-		_, err := h.Run.Run(ctx, program, append(args, device)...)
+		_, err := h.Run.Run(ctx, program, append(args, target.Path())...)
 		return err
 	}, nil
 }

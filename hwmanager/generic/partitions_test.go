@@ -17,7 +17,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
-	"ferric/images/partition"
+	"ferric/images/disk"
 )
 
 // tool runs a program that has to succeed.
@@ -136,7 +136,7 @@ func TestPartitionImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := func(n int) string { return partition.Node(device.Name, n) }
+	name := func(n int) string { return disk.Node(device.Name, n) }
 	want := fmt.Sprintf("image (root) written to device %s root_uuid=%s efi_system_partition_uuid=%s", device.Name, partitionRootUUID, result.ESPUUID)
 	if result.Text != want || result.Partitions["root"] != name(4) || result.Partitions["ephemeral"] != name(2) || len(result.Partitions) != 4 {
 		t.Errorf("%+v, want text %q", result, want)
@@ -200,7 +200,7 @@ func TestPartitionImageForUEFIUnderBIOS(t *testing.T) {
 	if err := m.InstallBootloader(t.Context(), h, device, hwmanager.BootloaderRequest{RootUUID: result.RootUUID, ESPUUID: result.ESPUUID}); err != nil {
 		t.Fatal(err)
 	}
-	if got := tool(t, "mtype", "-i", partition.Node(device.Name, 1), "::EFI/BOOT/BOOTX64.EFI"); got != "loader" {
+	if got := tool(t, "mtype", "-i", disk.Node(device.Name, 1), "::EFI/BOOT/BOOTX64.EFI"); got != "loader" {
 		t.Errorf("loader %q", got)
 	}
 }

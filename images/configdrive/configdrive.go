@@ -45,26 +45,26 @@ type Options struct {
 }
 
 // Write decodes value (base64(gzip(volume)), or the URL of that or of the bare
-// volume) and puts the volume into the partition of device that is labelled
+// volume) and puts the volume into the partition of the disk that is labelled
 // config-2, or else into a new partition of 64 MiB at the end of the disk. An
 // ISO 9660 volume for a disk with sectors larger than its blocks is made anew
 // as FAT. It answers with the partition, of which the kernel knows then.
-func Write(ctx context.Context, device, value string, o Options) (partition.Partition, error) {
+func Write(ctx context.Context, target disk.Target, value string, o Options) (partition.Partition, error) {
 	volume, err := Decode(ctx, value, o)
 	if err != nil {
 		return partition.Partition{}, err
 	}
-	p, err := find(device)
+	p, err := find(target.Path())
 	if err == nil && p.Number == 0 {
-		p, err = partition.Append(device, MaxSize, Label)
+		p, err = partition.Append(target, MaxSize, Label)
 	}
 	if err != nil {
 		return partition.Partition{}, fmt.Errorf("config drive: %w", err)
 	}
-	if err := fill(device, p, volume, o.Rebuild); err != nil {
+	if err := fill(target, p, volume, o.Rebuild); err != nil {
 		return partition.Partition{}, err
 	}
-	if err := partition.Reread(ctx, device); err != nil {
+	if err := partition.Reread(ctx, target.Path()); err != nil {
 		return partition.Partition{}, fmt.Errorf("config drive: %w", err)
 	}
 	return p, nil
@@ -214,8 +214,8 @@ func volumeLabel(r *io.SectionReader) string {
 // give the kernel such blocks.
 const isoBlock = 2048
 
-func fill(device string, p partition.Partition, volume []byte, rebuild bool) error {
-	d, err := disk.Open(device)
+func fill(target disk.Target, p partition.Partition, volume []byte, rebuild bool) error {
+	d, err := target.Open()
 	if err != nil {
 		return fmt.Errorf("config drive: %w", err)
 	}
@@ -227,7 +227,7 @@ func fill(device string, p partition.Partition, volume []byte, rebuild bool) err
 		}
 	}
 	if int64(len(volume)) > p.Size {
-		return fmt.Errorf("%w: it has %d bytes, partition %d of %s has %d", ErrInvalid, len(volume), p.Number, device, p.Size)
+		return fmt.Errorf("%w: it has %d bytes, partition %d of %s has %d", ErrInvalid, len(volume), p.Number, target.Path(), p.Size)
 	}
 	if err := d.Zero(p.Start, p.Size); err != nil {
 		return fmt.Errorf("config drive: %w", err)

@@ -26,18 +26,14 @@ type Device struct {
 	direct   *os.File // nil where the kernel refuses O_DIRECT
 }
 
-// Open opens the disk at path for writing. A block device is claimed: that
-// fails with ErrBusy while it or a partition of it is mounted.
-func Open(path string) (*Device, error) {
-	return open(path, os.O_RDWR)
-}
-
 // OpenReadOnly opens the disk at path for reading and claims nothing.
 func OpenReadOnly(path string) (*Device, error) {
-	return open(path, os.O_RDONLY)
+	return open(path, os.O_RDONLY, func(*os.File) error { return nil })
 }
 
-func open(path string, mode int) (*Device, error) {
+// open opens a disk that passes the check. A block device is claimed for
+// writing.
+func open(path string, mode int, check Check) (*Device, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("open disk: %w", err)
@@ -59,6 +55,10 @@ func open(path string, mode int) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open disk: %w", err)
 	}
+	if err := check(d.buffered); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("open disk %s: %w", path, err)
+	}
 	if d.Size, err = d.buffered.Seek(0, io.SeekEnd); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("size of disk %s: %w", path, err)
@@ -72,8 +72,9 @@ func open(path string, mode int) (*Device, error) {
 	if mode != os.O_RDONLY {
 		// Direct writes spare the page cache, whose copying is what limits
 		// buffered ones. The second descriptor shares the first one's claim,
-		// so it must not ask for a claim of its own.
-		d.direct, _ = os.OpenFile(path, os.O_RDWR|unix.O_DIRECT, 0)
+		// so it must not ask for a claim of its own; it is opened through
+		// the first, whatever has the path by now.
+		d.direct, _ = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", d.buffered.Fd()), os.O_RDWR|unix.O_DIRECT, 0)
 	}
 	return d, nil
 }

@@ -28,22 +28,7 @@ var copies = []struct {
 	{256 << 30, 64, "_BHRfS_M", 4096}, // btrfs, second copy
 }
 
-// Wipe removes what identifies the content of the disk or partition at path:
-// partition tables, RAID superblocks and file-system signatures at both ends.
-// It is on the medium when Wipe returns.
-func Wipe(ctx context.Context, path string) error {
-	d, err := Open(path)
-	if err != nil {
-		return fmt.Errorf("wipe metadata: %w", err)
-	}
-	defer d.Close()
-	if err := d.WipeEnds(ctx); err != nil {
-		return fmt.Errorf("wipe metadata: %w", err)
-	}
-	return d.Sync()
-}
-
-// WipeEnds is Wipe for a device that is open already; it does not sync.
+// WipeEnds is Target.Wipe for a device that is open already; it does not sync.
 func (d *Device) WipeEnds(ctx context.Context) error {
 	for _, c := range copies {
 		if c.at+c.size > d.Size {

@@ -17,11 +17,11 @@ import (
 // alignment of a new partition, parted's "optimal".
 const alignment = 1 << 20
 
-// FixBackup moves the GPT's backup header of device to the end of the disk,
+// FixBackup moves the GPT's backup header of the disk to the end of the disk,
 // where an image that is smaller than the disk does not have it. A table that
 // is right, or no GPT, stays as it is.
-func FixBackup(device string) error {
-	d, err := disk.Open(device)
+func FixBackup(target disk.Target) error {
+	d, err := target.Open()
 	if err != nil {
 		return err
 	}
@@ -90,10 +90,10 @@ func (t *Table) sealMBR(d *disk.Device) error {
 	return d.Sync()
 }
 
-// Append adds a partition of size bytes at the end of the disk at device and
+// Append adds a partition of size bytes at the end of the disk and
 // returns it. The GPT's backup header moves to the end of the disk with it.
-func Append(device string, size int64, name string) (Partition, error) {
-	d, err := disk.Open(device)
+func Append(target disk.Target, size int64, name string) (Partition, error) {
+	d, err := target.Open()
 	if err != nil {
 		return Partition{}, err
 	}

@@ -29,10 +29,11 @@ const (
 
 // Wanted is a partition of a table to be made.
 type Wanted struct {
-	Size int64 // bytes, a multiple of 1 MiB
-	Type string
-	Name string // on a GPT
-	Boot bool   // on an MBR: the active flag
+	Start int64 // bytes, a multiple of 1 MiB; 0 is behind the one before
+	Size  int64 // bytes, a multiple of 1 MiB
+	Type  string
+	Name  string // on a GPT
+	Boot  bool   // on an MBR: the active flag
 }
 
 // Plan lays the wanted partitions out one behind the other, numbered from 1 and
@@ -42,9 +43,8 @@ type Wanted struct {
 // Commit.
 func Plan(d *disk.Device, label string, wanted []Wanted, old *Table) (*Table, error) {
 	t := &Table{Label: label, sector: int64(d.Sector)}
-	limit := d.Size - gptReserve(t.sector)
+	limit := Room(d, label)
 	if label == MBR {
-		limit = min(d.Size, math.MaxUint32*t.sector)
 		if len(wanted) > 4 {
 			return nil, fmt.Errorf("%s: %w: an MBR has four partitions, %d are wanted", d.Path, ErrNoRoom, len(wanted))
 		}
@@ -59,6 +59,10 @@ func Plan(d *disk.Device, label string, wanted []Wanted, old *Table) (*Table, er
 	}
 	start := int64(alignment)
 	for i, w := range wanted {
+		if w.Start != 0 && w.Start < start {
+			return nil, fmt.Errorf("%s: %w: partition %d (%s) would begin at %d MiB, within the one before", d.Path, ErrNoRoom, i+1, w.Name, w.Start>>20)
+		}
+		start = max(start, w.Start)
 		p := Partition{Number: i + 1, Start: start, Size: w.Size, Type: w.Type, Name: w.Name, Boot: w.Boot, UUID: uuid.NewString()}
 		if label == MBR {
 			p.Name, p.UUID = "", fmt.Sprintf("%08x-%02x", t.Signature, p.Number)
@@ -73,6 +77,15 @@ func Plan(d *disk.Device, label string, wanted []Wanted, old *Table) (*Table, er
 		t.Partitions = append(t.Partitions, p)
 	}
 	return t, nil
+}
+
+// Room is where partitions of a new table have to end, in bytes.
+func Room(d *disk.Device, label string) int64 {
+	sector := int64(d.Sector)
+	if label == MBR { // whose entries count 32 bits of sectors
+		return min(d.Size, math.MaxUint32*sector)
+	}
+	return d.Size - gptReserve(sector)
 }
 
 // at is the partition of t with the number and the place of p.

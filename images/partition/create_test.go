@@ -10,13 +10,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ferric/images/disk"
+	"ferric/images/disk/disktest"
 	"ferric/images/partition"
 )
 
 func plan(t *testing.T, path, label string, old *partition.Table, wanted ...partition.Wanted) (*partition.Table, error) {
 	t.Helper()
-	d, err := disk.Open(path)
+	d, err := disktest.Target(t, path).Open()
 	if err != nil {
 		t.Fatal(err)
 	}

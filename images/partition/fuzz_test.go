@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ferric/images/disk/disktest"
 	"ferric/images/partition"
 )
 
@@ -74,7 +75,7 @@ func FuzzRead(f *testing.F) {
 				t.Fatalf("partition outside of the disk: %+v", p)
 			}
 		}
-		if table.Validate() == nil && partition.FixBackup(path) == nil {
+		if table.Validate() == nil && partition.FixBackup(disktest.Target(t, path)) == nil {
 			if err := partition.Validate(path); err != nil {
 				t.Fatalf("valid before it was fixed: %v", err)
 			}

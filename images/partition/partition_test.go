@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ferric/images/disk/disktest"
 	"ferric/images/partition"
 )
 
@@ -55,7 +56,7 @@ func TestFixBackup(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.change(path)
-			if err := partition.FixBackup(path); err != nil {
+			if err := partition.FixBackup(disktest.Target(t, path)); err != nil {
 				t.Fatal(err)
 			}
 			if out := run(t, "sgdisk", "-v", path); !strings.Contains(out, "No problems found") {
@@ -77,7 +78,7 @@ func TestFixBackup(t *testing.T) {
 
 func TestAppendRefuses(t *testing.T) {
 	full := makeGPT(t, 100, "-n", "1:2048:0")
-	if _, err := partition.Append(full, 64<<20, "x"); !errors.Is(err, partition.ErrNoRoom) {
+	if _, err := partition.Append(disktest.Target(t, full), 64<<20, "x"); !errors.Is(err, partition.ErrNoRoom) {
 		t.Errorf("full disk: %v", err)
 	}
 	four := filepath.Join(t.TempDir(), "disk")
@@ -87,7 +88,7 @@ func TestAppendRefuses(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if _, err := partition.Append(four, 64<<20, "x"); !errors.Is(err, partition.ErrNoRoom) {
+	if _, err := partition.Append(disktest.Target(t, four), 64<<20, "x"); !errors.Is(err, partition.ErrNoRoom) {
 		t.Errorf("four primary partitions: %v", err)
 	}
 }
@@ -101,7 +102,7 @@ func TestAppendToLargeMBR(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	run(t, "truncate", "-s", "3T", path)
-	p, err := partition.Append(path, 64<<20, "x")
+	p, err := partition.Append(disktest.Target(t, path), 64<<20, "x")
 	if err != nil {
 		t.Fatal(err)
 	}

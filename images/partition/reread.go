@@ -24,15 +24,6 @@ const (
 	rereadInterval = 250 * time.Millisecond
 )
 
-// Node is the path of partition number of the disk at device: /dev/sda1,
-// /dev/nvme0n1p1.
-func Node(device string, number int) string {
-	if c := device[len(device)-1]; c >= '0' && c <= '9' {
-		return device + "p" + strconv.Itoa(number)
-	}
-	return device + strconv.Itoa(number)
-}
-
 // Reread makes the kernel's partitions of device those of the table on it. It
 // asks the kernel to read the table and corrects the outcome partition by
 // partition, for kernels that do not know the table's format. A disk in use is

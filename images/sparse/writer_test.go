@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"ferric/images/disk"
+	"ferric/images/disk/disktest"
 )
 
 // TestEndsComeLast: until Commit there is nothing at either end of the disk,
@@ -25,7 +25,7 @@ func TestEndsComeLast(t *testing.T) {
 			if err := os.WriteFile(path, make([]byte, c.disk), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			dev, err := disk.Open(path)
+			dev, err := disktest.Target(t, path).Open()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"ferric/images"
+	"ferric/images/disk"
 )
 
 func main() {
@@ -56,12 +57,20 @@ func writeImage(ctx context.Context, url, format, sum, device string) error {
 	if device == "" {
 		return errors.New("no device given")
 	}
-	_, err := images.Write(ctx, device, images.Request{
+	_, err := images.Write(ctx, disk.Fence(device, loopOnly), images.Request{
 		URLs:       []string{url},
 		DiskFormat: format,
 		Digest:     images.Digest{Algorithm: "sha256", Value: sum},
 	}, nil)
 	return err
+}
+
+// loopOnly keeps the benchmark from everything but its own disks.
+func loopOnly(f *os.File) error {
+	if !strings.HasPrefix(f.Name(), "/dev/loop") {
+		return fmt.Errorf("%s is no loop device", f.Name())
+	}
+	return nil
 }
 
 // lab is what the measurements share.
