@@ -137,6 +137,17 @@ func (c *Client) Progress(ctx context.Context) (*ipa.Progress, error) {
 	return &progress, nil
 }
 
+// EraseReport tells what the latest step that erases did to which device. It is
+// asked for once. An agent that erased nothing, or knows no such question,
+// answers with a StatusError.
+func (c *Client) EraseReport(ctx context.Context) (*ipa.EraseReport, error) {
+	var report ipa.EraseReport
+	if err := c.do(ctx, http.MethodGet, "/ferric/v1/erase_report", nil, nil, &report); err != nil {
+		return nil, fmt.Errorf("agent erase report: %w", err)
+	}
+	return &report, nil
+}
+
 // Cancel ends the step that runs, if it may be aborted, and waits for its end
 // as long as ctx lasts. Only ferric's own agents know how to: any other, and
 // one that runs nothing or nothing abortable, answers with a StatusError.

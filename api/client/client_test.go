@@ -226,6 +226,7 @@ func TestRequests(t *testing.T) {
 		{`GET /v1/conductors/h`, func() error { _, err := c.Conductor(ctx, "h"); return err }},
 		{`GET /ferric/v1/nodes/n/progress`, func() error { _, err := c.Progress(ctx, "n"); return err }},
 		{`GET /ferric/v1/nodes/n/events`, func() error { _, err := c.Events(ctx, "n"); return err }},
+		{`GET /ferric/v1/nodes/n/erase_report`, func() error { _, err := c.EraseReports(ctx, "n"); return err }},
 	} {
 		if err := tc.call(); err != nil {
 			t.Errorf("%s: %v", tc.want, err)

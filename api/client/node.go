@@ -142,3 +142,13 @@ func (c *Client) Events(ctx context.Context, node string) ([]ironic.Event, error
 	}
 	return list.Events, nil
 }
+
+// EraseReports tells what the latest steps that erase did to the disks of a
+// node, newest first. Extension of ferric's.
+func (c *Client) EraseReports(ctx context.Context, node string) ([]ipa.EraseReport, error) {
+	var list ipa.EraseReports
+	if err := c.get(ctx, "/ferric/v1/nodes/"+segment(node)+"/erase_report", nil, &list); err != nil {
+		return nil, err
+	}
+	return list.Reports, nil
+}

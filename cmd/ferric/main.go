@@ -26,7 +26,7 @@ func run(ctx context.Context, args []string) int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newConductorCommand(), newRamdiskCommand(), newLabCommand())
+	root.AddCommand(newConductorCommand(), newRamdiskCommand(), newLabCommand(), newEraseReportCommand())
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "ferric: %v\n", err)

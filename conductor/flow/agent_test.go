@@ -28,6 +28,8 @@ type scriptedAgent struct {
 	powerOff func()
 	busy     int // steps to be refused
 	canceled int // requests to end the step that runs
+	erased   *ipa.EraseReport
+	answer   any // of the step that ends next
 }
 
 func newAgent(t *testing.T, token func() string) *scriptedAgent {
@@ -55,6 +57,14 @@ func (a *scriptedAgent) serve(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("agent_token") != a.token() {
 		w.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprint(w, `{"faultcode":"Client","faultstring":"401 Unauthorized: Token invalid."}`)
+		return
+	}
+	if r.Method == http.MethodGet && r.URL.Path == "/ferric/v1/erase_report" {
+		if a.erased == nil {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(a.erased)
 		return
 	}
 	if r.Method == http.MethodGet {
@@ -114,7 +124,7 @@ func (a *scriptedAgent) finish(status string, failure *ipa.Error) {
 	last.Status, last.Error = status, failure
 	if failure == nil {
 		phase := strings.Split(last.Name, "_")[1]
-		last.Result = a.encode(map[string]any{phase + "_step": a.params[len(a.params)-1]["step"], phase + "_result": nil})
+		last.Result = a.encode(map[string]any{phase + "_step": a.params[len(a.params)-1]["step"], phase + "_result": a.answer})
 	}
 }
 

@@ -145,6 +145,9 @@ func (f *Flow) endCleaning(ctx context.Context, t *task.Task, event provision.Ev
 	if err := t.Save(ctx); err != nil {
 		return err
 	}
+	if n.DriverInternalInfo.Bool(steps.Clean.Running) { // the agent knows more than the reason, and is about to go
+		f.keepEraseReport(ctx, t, nil, *n.LastError)
+	}
 	ifs, err := f.drivers.Interfaces(n)
 	if err == nil {
 		err = ifs.Deploy.TearDownCleaning(ctx, t)

@@ -190,6 +190,9 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 		return nil // the agent is at an older step
 	}
 	t.Event(ctx, "step", "%s step %s done", kind.Name, current.ID())
+	if kind.Name == steps.Clean.Name {
+		f.keepEraseReport(ctx, t, result, "")
+	}
 	if current.RebootRequested {
 		return f.rebootForStep(ctx, t, kind)
 	}

@@ -3,6 +3,7 @@ package restapi
 import (
 	"context"
 
+	"ferric/api/ipa"
 	"ferric/api/ironic"
 )
 
@@ -35,6 +36,20 @@ func (s *Server) listEvents(ctx context.Context, r *request) (reply, error) {
 		list.Events = append(list.Events, ironic.Event{Time: e.Time, Kind: e.Kind, Detail: e.Detail})
 	}
 	return ok(list)
+}
+
+// showEraseReport tells what the latest steps that erase did to the node's
+// disks; an empty list if none has run.
+func (s *Server) showEraseReport(ctx context.Context, r *request) (reply, error) {
+	n, err := s.extensionNode(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	reports, err := s.conductor.EraseReports(ctx, n)
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(ipa.EraseReports{Reports: reports})
 }
 
 // extensionNode finds the node by UUID or name whatever the microversion: the

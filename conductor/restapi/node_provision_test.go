@@ -37,6 +37,10 @@ func TestProvisionLife(t *testing.T) {
 		t.Error("no events of the node's life")
 	}
 	s.want(404, "1", "GET", "/ferric/v1/nodes/n1/progress", "")
+	if reports, ok := s.want(200, "1", "GET", "/ferric/v1/nodes/n1/erase_report", "").object["reports"].([]any); !ok || len(reports) != 0 {
+		t.Errorf("erase reports of a node that was never cleaned: %v", reports)
+	}
+	s.want(404, "1", "GET", "/ferric/v1/nodes/nobody/erase_report", "")
 }
 
 // TestProvisionRefusals holds section 3.6, in the contract's order of evaluation.

@@ -67,6 +67,7 @@ func (s *Server) routes(e *echo.Echo) {
 
 		{"GET", "/ferric/v1/nodes/:node/progress", 1, s.showProgress, 0},
 		{"GET", "/ferric/v1/nodes/:node/events", 1, s.listEvents, 0},
+		{"GET", "/ferric/v1/nodes/:node/erase_report", 1, s.showEraseReport, 0},
 	} {
 		methods := []string{r.method}
 		if r.method == http.MethodGet {

@@ -92,6 +92,8 @@ type Conductor interface {
 	// Progress asks the node's agent, store.ErrNotFound when nothing is in flight.
 	Progress(ctx context.Context, id int64) (*ipa.Progress, error)
 	Events(ctx context.Context, id int64) ([]store.Event, error)
+	// EraseReports are those of the latest steps that erase, newest first.
+	EraseReports(ctx context.Context, id int64) ([]ipa.EraseReport, error)
 	Drivers() []flow.DriverInfo
 }
 
