@@ -1,0 +1,129 @@
+package arch
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// fenced are the rooms whose code runs on the machine that is deployed.
+func fenced() []string { return []string{"agent", "hwmanager", "images"} }
+
+// writers are the files there that open something for writing, or mount it,
+// with what that is. A disk is opened by the first alone.
+func writers() map[string]string {
+	return map[string]string{
+		"images/disk/device.go":         "disks, for disk.Target",
+		"images/efi/store.go":           "the firmware's variables",
+		"agent/command/history.go":      "the history of commands, in the ramdisk",
+		"agent/identity.go":             "token and node, in the ramdisk",
+		"agent/power.go":                "sysrq-trigger",
+		"agent/rescue.go":               "the password for the rescue login, in the ramdisk",
+		"agent/server/certificate.go":   "the certificate, in the ramdisk",
+		"hwmanager/generic/bootc.go":    "settings and secrets of podman, in the ramdisk",
+		"hwmanager/generic/esp.go":      "etc/fstab of the deployed system; it mounts what a Target has checked",
+		"hwmanager/generic/flush.go":    "drop_caches",
+		"hwmanager/generic/grub.go":     "nothing: it mounts the kernel's file systems and what a Target has checked",
+		"hwmanager/generic/i40e.go":     "the driver's debugfs; it mounts that",
+	}
+}
+
+// FenceFaults lists what a source file of the fenced rooms does around the disk
+// fence: it opens something for writing or mounts it without being one of the
+// writers, makes a target by itself, runs programs by itself, or (in images)
+// names a device.
+func FenceFaults(path string, source []byte) (faults []string) {
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, path, source, parser.SkipObjectResolution)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	_, listed := writers()[path]
+	writes := false
+	fault := func(n ast.Node, text string, args ...any) {
+		faults = append(faults, fmt.Sprintf("%s:%d: ", path, fset.Position(n.Pos()).Line)+fmt.Sprintf(text, args...))
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BasicLit:
+			if value, err := strconv.Unquote(n.Value); err == nil && within(path, "images") && strings.HasPrefix(value, "/dev") {
+				fault(n, "names the device %s", value)
+			}
+		case *ast.SelectorExpr: // whether it is called or handed on
+			name := selected(n)
+			switch {
+			case name == "disk.Fence" && path != "hwmanager/fence.go":
+				fault(n, "makes a target by itself: Host.Fence does that")
+			case name == "exec.Command" || name == "exec.CommandContext" || name == "os.StartProcess":
+				if path != "hwmanager/exec.go" && path != "agent/power.go" {
+					fault(n, "runs a program by itself: Host.Run does that")
+				}
+			case opensAlways(name):
+				writes = true
+				if !listed {
+					fault(n, "writes without the fence: %s", name)
+				}
+			}
+		case *ast.CallExpr:
+			f, ok := n.Fun.(*ast.SelectorExpr)
+			if !ok || f.Sel.Name != "OpenFile" || len(n.Args) != 3 || onlyReads(n.Args[1]) {
+				break
+			}
+			writes = true
+			if !listed {
+				fault(n, "opens for writing without the fence: %s", selected(f))
+			}
+		}
+		return true
+	})
+	if listed && !writes {
+		faults = append(faults, path+": writes nothing: the list of writers is out of date")
+	}
+	return faults
+}
+
+// selected is "package.Name", or "….Name" for what is not in a package.
+func selected(s *ast.SelectorExpr) string {
+	if x, ok := s.X.(*ast.Ident); ok {
+		return x.Name + "." + s.Sel.Name
+	}
+	return "…." + s.Sel.Name
+}
+
+// opensAlways tells functions that open for writing, or mount, whatever their
+// arguments are.
+func opensAlways(name string) bool {
+	return slices.Contains([]string{
+		"os.Create", "os.WriteFile", "os.Truncate",
+		"unix.Open", "unix.Openat", "unix.Openat2", "unix.Creat", "unix.Mount", "unix.Fsopen", "unix.Fsmount", "unix.OpenTree",
+		"syscall.Open", "syscall.Openat", "syscall.Creat", "syscall.Mount",
+		"ioutil.WriteFile",
+	}, name)
+}
+
+// onlyReads tells flags of which none lets write: all are named, and O_RDONLY
+// is among them.
+func onlyReads(flags ast.Expr) bool {
+	reads, other := false, false
+	ast.Inspect(flags, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.SelectorExpr:
+			switch n.Sel.Name {
+			case "O_RDONLY":
+				reads = true
+			case "O_NONBLOCK", "O_DIRECTORY", "O_DIRECT", "O_NOCTTY", "O_CLOEXEC", "O_NOFOLLOW":
+			default:
+				other = true
+			}
+			return false
+		case *ast.Ident, *ast.BasicLit, *ast.CallExpr:
+			other = true
+		}
+		return true
+	})
+	return reads && !other
+}

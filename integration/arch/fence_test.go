@@ -1,0 +1,86 @@
+package arch
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestFence: a disk of the machine is opened for writing in one place, and
+// only for what has passed the fence.
+func TestFence(t *testing.T) {
+	top, seen := root(t), map[string]bool{}
+	for _, room := range fenced() {
+		err := filepath.WalkDir(filepath.Join(top, room), func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			name, err := filepath.Rel(top, path)
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && (d.Name() == "testdata" || isTestKit(name)):
+				return fs.SkipDir
+			case d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+				return nil
+			}
+			source, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			seen[name] = true
+			report(t, FenceFaults(name, source))
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name := range writers() {
+		if !seen[name] {
+			t.Errorf("%s does not exist: the list of writers is out of date", name)
+		}
+	}
+	// What only tests use is in no program.
+	for _, program := range []string{"./cmd/ferric-agent", "./cmd/ferric"} {
+		for _, p := range list(t, nil, program) {
+			if isTestKit(strings.TrimPrefix(p.ImportPath, module+"/")) {
+				t.Errorf("%s contains %s", program, p.ImportPath)
+			}
+		}
+	}
+}
+
+// isTestKit tells packages for tests.
+func isTestKit(dir string) bool {
+	return dir == "images/disk/disktest" || dir == "hwmanager/hwmtest" || strings.HasSuffix(dir, "model")
+}
+
+func TestFenceRules(t *testing.T) {
+	tests := []struct{ path, body, fault string }{
+		{"hwmanager/x.go", `os.Open("x")`, ""},
+		{"hwmanager/x.go", `os.OpenFile(x, os.O_RDONLY|unix.O_DIRECT, 0)`, ""},
+		{"hwmanager/x.go", `os.OpenFile(x, os.O_RDWR, 0)`, "opens for writing"},
+		{"hwmanager/x.go", `os.OpenFile(x, flags, 0)`, "opens for writing"},
+		{"hwmanager/x.go", `os.OpenFile(x, os.O_RDONLY|2, 0)`, "opens for writing"},
+		{"hwmanager/x.go", `root.OpenFile(x, os.O_WRONLY|os.O_CREATE, 0)`, "opens for writing"},
+		{"hwmanager/x.go", `os.WriteFile(x, nil, 0)`, "writes without the fence"},
+		{"hwmanager/x.go", `open := unix.Open; open(x, 2, 0)`, "writes without the fence"},
+		{"hwmanager/x.go", `unix.Mount(x, y, z, 0, "")`, "writes without the fence"},
+		{"hwmanager/x.go", `disk.Fence(x, nil)`, "makes a target"},
+		{"hwmanager/x.go", `exec.Command("dd")`, "runs a program"},
+		{"hwmanager/fence.go", `disk.Fence(x, nil)`, ""},
+		{"hwmanager/x.go", `h.Fence(x)`, ""},
+		{"images/x.go", `f("/dev/sda")`, "names the device"},
+		{"hwmanager/x.go", `f("/dev/sda")`, ""},
+		{"images/efi/store.go", `f()`, "out of date"},
+	}
+	for _, tt := range tests {
+		got := strings.Join(FenceFaults(tt.path, []byte("package p\n\nfunc g() {\n"+tt.body+"\n}\n")), "; ")
+		if (tt.fault == "") != (got == "") || !strings.Contains(got, tt.fault) {
+			t.Errorf("%s in %s: %q; want %q", tt.body, tt.path, got, tt.fault)
+		}
+	}
+}
