@@ -16,7 +16,7 @@ VERSION   := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 # Tests of loop devices and of network devices need root; a test binary that has them runs through sudo.
 AS_ROOT   := $(if $(filter 0,$(shell id -u)),,-exec "sudo -E")
-ROOTED    := ./images/... ./hwmanager/... ./ramdisk/uinit/... ./integration/bench/...
+ROOTED    := ./images/... ./hwmanager/... ./ramdisk/uinit/... ./integration/bench/... ./integration/osimage/...
 
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin

@@ -25,6 +25,7 @@ type installed struct {
 	target disk.Target
 	root   partition.Partition
 	kind   string // of the root file system
+	rootID string // its UUID
 	esp    partition.Partition
 	id     string // of the EFI system partition's file system, "ABCD-1234"
 }
@@ -47,7 +48,7 @@ func findRoot(target disk.Target, req hwmanager.BootloaderRequest) (*installed, 
 		info, _ := volume.Identify(io.NewSectionReader(d, p.Start, p.Size), p.Size)
 		switch {
 		case strings.EqualFold(req.RootUUID, info.UUID) || strings.EqualFold(req.RootUUID, p.UUID):
-			on.root, on.kind = p, info.Kind
+			on.root, on.kind, on.rootID = p, info.Kind, info.UUID
 		case info.Kind == volume.FAT && on.esp.Number == 0 && (p.IsESP() || strings.EqualFold(req.ESPUUID, info.UUID)):
 			on.esp, on.id = p, info.UUID
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,11 +42,15 @@ func (m *Manager) runGRUB(ctx context.Context, h *hwmanager.Host, target disk.Ta
 		if err != nil {
 			return err
 		}
+		unname, err := on.nameRoot(h)
+		if err != nil {
+			return err
+		}
 		unmount, err := on.mountKernel(h, dir, root, uefi)
 		if err == nil {
 			err = grubCommands(ctx, h, dir, grub, on.target, uefi)
 		}
-		return errors.Join(err, unmount())
+		return errors.Join(err, unmount(), unname())
 	})
 }
 
@@ -76,6 +81,31 @@ func grubName(root *os.Root) (string, error) {
 		}
 	}
 	return "", errors.New("the image has neither grub2-install nor grub-install")
+}
+
+// nameRoot makes the link by which GRUB's menu names the root file system. Its
+// generator (grub 2.06, util/grub.d/10_linux.in) takes root=UUID= only if
+// /dev/disk/by-uuid has it, and where udev is absent, as in the ramdisk, it would
+// take the name that the disk has now: another system calls it otherwise. The
+// function takes away what was made.
+func (on *installed) nameRoot(h *hwmanager.Host) (unname func() error, err error) {
+	nothing := func() error { return nil }
+	if on.rootID == "" {
+		return nothing, nil
+	}
+	dir := filepath.Join(h.Dev, "disk/by-uuid")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nothing, err
+	}
+	link := filepath.Join(dir, on.rootID)
+	err = os.Symlink("../../"+filepath.Base(disk.Node(on.path, on.root.Number)), link)
+	if errors.Is(err, fs.ErrExist) {
+		return nothing, nil // udev was here
+	}
+	if err != nil {
+		return nothing, err
+	}
+	return func() error { return os.Remove(link) }, nil
 }
 
 // mountKernel mounts below dir what GRUB's installer looks at. The function

@@ -10,9 +10,15 @@ import (
 	"strings"
 )
 
+// InstallerRootMiB is enough for root_mb with the partition image that has
+// GRUB's installer, without ballast.
+const InstallerRootMiB = 80
+
 // installerPrograms are what GRUB's installer consists of, in Debian's places:
-// the installer, what makes its menu, and what that asks.
+// the installer, what makes its menu, and what both ask: udevadm where
+// a partition of a loop device begins.
 var installerPrograms = []string{
+	"/usr/bin/udevadm",
 	"/usr/sbin/grub-install", "/usr/sbin/grub-mkconfig", "/usr/sbin/grub-probe", "/usr/bin/grub-editenv",
 	"/usr/bin/grub-file", "/usr/bin/grub-mkrelpath", "/usr/bin/grub-script-check", "/usr/share/grub/grub-mkconfig_lib",
 	"/etc/grub.d/00_header", "/etc/grub.d/10_linux",
@@ -50,7 +56,7 @@ type installer struct {
 // findInstaller fails if a part of it is not installed here.
 func findInstaller(ctx context.Context) (*installer, error) {
 	for path, pkg := range map[string]string{
-		"/usr/sbin/grub-install": "grub2-common", "/usr/sbin/grub-probe": "grub-common", busybox: "busybox-static", filepath.Join(biosModules, "normal.mod"): "grub-pc-bin",
+		"/usr/sbin/grub-install": "grub2-common", "/usr/sbin/grub-probe": "grub-common", "/usr/bin/udevadm": "udev", busybox: "busybox-static", filepath.Join(biosModules, "normal.mod"): "grub-pc-bin",
 	} {
 		if err := needFile(path, pkg); err != nil {
 			return nil, err

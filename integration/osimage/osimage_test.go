@@ -57,8 +57,8 @@ func TestBuildPartitionInstaller(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if image.Raw.Size > PartitionRootMiB*mib {
-		t.Errorf("%d bytes do not fit into %d MiB", image.Raw.Size, PartitionRootMiB)
+	if image.Raw.Size > InstallerRootMiB*mib {
+		t.Errorf("%d bytes do not fit into %d MiB", image.Raw.Size, InstallerRootMiB)
 	}
 	oracle(t, "e2fsck", "-fn", image.Raw.Path)
 	tree := t.TempDir()

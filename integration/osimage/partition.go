@@ -13,13 +13,13 @@ const (
 	// image: what a deployment reports as its root UUID.
 	PartitionRootUUID = "6f0f4c3c-4c0d-4d0e-9b57-66e20a6b2f04"
 	// PartitionRootMiB is enough for root_mb with the partition image without
-	// ballast, with GRUB's installer or without.
+	// ballast and installer.
 	PartitionRootMiB = 64
 
 	partitionRootBytes = 34 * mib
 	// installerBytes are for GRUB's installer, its libraries and its modules,
 	// of which it makes a second copy.
-	installerBytes = 26 * mib
+	installerBytes = 40 * mib
 	// espDir is where the image keeps what belongs on the EFI system partition
 	// of the machine (agent contract, section "install_bootloader").
 	espDir = "boot/efi/EFI/BOOT"

@@ -75,6 +75,11 @@ func boot(say func(string, ...any)) error {
 	say("disk=%s", root.disk)
 	say("disk-serial=%s", diskSerial(root.disk))
 	say("firmware=%s", firmware())
+	for _, word := range strings.Fields(string(cmdline)) {
+		if menu, ok := strings.CutPrefix(word, "ferric.menu="); ok {
+			say("menu=%s", clean(menu))
+		}
+	}
 	if source := mountedAt("/root/etc/fstab", "/boot/efi"); source != "" {
 		say("efi-mount=%s", source)
 	}
