@@ -342,22 +342,3 @@ func read(t *testing.T, path string, off int64, n int) []byte {
 	}
 	return data
 }
-
-func TestErasePstore(t *testing.T) {
-	h := lab(t)
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "dmesg-efi-1"), []byte("oops"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	mounts := "rootfs / rootfs rw 0 0\npstore " + dir + " pstore rw 0 0\n"
-	if err := os.WriteFile(filepath.Join(h.Proc, "mounts"), []byte(mounts), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := New().erasePstore(context.Background(), h, call(nil)); err != nil {
-		t.Fatal(err)
-	}
-	left, err := os.ReadDir(dir)
-	if err != nil || len(left) > 0 {
-		t.Errorf("pstore holds %v, %v; want nothing", left, err)
-	}
-}

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -48,43 +46,6 @@ func flushBuffers(path string) error {
 	}
 	defer f.Close()
 	return errors.Join(f.Sync(), unix.IoctlSetInt(int(f.Fd()), unix.BLKFLSBUF, 0))
-}
-
-// erasePstore deletes what the kernel left in persistent storage of earlier
-// crashes; without a pstore mount there is nothing to do.
-func (m *Manager) erasePstore(_ context.Context, h *hwmanager.Host, _ hwmanager.StepCall) (any, error) {
-	dir := pstoreMount(h)
-	if dir == "" {
-		return nil, nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("erase pstore: %w", err)
-	}
-	var failures []error
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			failures = append(failures, err)
-		}
-	}
-	if err := errors.Join(failures...); err != nil {
-		return nil, fmt.Errorf("erase pstore: %w", err)
-	}
-	return nil, nil
-}
-
-// pstoreMount is where pstore is mounted, "" if it is not.
-func pstoreMount(h *hwmanager.Host) string {
-	mounts, err := os.ReadFile(filepath.Join(h.Proc, "mounts"))
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(mounts)) {
-		if fields := strings.Fields(line); len(fields) > 2 && fields[2] == "pstore" {
-			return fields[1]
-		}
-	}
-	return ""
 }
 
 // logFiles are files of procfs that tell about disks and memory.

@@ -18,8 +18,8 @@ const maxNodes = 256
 
 // PathText is an encoded device path as text (UEFI 2.10, section 10.6.1.6), in
 // the notation of efibootmgr: PciRoot(0x0)/Pci(0x3,0x0)/Sata(0,0,0),
-// HD(1,GPT,…,0x800,0x100000)/File(\EFI\debian\shimx64.efi). Nodes that it does
-// not know are Path(type,subtype,bytes). It fails with ErrPath.
+// HD(1,GPT,…,0x800,0x100000)/File(\EFI\debian\shimx64.efi). Of nodes that it does
+// not know it writes the bytes. It fails with ErrPath.
 func PathText(path []byte) (string, error) {
 	var text strings.Builder
 	between := ""
@@ -63,6 +63,14 @@ func nodeText(kind, sub byte, body []byte) string {
 			return form.text(body)
 		}
 	}
+	for _, known := range []struct {
+		kind byte
+		name string
+	}{{pathHardware, "HardwarePath"}, {pathACPI, "AcpiPath"}, {pathMessaging, "Msg"}, {pathMedia, "MediaPath"}, {pathBIOS, "BbsPath"}} {
+		if kind == known.kind {
+			return fmt.Sprintf("%s(%d,%x)", known.name, sub, body)
+		}
+	}
 	return fmt.Sprintf("Path(%d,%d,%x)", kind, sub, body)
 }
 
@@ -97,7 +105,9 @@ func nodeForms() []nodeForm {
 		{pathMessaging, 12, 15, ipv4Text},
 		{pathMessaging, 13, 39, ipv6Text},
 		{pathMessaging, 17, 1, func(b []byte) string { return fmt.Sprintf("Unit(%d)", b[0]) }},
-		{pathMessaging, 18, 6, func(b []byte) string { return fmt.Sprintf("Sata(%d,%d,%d)", le.Uint16(b), le.Uint16(b[2:]), le.Uint16(b[4:])) }},
+		{pathMessaging, 18, 6, func(b []byte) string {
+			return fmt.Sprintf("Sata(%d,%d,%d)", le.Uint16(b), le.Uint16(b[2:]), le.Uint16(b[4:]))
+		}},
 		{pathMessaging, 20, 2, func(b []byte) string { return fmt.Sprintf("Vlan(%d)", le.Uint16(b)) }},
 		{pathMessaging, 23, 12, nvmeText},
 		{pathMessaging, 24, 0, func(b []byte) string { return fmt.Sprintf("Uri(%s)", printable(string(b))) }},
@@ -143,13 +153,13 @@ func printable(s string) string {
 func acpiText(b []byte) string {
 	hid, uid := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
 	if hid&0xffff == 0x41d0 {
-		switch hid >> 16 {
-		case 0x0a03:
-			return fmt.Sprintf("PciRoot(0x%x)", uid)
-		case 0x0a08:
-			return fmt.Sprintf("PcieRoot(0x%x)", uid)
-		case 0x0604:
-			return fmt.Sprintf("Floppy(0x%x)", uid)
+		for _, known := range []struct {
+			number uint32
+			name   string
+		}{{0x0a03, "PciRoot"}, {0x0a08, "PcieRoot"}, {0x0604, "Floppy"}, {0x0301, "Keyboard"}, {0x0501, "Serial"}, {0x0401, "ParallelPort"}} {
+			if hid>>16 == known.number {
+				return fmt.Sprintf("%s(0x%x)", known.name, uid)
+			}
 		}
 		return fmt.Sprintf("Acpi(PNP%04X,0x%x)", hid>>16, uid)
 	}
@@ -204,7 +214,7 @@ func diskText(b []byte) string {
 func bbsText(b []byte) string {
 	kind := binary.LittleEndian.Uint16(b)
 	name := fmt.Sprint(kind)
-	if names := [...]string{1: "Floppy", "HDD", "CDROM", "PCMCIA", "USB", "Network"}; int(kind) < len(names) && names[kind] != "" {
+	if names := [...]string{1: "Floppy", "HD", "CDROM", "PCMCIA", "USB", "Network"}; int(kind) < len(names) && names[kind] != "" {
 		name = names[kind]
 	}
 	text, _, _ := strings.Cut(string(b[4:]), "\x00")
