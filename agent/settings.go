@@ -19,6 +19,7 @@ func settingsOf(cfg *config.Config) hwmanager.Settings {
 		InjectFilesPriority:         cfg.InjectFilesPriority,
 		DisableBootcDeploy:          cfg.DisableBootcDeploy,
 		EnableBIOSBootloaderInstall: cfg.EnableBIOSBootloaderInstall,
+		StrictRootDevice:            cfg.StrictRootDevice,
 		IgnoreBootloaderFailure:     cfg.IgnoreBootloaderFailure != nil && *cfg.IgnoreBootloaderFailure,
 		GuardSpecialFilesystems:     cfg.GuardSpecialFilesystems,
 		BootIF:                      cfg.BootIF,

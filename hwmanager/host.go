@@ -26,6 +26,7 @@ type Host struct {
 	// from the kernel command line and from the answer to its lookup.
 	Settings Settings
 	Image    ImageRecord // written in this boot
+	Erased   EraseRecord // in this boot
 	// Set are all managers of this machine, for questions that one manager
 	// has and another may answer better. Load fills it. Nobody asks it the
 	// question that he is asked himself: that has no end.
@@ -48,6 +49,7 @@ type Settings struct {
 	InjectFilesPriority         int  // of the step inject_files, 0 to 99
 	DisableBootcDeploy          bool
 	EnableBIOSBootloaderInstall bool
+	StrictRootDevice            bool // fail where the choice of the root device is not clear
 	IgnoreBootloaderFailure     bool // unless the command says otherwise
 	GuardSpecialFilesystems     bool
 	SkipBMCDetect               bool

@@ -102,6 +102,8 @@ type Config struct {
 	BootIF       string
 	BootMethod   string
 	AllowDevices []string
+	// StrictRootDevice fails where several disks could be the root device.
+	StrictRootDevice bool
 
 	// Flags only: where things are, so that tests use fixtures.
 	ConfigFiles                                       []string

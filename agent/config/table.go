@@ -147,6 +147,7 @@ var settings = []setting{
 
 	{"BOOTIF", "", "bootif", func(c *Config) any { return &c.BootIF }, "", "MAC address of the interface booted from", nil},
 	{"boot_method", "", "boot_method", func(c *Config) any { return &c.BootMethod }, "", "\"vmedia\": configuration and parameters are on virtual media", nil},
+	{"ferric-strict-root-device", "ferric", "strict_root_device", func(c *Config) any { return &c.StrictRootDevice }, "false", "fail if several disks match the root device hints (or, without hints, have 4 GiB) instead of taking the first", nil},
 	{"ferric-allow-devices", "ferric", "allow_devices", func(c *Config) any { return &c.AllowDevices }, "", "comma-separated patterns of devices that may be written to outside a ramdisk", nil},
 
 	{"", "", "config_file", func(c *Config) any { return &c.ConfigFiles }, "", "configuration file, instead of *.conf in etc/ironic-python-agent; may be repeated", nil},

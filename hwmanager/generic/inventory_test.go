@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -175,17 +177,24 @@ func TestInstallDevice(t *testing.T) {
 		{"properties that are none", hwmanager.Node(object("properties", "root_device")), "properties must be an object"},
 	}
 	h := lab(t)
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			disk, err := New().InstallDevice(context.Background(), h, test.node)
-			switch {
-			case err != nil && !ipa.DeviceNotFound.Is(err):
-				t.Errorf("error %v is not DeviceNotFound", err)
-			case err != nil && !strings.Contains(err.Error(), test.want):
-				t.Errorf("error %v; want %q", err, test.want)
-			case err == nil && disk.Name != test.want:
-				t.Errorf("install device = %s; want %s", disk.Name, test.want)
+	for _, strict := range []bool{false, true} {
+		ambiguous := []string{"no hints: the smallest of at least 4 GiB", "any but one, which has other notations, too", "by size and rotation", "skipped disks", "no skip list", "no hints given"}
+		for _, test := range tests {
+			if strict && slices.Contains(ambiguous, test.name) {
+				test.want = "ferric-strict-root-device wants one"
 			}
-		})
+			t.Run(fmt.Sprintf("%s, strict %v", test.name, strict), func(t *testing.T) {
+				h.Settings.StrictRootDevice = strict
+				disk, err := New().InstallDevice(context.Background(), h, test.node)
+				switch {
+				case err != nil && !ipa.DeviceNotFound.Is(err):
+					t.Errorf("error %v is not DeviceNotFound", err)
+				case err != nil && !strings.Contains(err.Error(), test.want):
+					t.Errorf("error %v; want %q", err, test.want)
+				case err == nil && disk.Name != test.want:
+					t.Errorf("install device = %s; want %s", disk.Name, test.want)
+				}
+			})
+		}
 	}
 }

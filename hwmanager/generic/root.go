@@ -27,17 +27,28 @@ func (m *Manager) InstallDevice(ctx context.Context, h *hwmanager.Host, node hwm
 	if err != nil {
 		return ipa.BlockDevice{}, ipa.DeviceNotFound.New("%v", err)
 	}
+	root, disks, err := m.rootVolume(h, disks, len(wanted) > 0)
+	if err != nil {
+		return ipa.BlockDevice{}, ipa.DeviceNotFound.New("%v", err)
+	}
+	if root != nil {
+		return *root, nil
+	}
 	if len(wanted) == 0 {
-		return smallestDisk(disks)
+		return smallestDisk(h, disks)
 	}
 	parsed, err := hints.Parse(wanted)
 	if err != nil {
 		return ipa.BlockDevice{}, ipa.DeviceNotFound.New("root_device: %v", err)
 	}
+	var matching []ipa.BlockDevice
 	for _, disk := range disks {
 		if parsed.Match(disk, otherNotations(disk)) {
-			return disk, nil
+			matching = append(matching, disk)
 		}
+	}
+	if len(matching) > 0 {
+		return first(h, matching, fmt.Sprintf("match the root device hints %v", wanted))
 	}
 	return ipa.BlockDevice{}, ipa.DeviceNotFound.New("none of the %d disks (%s) matches the root device hints %v", len(disks), nameList(disks), wanted)
 }
@@ -82,7 +93,20 @@ func object(parent map[string]any, key string) (map[string]any, error) {
 	return nil, fmt.Errorf("%s must be an object", key)
 }
 
-func smallestDisk(disks []ipa.BlockDevice) (ipa.BlockDevice, error) {
+// first is the first disk that fits, in the contract's order, with a warning if
+// there are more; that is an error for who wants it to be
+// (ferric-strict-root-device).
+func first(h *hwmanager.Host, fitting []ipa.BlockDevice, what string) (ipa.BlockDevice, error) {
+	if len(fitting) > 1 && h.Settings.StrictRootDevice {
+		return ipa.BlockDevice{}, ipa.DeviceNotFound.New("%d disks (%s) %s, and ferric-strict-root-device wants one: add a hint", len(fitting), nameList(fitting), what)
+	}
+	if len(fitting) > 1 {
+		h.Log.WithField("device", fitting[0].Name).Warnf("%d disks (%s) %s: the first one is taken", len(fitting), nameList(fitting), what)
+	}
+	return fitting[0], nil
+}
+
+func smallestDisk(h *hwmanager.Host, disks []ipa.BlockDevice) (ipa.BlockDevice, error) {
 	sorted := append([]ipa.BlockDevice(nil), disks...)
 	sort.SliceStable(sorted, func(i, j int) bool {
 		if sorted[i].Size != sorted[j].Size {
@@ -90,10 +114,9 @@ func smallestDisk(disks []ipa.BlockDevice) (ipa.BlockDevice, error) {
 		}
 		return sorted[i].Name < sorted[j].Name
 	})
-	for _, disk := range sorted {
-		if disk.Size >= minRoot {
-			return disk, nil
-		}
+	large := slices.DeleteFunc(sorted, func(disk ipa.BlockDevice) bool { return disk.Size < minRoot })
+	if len(large) > 0 {
+		return first(h, large, "have at least 4 GiB, and there are no root device hints")
 	}
 	return ipa.BlockDevice{}, ipa.DeviceNotFound.New("none of the %d disks (%s) has at least 4 GiB", len(disks), nameList(disks))
 }
