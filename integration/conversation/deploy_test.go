@@ -57,9 +57,9 @@ func configDrive(t *testing.T, files map[string]string) string {
 	return text.String()
 }
 
-// TestInspectAndDeploy is inspection and, on fast track, the direct deploy of Ironic 29 on a UEFI machine: TLS, the token
+// inspectAndDeploy is inspection and, on fast track, the direct deploy of Ironic 29 on a UEFI machine: TLS, the token
 // on every request, the pinned certificate, and then the disk boots.
-func TestInspectAndDeploy(t *testing.T) {
+func inspectAndDeploy(t *testing.T) {
 	image := smallImage(t)
 	const mac = "52:54:00:77:00:07"
 	ctx, s := open(t, conversation.SiteOptions{

@@ -77,10 +77,9 @@ func announcement(question []byte, port uint16) ([]byte, error) {
 	return b.Finish()
 }
 
-// TestDiscoveryRebootLockdown boots a machine with two cards that each get an address and a default route. The API, which is
+// discoveryRebootLockdown boots a machine with two cards that each get an address and a default route. The API, which is
 // found by multicast DNS behind the first, could be reached through both. The machine is rebooted, and in the end told to be silent.
-func TestDiscoveryRebootLockdown(t *testing.T) {
-	onlyFull(t)
+func discoveryRebootLockdown(t *testing.T) {
 	const mac = "52:54:00:77:00:09"
 	ctx, s := open(t, conversation.SiteOptions{
 		Release: conversation.Ironic21(), Params: "ipa-debug=1 ipa-api-url=mdns BOOTIF=" + bootif(mac),

@@ -22,6 +22,29 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
+// TestConversations has the agent of a machine talk with a conductor that
+// follows a script.
+func TestConversations(t *testing.T) {
+	type scenario struct {
+		name string
+		run  func(*testing.T)
+	}
+	all := []scenario{
+		{"inspect, deploy", inspectAndDeploy},
+		{"clean, service, rescue", cleanServiceRescue},
+		{"deploy a partition image", deployPartitionImage},
+	}
+	if os.Getenv("FERRIC_FULL") != "" { // make test-full
+		all = append(all,
+			scenario{"discovery, reboot, lockdown", discoveryRebootLockdown},
+			scenario{"virtual media", virtualMedia},
+		)
+	}
+	for _, c := range all {
+		t.Run(c.name, c.run)
+	}
+}
+
 // patience bounds a whole conversation with an emulated machine on a busy host; a quiet one needs a fifth.
 const patience = 5 * time.Minute
 
@@ -36,14 +59,6 @@ func ramdiskDir(t *testing.T) string {
 		t.Skip("needs the ramdisk; run `make test`")
 	}
 	return dir
-}
-
-// onlyFull leaves a test to `make test-full`.
-func onlyFull(t *testing.T) {
-	t.Helper()
-	if os.Getenv("FERRIC_FULL") == "" {
-		t.Skip("runs with FERRIC_FULL=1 (make test-full)")
-	}
 }
 
 // lockVM keeps machines of other tests from running at the same time.

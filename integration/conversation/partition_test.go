@@ -17,9 +17,9 @@ import (
 	"ferric/integration/osimage"
 )
 
-// TestDeployPartitionImage has a root file system deployed onto a UEFI machine, as the direct deploy of Ironic does it for
+// deployPartitionImage has a root file system deployed onto a UEFI machine, as the direct deploy of Ironic does it for
 // local boot: partitions, config drive, and the image's own boot loader from below /boot/efi; then the disk boots.
-func TestDeployPartitionImage(t *testing.T) {
+func deployPartitionImage(t *testing.T) {
 	cache := os.Getenv("FERRIC_IMAGES")
 	if cache == "" {
 		cache = t.TempDir()

@@ -60,11 +60,10 @@ func volume(t *testing.T, files map[string]string, program string, args ...strin
 	}
 }
 
-// TestVirtualMedia boots a machine whose clock is years behind and that is told
+// virtualMedia boots a machine whose clock is years behind and that is told
 // nothing but to look at its virtual media: a CD has the authority of the API,
 // a USB stick where the API and the time are.
-func TestVirtualMedia(t *testing.T) {
-	onlyFull(t)
+func virtualMedia(t *testing.T) {
 	const timePort = 1123
 	ramdiskDir(t) // before anything is made
 	ca, err := conversation.NewAuthority()
