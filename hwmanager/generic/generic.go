@@ -23,6 +23,7 @@ const version = "1.2"
 // Manager is the generic hardware manager of one machine. Use New.
 type Manager struct {
 	written writtenImage
+	raid    raidMemory
 	static  struct {
 		once  sync.Once
 		facts staticFacts
@@ -55,6 +56,7 @@ var (
 	_ hwmanager.DiskLister          = (*Manager)(nil)
 	_ hwmanager.DiskEraser          = (*Manager)(nil)
 	_ hwmanager.RootPicker          = (*Manager)(nil)
+	_ hwmanager.RAIDValidator       = (*Manager)(nil)
 	_ hwmanager.CleanStepper        = (*Manager)(nil)
 	_ hwmanager.DeployStepper       = (*Manager)(nil)
 	_ hwmanager.ImageWriter         = (*Manager)(nil)
@@ -83,8 +85,19 @@ func (*Manager) Evaluate(context.Context, *hwmanager.Host) (hwmanager.Support, e
 const diskPoll = 250 * time.Millisecond
 
 // Initialize waits for a disk that can take an operating system; that none
-// appears is only worth a warning, for cleaning finds out again.
+// appears is only worth a warning, for cleaning finds out again. Then it starts
+// the arrays that the disks have, which may be what takes the system.
 func (m *Manager) Initialize(ctx context.Context, h *hwmanager.Host) error {
+	if err := m.waitForDisk(ctx, h); err != nil {
+		return err
+	}
+	if err := m.assembleArrays(ctx, h, arrayWait); err != nil {
+		h.Log.WithError(err).Warn("arrays are not assembled")
+	}
+	return ctx.Err()
+}
+
+func (m *Manager) waitForDisk(ctx context.Context, h *hwmanager.Host) error {
 	patience := time.Duration(h.Settings.DiskWaitAttempts) * h.Settings.DiskWaitDelay
 	deadline := time.Now().Add(patience)
 	for {

@@ -11,12 +11,12 @@ import (
 
 // CleanSteps implements hwmanager.CleanStepper.
 func (m *Manager) CleanSteps(context.Context, *hwmanager.Host, hwmanager.Node) ([]hwmanager.Step, error) {
-	return []hwmanager.Step{
+	return append([]hwmanager.Step{
 		{Declaration: cleanStep("erase_devices_metadata", 99), Run: m.eraseMetadata},
 		{Declaration: cleanStep("erase_devices", 10), Run: m.eraseDevices},
 		{Declaration: cleanStep("erase_pstore", 0), Run: m.erasePstore},
 		{Declaration: abortable(cleanNVRAMStep()), Run: m.cleanNVRAM},
-	}, nil
+	}, m.raidSteps(hwmanager.Clean)...), nil
 }
 
 func abortable(step ipa.Step) ipa.Step {
@@ -30,20 +30,20 @@ func cleanStep(name string, priority int) ipa.Step {
 
 // DeploySteps implements hwmanager.DeployStepper.
 func (m *Manager) DeploySteps(context.Context, *hwmanager.Host, hwmanager.Node) ([]hwmanager.Step, error) {
-	return []hwmanager.Step{
+	return append([]hwmanager.Step{
 		{Declaration: ipa.Step{Step: "erase_devices_metadata", Interface: "deploy"}, Run: m.eraseMetadata},
 		{Declaration: cleanNVRAMStep(), Run: m.cleanNVRAM},
 		{Declaration: writeImageStep(), Run: m.writeImage},
 		{Declaration: bootcStep(), Run: m.executeBootcInstall},
-	}, nil
+	}, m.raidSteps(hwmanager.Deploy)...), nil
 }
 
 // ServiceSteps implements hwmanager.ServiceStepper.
 func (m *Manager) ServiceSteps(context.Context, *hwmanager.Host, hwmanager.Node) ([]hwmanager.Step, error) {
-	return []hwmanager.Step{
+	return append([]hwmanager.Step{
 		{Declaration: writeImageStep(), Run: m.writeImage},
 		{Declaration: bootcStep(), Run: m.executeBootcInstall},
-	}, nil
+	}, m.raidSteps(hwmanager.Service)...), nil
 }
 
 func writeImageStep() ipa.Step {

@@ -1,0 +1,135 @@
+package generic
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+)
+
+// espVolume is the name of the array that mirrors the EFI system partition.
+const espVolume = "esp"
+
+// raidSteps are the steps for software RAID (agent contract, section "Built-in
+// steps").
+func (m *Manager) raidSteps(phase hwmanager.Phase) []hwmanager.Step {
+	declare := func(name string) ipa.Step {
+		return ipa.Step{Step: name, Interface: "raid", Abortable: phase != hwmanager.Deploy}
+	}
+	apply := declare("apply_configuration")
+	apply.Abortable = false
+	apply.ArgsInfo = map[string]ipa.Arg{
+		"raid_config":     {Description: "The RAID configuration to apply.", Required: true},
+		"delete_existing": {Description: "Whether to delete the existing RAID configuration first, true by default.", Required: false},
+	}
+	both := []hwmanager.Step{
+		{Declaration: declare("delete_configuration"), Run: m.deleteConfiguration},
+		{Declaration: declare("create_configuration"), Run: m.createConfiguration},
+	}
+	switch phase {
+	case hwmanager.Clean:
+		return both
+	case hwmanager.Deploy:
+		return []hwmanager.Step{{Declaration: apply, Run: m.applyConfiguration}}
+	}
+	return append(both, hwmanager.Step{Declaration: apply, Run: m.applyConfiguration})
+}
+
+// raidMemory is what this boot knows of the arrays that it made.
+type raidMemory struct {
+	mu   sync.Mutex
+	root map[string]bool // by device: whether it is the root volume
+}
+
+func (r *raidMemory) remember(device string, root bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.root == nil {
+		r.root = map[string]bool{}
+	}
+	r.root[device] = root
+}
+
+func (r *raidMemory) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.root = nil
+}
+
+// rootVolume applies what was said of arrays that were made in this boot to the
+// choice of the root disk (agent contract, section "Root device selection"): the
+// root volume wins over all hints; one that is not to be it is left out of the
+// disks, and so are its members and their disks. It also leaves out what belongs
+// to an array and cannot be written to, if there are no hints that name it.
+func (m *Manager) rootVolume(h *hwmanager.Host, disks []ipa.BlockDevice, hinted bool) (root *ipa.BlockDevice, rest []ipa.BlockDevice, err error) {
+	arrays, err := runningArrays(h)
+	if err != nil || len(arrays) == 0 {
+		return nil, disks, err
+	}
+	m.raid.mu.Lock()
+	defer m.raid.mu.Unlock()
+	var excluded []string
+	for _, a := range arrays {
+		isRoot, said := m.raid.root[a.device.Name]
+		at := slices.IndexFunc(disks, func(d ipa.BlockDevice) bool { return d.Name == a.device.Name })
+		switch {
+		case isRoot && at >= 0:
+			return &disks[at], nil, nil
+		case isRoot:
+			return nil, nil, fmt.Errorf("the root volume %s is among the devices to skip", a.device.Name)
+		case said:
+			excluded = append(append(append(excluded, a.device.Name), a.members...), a.holders...)
+		case !hinted:
+			excluded = append(append(excluded, a.members...), a.holders...)
+		}
+	}
+	for _, d := range disks {
+		if !slices.Contains(excluded, d.Name) {
+			rest = append(rest, d)
+		}
+	}
+	return nil, rest, nil
+}
+
+// releaseDisks stops arrays of partitions, for their disks to be erased as a
+// whole, the arrays' contents with them. Nothing is stopped unless nothing in any of
+// the arrays is protected. Those of disks to skip, and those of whole
+// disks, which are erased in place of their members, stay.
+func (m *Manager) releaseDisks(ctx context.Context, h *hwmanager.Host, node hwmanager.Node) error {
+	arrays, err := runningArrays(h)
+	if err != nil || len(arrays) == 0 {
+		return err
+	}
+	disks, err := m.candidates(ctx, h, node)
+	if err != nil {
+		return err
+	}
+	protect := protects(h.Settings, node)
+	var stop []string
+	for _, a := range arrays {
+		ours := !slices.ContainsFunc(a.holders, func(name string) bool {
+			return !slices.ContainsFunc(disks, func(d ipa.BlockDevice) bool { return d.Name == name })
+		})
+		whole := slices.ContainsFunc(a.members, func(name string) bool { return slices.Contains(a.holders, name) })
+		if !ours || whole {
+			continue
+		}
+		if a.device.Size > 0 {
+			if err := mayErase(h, a.device, protect); err != nil {
+				return err
+			}
+		}
+		stop = append(stop, a.device.Name)
+	}
+	for _, device := range stop {
+		if _, err := h.Run.Run(ctx, "mdadm", "--stop", h.DevicePath(device)); err != nil {
+			return fmt.Errorf("stop %s, to erase its disks: %w", device, err)
+		}
+		h.Log.WithField("device", filepath.Base(device)).Info("array stopped, its disks are erased")
+	}
+	return nil
+}

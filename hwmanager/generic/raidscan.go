@@ -1,0 +1,234 @@
+package generic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+)
+
+// array is one that the kernel has, running or not.
+type array struct {
+	device  ipa.BlockDevice
+	name    string   // in the superblock, "host:name" or "name"
+	members []string // devices: "/dev/sda1"
+	holders []string // the disks that they are on: "/dev/sda"
+}
+
+// volume is the name without that of a host.
+func (a array) volume() string {
+	if _, plain, ok := strings.Cut(a.name, ":"); ok {
+		return plain
+	}
+	return a.name
+}
+
+// runningArrays are the arrays of the kernel, in the order of their names. What
+// has no members (a partition of an array) is none.
+func runningArrays(h *hwmanager.Host) ([]array, error) {
+	dirs, err := filepath.Glob(filepath.Join(h.Sys, "block/md*"))
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(dirs, func(a, b string) int {
+		if diskLess(filepath.Base(a), filepath.Base(b)) {
+			return -1
+		}
+		return 1
+	})
+	var arrays []array
+	for _, dir := range dirs {
+		slaves, _ := os.ReadDir(filepath.Join(dir, "slaves"))
+		if len(slaves) == 0 {
+			continue
+		}
+		a := array{device: readDisk(h, dir, filepath.Base(dir))}
+		for _, s := range slaves {
+			a.members = append(a.members, "/dev/"+deviceName(s.Name()))
+			if holder := holderOf(h, s.Name()); !slices.Contains(a.holders, holder) {
+				a.holders = append(a.holders, holder)
+			}
+		}
+		first := a.members[0]
+		if a.name, err = volumeNameOf(h.DevicePath(first), readSize(filepath.Join(h.Sys, "class/block", sysName(first)))); err != nil {
+			return nil, fmt.Errorf("name of %s: %w", a.device.Name, err)
+		}
+		arrays = append(arrays, a)
+	}
+	return arrays, nil
+}
+
+// holderOf is the disk that a disk or partition, by its name in sysfs, is on.
+func holderOf(h *hwmanager.Host, name string) string {
+	if at, _ := filepath.Glob(filepath.Join(h.Sys, "block/*", name, "partition")); len(at) == 1 {
+		name = filepath.Base(filepath.Dir(filepath.Dir(at[0])))
+	}
+	return "/dev/" + deviceName(name)
+}
+
+// found is a superblock on a device.
+type found struct {
+	superblock
+	device ipa.BlockDevice
+}
+
+// superblocks reads those of version 1 on all disks and partitions that belong
+// to no running array and are none themselves.
+func (m *Manager) superblocks(ctx context.Context, h *hwmanager.Host) ([]found, error) {
+	devices, err := m.BlockDevices(ctx, h, true)
+	if err != nil {
+		return nil, err
+	}
+	var all []found
+	for _, d := range devices {
+		dir := filepath.Join(h.Sys, "class/block", sysName(d.Name))
+		if isArrayMember(dir) || strings.HasPrefix(filepath.Base(d.Name), "md") {
+			continue
+		}
+		s, ok, err := superblockOf(h, d)
+		if err != nil {
+			h.Log.WithError(err).WithField("device", d.Name).Warn("cannot be read, belongs to no array then")
+			continue
+		}
+		if ok {
+			all = append(all, found{s, d})
+		}
+	}
+	return all, nil
+}
+
+func superblockOf(h *hwmanager.Host, d ipa.BlockDevice) (superblock, bool, error) {
+	f, err := os.Open(h.DevicePath(d.Name))
+	if err != nil {
+		return superblock{}, false, err
+	}
+	defer f.Close()
+	s, ok, err := readSuperblock(f, d.Size)
+	if errors.Is(err, io.EOF) {
+		return superblock{}, false, nil // smaller than the kernel said
+	}
+	return s, ok, err
+}
+
+// Bounds of what a superblock may say before an array is assembled from it, and
+// how long disks may take to appear that it misses.
+const (
+	maxArrayDisks = 384 // of version 1 (mdadm, man page)
+	arrayWait     = 5 * time.Second
+	arrayPoll     = 250 * time.Millisecond
+)
+
+// assembleArrays starts the arrays whose superblocks are there and complete, as
+// udev does it in other ramdisks. Their members are not written to: an array
+// is read-only until somebody writes to it, so that no superblock can start a
+// resync or a reshape. Wait lets disks appear that arrays lack. An array
+// that does not start is none; only that arrays cannot be looked for is an error.
+func (m *Manager) assembleArrays(ctx context.Context, h *hwmanager.Host, wait time.Duration) error {
+	if !h.Guard.InRamdisk {
+		return nil // a workstation's arrays are its own affair
+	}
+	deadline := time.Now().Add(wait)
+	for {
+		all, err := m.superblocks(ctx, h)
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		groups := map[string][]found{}
+		var order []string
+		complete := true
+		for _, f := range all {
+			if groups[f.uuid] == nil {
+				order = append(order, f.uuid)
+			}
+			groups[f.uuid] = append(groups[f.uuid], f)
+		}
+		for _, g := range groups {
+			complete = complete && (len(g) >= g[0].disks || g[0].disks > maxArrayDisks)
+		}
+		if !complete && time.Now().Before(deadline) {
+			select {
+			case <-time.After(arrayPoll):
+				continue
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return m.startArrays(ctx, h, order, groups)
+	}
+}
+
+func (m *Manager) startArrays(ctx context.Context, h *hwmanager.Host, order []string, groups map[string][]found) error {
+	if _, err := h.Run.Run(ctx, "mdadm", "--version"); hwmanager.NoProgram(err) {
+		h.Log.Warnf("the superblocks of %d arrays are on the disks, but there is no program mdadm", len(order))
+		return nil
+	}
+	if _, err := h.Run.Run(ctx, "modprobe", "md_mod"); err != nil {
+		h.Log.WithError(err).Debug("md is built in, or the kernel has none")
+	}
+	restore, err := startReadOnly(h)
+	if err != nil {
+		return raidError("assemble arrays: %w", err)
+	}
+	defer restore()
+	for _, uuid := range order {
+		device, err := freeArray(h, 127, -1)
+		if err != nil {
+			return raidError("assemble arrays: %w", err)
+		}
+		args := []string{"--assemble", device, "--config=none", "--uuid=" + mdadmUUID(uuid)}
+		for _, f := range groups[uuid] {
+			args = append(args, h.DevicePath(f.device.Name))
+		}
+		log := h.Log.WithField("device", device).WithField("name", groups[uuid][0].name)
+		if _, err := h.Run.Run(ctx, "mdadm", args...); err != nil {
+			log.WithError(err).Warn("array not started")
+			if _, err := h.Run.Run(ctx, "mdadm", "--stop", h.DevicePath(device)); err != nil {
+				log.WithError(err).Debug("array not stopped, it may not be there")
+			}
+			continue
+		}
+		if err := waitForNode(ctx, h.DevicePath(device)); err != nil {
+			return raidError("assemble arrays: %w", err)
+		}
+		log.Info("array assembled")
+	}
+	return nil
+}
+
+// startReadOnly has the kernel start arrays so that they become writable with the
+// first write (linux, Documentation/admin-guide/md.rst: start_ro).
+func startReadOnly(h *hwmanager.Host) (restore func(), err error) {
+	path := filepath.Join(h.Sys, "module/md_mod/parameters/start_ro")
+	if err := os.WriteFile(path, []byte("1"), 0); err != nil {
+		return nil, fmt.Errorf("keep arrays from being written to: %w", err)
+	}
+	return func() {
+		if err := os.WriteFile(path, []byte("0"), 0); err != nil {
+			h.Log.WithError(err).Warn("new arrays start read-only")
+		}
+	}, nil
+}
+
+// freeArray is the first device from the number on, in steps, that is no array yet.
+func freeArray(h *hwmanager.Host, number, step int) (string, error) {
+	for ; number >= 0 && number < 512; number += step {
+		slaves, _ := os.ReadDir(filepath.Join(h.Sys, "block", fmt.Sprintf("md%d", number), "slaves"))
+		if len(slaves) == 0 {
+			return fmt.Sprintf("/dev/md%d", number), nil
+		}
+	}
+	return "", errors.New("there are too many arrays")
+}
+
+// mdadmUUID is a UUID as mdadm takes it: four words.
+func mdadmUUID(hexadecimal string) string {
+	return hexadecimal[:8] + ":" + hexadecimal[8:16] + ":" + hexadecimal[16:24] + ":" + hexadecimal[24:]
+}
