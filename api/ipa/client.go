@@ -68,6 +68,7 @@ const (
 	PhaseErasing    = "erasing"
 	PhasePulling    = "pulling"    // a container
 	PhaseInstalling = "installing" // by code of the container
+	PhaseBurnIn     = "burning in" // Done and Total are seconds where time is what ends the load
 )
 
 // Bottlenecks: what most of the last second was spent waiting for.
