@@ -104,7 +104,8 @@ func (l SanitizeLog) patience(cdw10 uint32, size int64) time.Duration {
 		}
 	}
 	if estimate != noEstimate {
-		return min(2*passes*time.Duration(estimate)*time.Second+slack, longest)
+		once := min(time.Duration(estimate)*time.Second, longest)
+		return min(2*passes*once+slack, longest)
 	}
 	limit := unreported
 	if cdw10&actionMask == actionOverwrite {

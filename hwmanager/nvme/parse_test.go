@@ -29,6 +29,7 @@ func TestPatience(t *testing.T) {
 		"overwrite, 3 passes":  {SanitizeLog{Overwrite: 3600}, actionOverwrite | 3<<passesShift, 1 << 40, 6*time.Hour + slack},
 		"overwrite, 16 passes": {SanitizeLog{Overwrite: 60}, actionOverwrite, 1 << 40, 32*time.Minute + slack},
 		"overwrite, unknown":   {SanitizeLog{Overwrite: noEstimate}, actionOverwrite | 1<<passesShift, slowestMedium * 3600, unreported + time.Hour},
+		"absurd, 6 passes":     {SanitizeLog{Overwrite: 808464432}, actionOverwrite | 6<<passesShift, 1 << 40, longest},
 		"absurd":               {SanitizeLog{Overwrite: noEstimate - 1}, actionOverwrite, 1 << 62, longest},
 		"unknown action":       {SanitizeLog{}, 0, 1 << 62, unreported},
 	} {
