@@ -16,18 +16,22 @@ VERSION   := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 # Tests of loop devices and of network devices need root; a test binary that has them runs through sudo.
 AS_ROOT   := $(if $(filter 0,$(shell id -u)),,-exec "sudo -E")
-ROOTED    := ./images/... ./hwmanager/... ./ramdisk/uinit/... ./integration/bench/... ./integration/osimage/...
+ROOTED    := ./images/... ./hwmanager/... ./ramdisk/uinit/... ./integration/bench/... ./integration/osimage/... ./integration/matrix/...
+# Regular expression of the names of cells for `make matrix`, as in nvme-4096-uefi-partition.
+CELL      ?= .
 
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help fuzz deps test-deps test-full test-ironic go-version build ramdisk demo test lint bench generate clean
+.PHONY: help fuzz deps test-deps test-full test-ironic matrix go-version build ramdisk demo test lint bench generate clean
 
 help:
 	@echo "make demo [OS=small|debian] [CLEAN=metadata|full] [KEEP=1]"
 	@echo "          boot two bare virtual machines into an operating system"
 	@echo "make test        run all tests: unit, loop device, process, VM"
 	@echo "make test-full   deploy all kinds of machines and images, in virtual machines"
+	@echo "make matrix [CELL=regexp]"
+	@echo "                 deploy and boot machines of all kinds of disks, sector sizes, firmware and images"
 	@echo "make test-ironic [IRONIC_VERSION=29.0.6]"
 	@echo "                 have real Ironics, Debian's and one from PyPI, drive the agent"
 	@echo "make build       build bin/ferric and bin/ferric-agent"
@@ -61,14 +65,19 @@ demo: ramdisk
 
 # -p 1: the machines of two packages at once would wait for each other.
 test: test-deps lint ramdisk
-	$(GO) test -p 1 -timeout 20m $(AS_ROOT) $(ROOTED)
+	FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) $(GO) test -p 1 -timeout 20m $(AS_ROOT) $(ROOTED)
 	FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
-		$(GO) test -p 1 -timeout 20m $$($(GO) list ./... | grep -v -E '^ferric/(images|hwmanager|ramdisk/uinit|integration/bench)')
+		$(GO) test -p 1 -timeout 20m $$($(GO) list ./... | grep -v -E '^ferric/(images|hwmanager|ramdisk/uinit|integration/(bench|matrix))')
 
 # All kinds of machines and images; takes about a quarter of an hour more.
 test-full: test-deps ramdisk
 	FERRIC_FULL=1 FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
 		$(GO) test -v -count=1 -p 1 -timeout 60m ./integration/osimage ./integration/stories ./integration/conversation
+
+# The whole table takes about an hour; it is printed in the end. Two machines run at a time.
+matrix: test-deps ramdisk
+	FERRIC_MATRIX='$(CELL)' FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) \
+		$(GO) test -v -count=1 -parallel 2 -timeout 3h $(AS_ROOT) ./integration/matrix
 
 # About twenty minutes for each Ironic.
 test-ironic: test-deps ramdisk

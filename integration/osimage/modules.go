@@ -20,7 +20,7 @@ var wanted = []struct {
 	{"class=0x0108", []string{"nvme"}},
 	{"class=0x0106", []string{"ahci"}},
 	{"class=0x0101", []string{"ata_piix"}},
-	{"class=0x0600", []string{"efivarfs"}}, // every PC has that, a host bridge
+	{"class=0x0600", []string{"efivarfs", "raid1"}}, // every PC has that, a host bridge
 	{"*", []string{"sd_mod", "sr_mod", "crc32c_generic", "ext4", "isofs", "vfat",
 		"nls_cp437", "nls_ascii", "nls_utf8", "nls_iso8859_1", "button", "evdev"}},
 }

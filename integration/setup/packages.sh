@@ -49,6 +49,9 @@ python3-zeroconf:announces a service by multicast DNS as Ironic does
 openssh-client:logs in to a rescued machine
 openssl:hashes passwords for it
 kmod:second opinion on module dependencies
+mdadm:arrays that former users left, and second opinion on ours
+lvm2:volume groups that former users left
+efibootmgr:second opinion on boot entries
 grub2-common:GRUB's installer in a deployed system
 busybox-static:its shell
 udev:what it asks for the places of partitions

@@ -19,6 +19,9 @@ type Machine struct {
 	Name string
 	// InstanceInfo is added to what Deploy sets of the image.
 	InstanceInfo map[string]any
+	// RootSerial is the serial number of the disk that it is to boot from, by
+	// default that of its first disk; an array has none.
+	RootSerial string
 
 	site   *Site
 	format string // of the image: "qcow2" or "raw"
@@ -39,7 +42,7 @@ func (s *Site) Machine(name string, file osimage.File, format string) (*Machine,
 	}
 	random := make([]byte, 8)
 	rand.Read(random)
-	return &Machine{Node: node, Name: name, site: s, format: format, file: file, nonce: hex.EncodeToString(random), watch: func(*ironic.Node) {}}, nil
+	return &Machine{Node: node, Name: name, RootSerial: node.Config.Disks[0].Serial, site: s, format: format, file: file, nonce: hex.EncodeToString(random), watch: func(*ironic.Node) {}}, nil
 }
 
 // Enrol makes node and port.
@@ -129,7 +132,7 @@ func (m *Machine) Booted(ctx context.Context, since int) (lab.Line, error) {
 	for _, want := range []string{
 		"hostname=" + m.Hostname(),
 		"nonce=" + m.nonce,
-		"disk-serial=" + m.Config.Disks[0].Serial,
+		"disk-serial=" + m.RootSerial,
 		"firmware=" + string(m.Config.Firmware),
 	} {
 		line, err := m.Console.WaitFor(ctx, since, regexp.MustCompile(`ferric-os: `+regexp.QuoteMeta(want)+`\s*$`))

@@ -1,0 +1,320 @@
+package matrix
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// oracleGUIDs are partitions' types (UEFI 2.10, 5.3.3, and the Discoverable
+// Partitions Specification).
+const (
+	typeESP   = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+	mibBytes  = 1 << 20
+	noMessage = "No problems found"
+)
+
+// tool runs a program of others and returns all that it prints.
+func tool(ctx context.Context, name string, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	text := strings.TrimSpace(string(out))
+	if err != nil {
+		return text, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, text)
+	}
+	return text, nil
+}
+
+// span is a part of a disk, in bytes; a size of zero is all of it.
+type span struct{ start, size int64 }
+
+// onLoop calls f with a read-only loop device that shows part of a disk's file
+// with the disk's sectors. The machine has to be off.
+func onLoop(ctx context.Context, file string, sector int, part span, f func(device string) error) error {
+	return loop(ctx, file, sector, part, true, f)
+}
+
+func loop(ctx context.Context, file string, sector int, part span, readOnly bool, f func(device string) error) (err error) {
+	args := []string{"--find", "--show", "--sector-size", strconv.Itoa(sector)}
+	if readOnly {
+		args = append(args, "--read-only")
+	}
+	if part.size > 0 {
+		args = append(args, "--offset", strconv.FormatInt(part.start, 10), "--sizelimit", strconv.FormatInt(part.size, 10))
+	}
+	device, err := tool(ctx, "losetup", append(args, file)...)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_, detached := tool(context.WithoutCancel(ctx), "losetup", "--detach", device)
+		err = errors.Join(err, detached)
+	}()
+	return f(device)
+}
+
+// tablePart is a partition as sfdisk sees it.
+type tablePart struct {
+	number int
+	span
+	kind, uuid, name string
+}
+
+// partitionTable reads a GPT by sfdisk. Its sizes are in sectors.
+func partitionTable(ctx context.Context, device string, sector int) ([]tablePart, error) {
+	text, err := tool(ctx, "sfdisk", "--json", device)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Table struct {
+			Label      string
+			SectorSize int `json:"sectorsize"`
+			Partitions []struct {
+				Node             string
+				Start, Size      int64
+				Type, UUID, Name string
+			}
+		} `json:"partitiontable"`
+	}
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
+		return nil, fmt.Errorf("sfdisk --json %s: %w", device, err)
+	}
+	if answer.Table.Label != "gpt" || answer.Table.SectorSize != sector {
+		return nil, fmt.Errorf("sfdisk: table %q with sectors of %d bytes, want gpt with %d", answer.Table.Label, answer.Table.SectorSize, sector)
+	}
+	var parts []tablePart
+	for _, p := range answer.Table.Partitions {
+		number, err := strconv.Atoi(strings.TrimPrefix(p.Node, device+"p"))
+		if err != nil {
+			return nil, fmt.Errorf("sfdisk: partition %q of %s", p.Node, device)
+		}
+		parts = append(parts, tablePart{number, span{p.Start * int64(sector), p.Size * int64(sector)}, strings.ToUpper(p.Type), strings.ToLower(p.UUID), p.Name})
+	}
+	return parts, nil
+}
+
+// judgeTable has sgdisk and sfdisk verify a disk's partition table.
+func judgeTable(ctx context.Context, file string, sector int) (parts []tablePart, err error) {
+	err = onLoop(ctx, file, sector, span{}, func(device string) error {
+		text, err := tool(ctx, "sgdisk", "--verify", device)
+		if err == nil && !strings.Contains(text, noMessage) {
+			err = fmt.Errorf("sgdisk --verify: %s", text)
+		}
+		if err != nil {
+			return err
+		}
+		text, err = tool(ctx, "sfdisk", "--verify", device)
+		if err == nil && !strings.Contains(text, "No errors detected") {
+			err = fmt.Errorf("sfdisk --verify: %s", text)
+		}
+		if err != nil {
+			return err
+		}
+		parts, err = partitionTable(ctx, device, sector)
+		return err
+	})
+	return parts, err
+}
+
+// contents is what blkid finds on a device: its type, label and UUID.
+type contents struct{ kind, label, uuid string }
+
+// blkidNothing is the status with which blkid says that it found nothing.
+const blkidNothing = 2
+
+func probe(ctx context.Context, device string) (contents, error) {
+	text, err := tool(ctx, "blkid", "--probe", "--output", "export", device)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == blkidNothing {
+		return contents{}, nil
+	}
+	if err != nil {
+		return contents{}, err
+	}
+	var c contents
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		value = strings.ReplaceAll(value, `\ `, " ")
+		switch key {
+		case "TYPE":
+			c.kind = value
+		case "LABEL":
+			c.label = strings.TrimSpace(value)
+		case "UUID":
+			c.uuid = value
+		}
+	}
+	return c, nil
+}
+
+// judgeContents has blkid tell what is on a part of a disk, and the checker of
+// that file system whether it is sound.
+func judgeContents(ctx context.Context, file string, sector int, part span) (found contents, err error) {
+	err = onLoop(ctx, file, sector, part, func(device string) error {
+		if found, err = probe(ctx, device); err != nil {
+			return err
+		}
+		switch found.kind {
+		case "ext4":
+			_, err = tool(ctx, "e2fsck", "-f", "-n", device)
+		case "vfat":
+			_, err = tool(ctx, "fsck.vfat", "-n", device)
+		}
+		return err
+	})
+	return found, err
+}
+
+// judgeErased has wipefs, blkid and mdadm look for anything on a disk, and
+// where its partitions were.
+func judgeErased(ctx context.Context, file string, sector int, before []tablePart) error {
+	spans := []span{{}}
+	for _, p := range before {
+		spans = append(spans, p.span)
+	}
+	for _, s := range spans {
+		err := onLoop(ctx, file, sector, s, func(device string) error {
+			left, err := tool(ctx, "wipefs", "--no-act", "--parsable", device)
+			if err == nil && left != "" {
+				err = fmt.Errorf("wipefs finds %q", left)
+			}
+			if err != nil {
+				return err
+			}
+			found, err := probe(ctx, device)
+			if err == nil && found != (contents{}) {
+				err = fmt.Errorf("blkid finds %+v", found)
+			}
+			if err != nil {
+				return err
+			}
+			if text, err := tool(ctx, "mdadm", "--examine", device); err == nil {
+				return fmt.Errorf("mdadm finds: %s", text)
+			} else if !strings.Contains(text, "No md superblock detected") {
+				return err
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("from byte %d (%d bytes): %w", s.start, s.size, err)
+		}
+	}
+	return nil
+}
+
+// fingerprint is a digest of where a sparse file has data, and of the data: a
+// write of zeros to where nothing was shows, too.
+func fingerprint(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	for at := int64(0); ; {
+		start, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) { // the rest is a hole
+			return hex.EncodeToString(h.Sum(nil)), nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("find data in %s: %w", path, err)
+		}
+		end, err := unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE)
+		if err != nil {
+			return "", fmt.Errorf("find a hole in %s: %w", path, err)
+		}
+		fmt.Fprintf(h, "%d-%d\n", start, end)
+		if _, err := io.Copy(h, io.NewSectionReader(f, start, end-start)); err != nil {
+			return "", err
+		}
+		at = end
+	}
+}
+
+// entryLine is a boot entry as efibootmgr -v shows it for a loader on a
+// partition of a GPT disk (UEFI 2.10, 10.3.5.1: number, signature, start, size).
+var entryLine = regexp.MustCompile(`^Boot([0-9A-F]{4})\* (\S+)\s+HD\((\d+),GPT,([0-9a-f-]+),0x([0-9a-f]+),0x([0-9a-f]+)\)/File\((\\[^)]*)\)`)
+
+// judgeEntries compares the boot entries that efibootmgr shows in the deployed
+// system with the disk: one for a loader on its EFI system partition, first in
+// the order, and the one by which the machine was booted.
+func judgeEntries(ctx context.Context, shown []string, file string, sector int, parts []tablePart) error {
+	var current, order, ours string
+	for _, line := range shown {
+		if text, ok := strings.CutPrefix(line, "BootCurrent: "); ok {
+			current = text
+		}
+		if text, ok := strings.CutPrefix(line, "BootOrder: "); ok {
+			order = text
+		}
+		match := entryLine.FindStringSubmatch(line)
+		if match == nil {
+			continue
+		}
+		if ours != "" {
+			return fmt.Errorf("efibootmgr shows more than one entry for a loader on a disk: Boot%s and Boot%s", ours, match[1])
+		}
+		ours = match[1]
+		number, _ := strconv.Atoi(match[3])
+		start, _ := strconv.ParseInt(match[5], 16, 64)
+		size, _ := strconv.ParseInt(match[6], 16, 64)
+		found := false
+		for _, p := range parts {
+			if p.kind != typeESP {
+				continue
+			}
+			found = true
+			if p.number != number || p.uuid != match[4] || p.start != start*int64(sector) || p.size != size*int64(sector) {
+				return fmt.Errorf("efibootmgr: entry %q is not for the EFI system partition %+v", line, p)
+			}
+			if err := hasFile(ctx, file, p.span, strings.ReplaceAll(match[7], `\`, "/")); err != nil {
+				return fmt.Errorf("efibootmgr: the loader of entry %q: %w", line, err)
+			}
+		}
+		if !found {
+			return fmt.Errorf("efibootmgr: entry %q, and the disk has no EFI system partition", line)
+		}
+	}
+	switch {
+	case ours == "":
+		return fmt.Errorf("efibootmgr shows no entry for a loader on a disk:\n%s", strings.Join(shown, "\n"))
+	case current != ours:
+		return fmt.Errorf("efibootmgr: booted by Boot%s, want Boot%s", current, ours)
+	case !strings.HasPrefix(order, ours):
+		return fmt.Errorf("efibootmgr: order %s does not begin with %s", order, ours)
+	}
+	return nil
+}
+
+// hasFile looks a file up on a FAT file system by mtools.
+func hasFile(ctx context.Context, disk string, part span, path string) error {
+	_, err := tool(ctx, "mdir", "-b", "-i", fmt.Sprintf("%s@@%d", disk, part.start), "::"+path)
+	return err
+}
+
+// copyDisk copies a sparse file as it is.
+func copyDisk(ctx context.Context, from, to string) error {
+	_, err := tool(ctx, "cp", "--sparse=always", from, to)
+	return err
+}
+
+// sparse makes an empty disk.
+func sparse(path string, mib int) error {
+	f, err := os.OpenFile(filepath.Clean(path), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(int64(mib)*mibBytes), f.Close())
+}

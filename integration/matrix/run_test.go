@@ -1,0 +1,291 @@
+package matrix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"ferric/api/client"
+	"ferric/api/ironic"
+	"ferric/integration/lab"
+	"ferric/integration/stories"
+)
+
+// cellLimit bounds one cell; it takes two minutes beside another one.
+const cellLimit = 20 * time.Minute
+
+// Of each machine's disks the decoy is the first, so that it is the one that
+// is taken without a hint.
+const (
+	decoyDisk = 0
+	rootDisk  = 1
+)
+
+func nodeName(i int) string { return fmt.Sprintf("cell%d", i) }
+
+// node is the machine of a cell.
+func (c cell) node(dir string, i int) lab.NodeConfig {
+	n := lab.NodeConfig{Name: nodeName(i), Firmware: c.firmware}
+	for disk := range rootDisk + 1 {
+		d := lab.Disk{Kind: c.bus, Sector: c.sector, SizeMiB: diskMiB, Serial: fmt.Sprintf("SN%03d%d", i, disk), Data: disk == decoyDisk}
+		if c.bus == lab.SCSI || c.bus == lab.SATA {
+			d.WWN = 0x5000c50015ea7000 + uint64(i)<<4 + uint64(disk)
+			d.SSD = i%2 == 0
+			if !d.SSD {
+				d.RPM = 7200
+			}
+		}
+		n.Disks = append(n.Disks, d)
+	}
+	if c.want == cannot {
+		// SeaBIOS tells there what it thinks of each disk.
+		n.Arguments = []string{"-chardev", "file,id=debug,path=" + firmwareLog(dir, n.Name), "-device", "isa-debugcon,iobase=0x402,chardev=debug"}
+	}
+	return n
+}
+
+func firmwareLog(dir, name string) string { return filepath.Join(dir, name+"-firmware.log") }
+
+// run is one cell on its machine.
+type run struct {
+	cell   cell
+	site   *stories.Site
+	name   string
+	images images
+	stale  stale
+
+	machine *stories.Machine
+	decoy   string // its fingerprint
+	// How long the acts took.
+	clean, deploy, boot time.Duration
+	note                string
+}
+
+func (r *run) root() lab.Disk { return r.machine.Config.Disks[rootDisk] }
+
+// do performs the acts; after each, others judge the disks.
+func (r *run) do(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, cellLimit)
+	defer cancel()
+	for _, act := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"prepare", r.prepare},
+		{"clean", r.cleaned},
+		{"disk after cleaning", r.judgeCleaned},
+		{"deploy", r.deployed},
+		{"boot", r.booted},
+		{"disk after deployment", r.judgeDeployed},
+	} {
+		if err := act.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", act.name, err)
+		}
+		if err := r.judgeDecoy(); err != nil {
+			return fmt.Errorf("after act %q: %w", act.name, err)
+		}
+	}
+	return nil
+}
+
+// prepare plants the disks, enrols the machine and makes it manageable.
+func (r *run) prepare(ctx context.Context) error {
+	file, format := r.images.file(r.cell)
+	var err error
+	if r.machine, err = r.site.Machine(r.name, file, format); err != nil {
+		return err
+	}
+	r.machine.RootSerial = r.root().Serial
+	if r.cell.image == partition {
+		r.machine.InstanceInfo = map[string]any{"image_type": "partition", "root_gb": 1, "swap_mb": 64}
+	}
+	if err := copyDisk(ctx, r.stale.file, r.root().File); err != nil {
+		return err
+	}
+	decoy := r.machine.Config.Disks[decoyDisk].File
+	if err := os.Remove(decoy); err != nil {
+		return err
+	}
+	if err := plantDecoy(ctx, decoy, r.cell.sector); err != nil {
+		return err
+	}
+	if r.decoy, err = fingerprint(decoy); err != nil {
+		return err
+	}
+	if err := r.machine.Enrol(ctx); err != nil {
+		return err
+	}
+	hint := map[string]any{"serial": r.root().Serial}
+	if r.cell.hint == "wwn" {
+		hint = map[string]any{"wwn": fmt.Sprintf("%#x", r.root().WWN)}
+	}
+	skip := []any{map[string]any{"serial": r.machine.Config.Disks[decoyDisk].Serial}}
+	if _, err := r.site.API.UpdateNode(ctx, r.name, ironic.Patch{
+		{Op: "add", Path: "/properties/root_device", Value: hint},
+		{Op: "add", Path: "/properties/skip_block_devices", Value: skip},
+	}); err != nil {
+		return err
+	}
+	return r.machine.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbManage}, ironic.StateManageable)
+}
+
+// cleaned has the machine cleaned by itself, with erase_devices_metadata.
+func (r *run) cleaned(ctx context.Context) error {
+	begin := time.Now()
+	err := r.machine.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbProvide}, ironic.StateAvailable)
+	r.clean = time.Since(begin)
+	return err
+}
+
+func (r *run) judgeCleaned(ctx context.Context) error {
+	if r.machine.Powered() {
+		return errors.New("the machine is still on")
+	}
+	return judgeErased(ctx, r.root().File, r.cell.sector, r.stale.parts)
+}
+
+func (r *run) judgeDecoy() error {
+	now, err := fingerprint(r.machine.Config.Disks[decoyDisk].File)
+	if err == nil && now != r.decoy {
+		err = errors.New("the disk that is none of the deployment's was written to")
+	}
+	return err
+}
+
+// deployed has the image deployed, or refused.
+func (r *run) deployed(ctx context.Context) error {
+	begin := time.Now()
+	err := r.machine.Deploy(ctx, false)
+	r.deploy = time.Since(begin)
+	if r.cell.want != refused {
+		return err
+	}
+	var failed *client.StateError
+	if !errors.As(err, &failed) || failed.State != ironic.StateDeployFailed || !strings.Contains(err.Error(), "enable_bios_bootloader_install") {
+		return fmt.Errorf("not refused: %w", err)
+	}
+	r.note = "refused without enable_bios_bootloader_install"
+	return nil
+}
+
+var (
+	up = regexp.MustCompile(`ferric-os: up\s*$`)
+	// What SeaBIOS says in the end, and on its debug port of a disk that has
+	// not 512 bytes a sector (seabios 1.16: block.c and the drivers of disks).
+	noDisk  = regexp.MustCompile(`No bootable device`)
+	ignored = regexp.MustCompile(`(?i).*(block ?size|sector size|blksize|512).*`)
+)
+
+// booted waits for the deployed system, or for the firmware to give up.
+func (r *run) booted(ctx context.Context) error {
+	if r.cell.want == refused {
+		return nil
+	}
+	on, ok := r.lastOn()
+	if !ok {
+		return errors.New("the machine was never switched on")
+	}
+	// Lines of the boot, which began at the last power-on.
+	since := 0
+	for _, line := range r.machine.Console.Lines(0) {
+		if line.Time.Before(on) {
+			since = line.Number + 1
+		}
+	}
+	if r.cell.want == cannot {
+		line, err := r.machine.Console.WaitFor(ctx, since, noDisk)
+		if err != nil {
+			return err
+		}
+		r.boot = line.Time.Sub(on)
+		r.note, err = r.firmwareSays()
+		return err
+	}
+	if _, err := r.machine.Booted(ctx, since); err != nil {
+		return err
+	}
+	last, err := r.machine.Console.WaitFor(ctx, since, up)
+	if err != nil {
+		return err
+	}
+	r.boot = last.Time.Sub(on)
+	return nil
+}
+
+func (r *run) lastOn() (time.Time, bool) {
+	events := r.machine.Events()
+	for i := len(events) - 1; i >= 0; i-- {
+		if events[i].What == lab.PoweredOn || events[i].What == lab.WasReset {
+			return events[i].Time, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// firmwareSays is why the firmware ignores the disk, in its own words.
+func (r *run) firmwareSays() (string, error) {
+	text, err := os.ReadFile(firmwareLog(r.site.Dir, r.name))
+	if err != nil {
+		return "", err
+	}
+	if words := ignored.Find(text); words != nil {
+		return "SeaBIOS: " + strings.TrimSpace(string(words)), nil
+	}
+	return "", fmt.Errorf("the firmware did not say why it ignores the disk:\n%s", text[max(0, len(text)-4000):])
+}
+
+// judgeDeployed switches the machine off and has others look at its disk.
+func (r *run) judgeDeployed(ctx context.Context) error {
+	r.machine.PowerOff()
+	if r.cell.want == refused {
+		return nil
+	}
+	file := r.root().File
+	parts, err := judgeTable(ctx, file, r.cell.sector)
+	if err != nil {
+		return err
+	}
+	found := map[string]contents{}
+	for _, p := range parts {
+		c, err := judgeContents(ctx, file, r.cell.sector, p.span)
+		if err != nil {
+			return fmt.Errorf("partition %d: %w", p.number, err)
+		}
+		if c.kind != "" {
+			found[c.kind+" "+strings.ToLower(c.label)] = c
+		}
+	}
+	// Isofs cannot be mounted where sectors are larger than its own (agent
+	// contract, section "Config drive").
+	want := []string{map[int]string{512: "iso9660 config-2", 4096: "vfat config-2"}[r.cell.sector]}
+	switch r.cell.image {
+	case whole:
+		want = append(want, "vfat ferric-esp", "ext4 ferric-root")
+	case partition:
+		want = append(want, "ext4 ferric-root", "swap swap1")
+		if r.cell.firmware == lab.UEFI {
+			want = append(want, "vfat efi-part")
+		}
+	}
+	for _, w := range want {
+		if _, ok := found[w]; !ok {
+			return fmt.Errorf("blkid does not find %q but %v", w, found)
+		}
+	}
+	if len(found) != len(want) {
+		return fmt.Errorf("blkid finds %v, want %v and no more", found, want)
+	}
+	if r.cell.firmware != lab.UEFI {
+		return nil
+	}
+	shown, status := shownBy(r.machine.Node, 0, show)
+	if status != "<nil>" {
+		return fmt.Errorf("%s in the deployed system: %s: %s", show, status, strings.Join(shown, "; "))
+	}
+	return judgeEntries(ctx, shown, file, r.cell.sector, parts)
+}
