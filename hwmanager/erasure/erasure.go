@@ -27,8 +27,9 @@ const (
 	// another key makes of the cells. A sector that was full of zeros before,
 	// or had never been written, may read as before.
 	//
-	// To verify it, write noise to samples, make sure that it is on the medium
-	// (and that reading bypasses the page cache), and compare after the erase.
+	// To verify it, write noise to samples, make sure that it is on the medium,
+	// and compare after the erase, reading past the page cache: it has the former
+	// content still.
 	Changed Content = iota
 	// Zeros: every sector reads as zeros.
 	Zeros
