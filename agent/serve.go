@@ -37,6 +37,7 @@ func (a *Agent) serve(ctx context.Context, client *ironic.Client, uuid, token st
 		Version: wireVersion, Token: token, Log: a.log,
 		TokenlessGET: api < ironic.TokenOnEveryRequest,
 		Logs:         a.writeLogs,
+		EraseReport:  a.host.Erased.Last,
 	}
 	scheme, certificate := a.cfg.AdvertiseProtocol, ""
 	switch {
@@ -79,7 +80,7 @@ func (a *Agent) serveWithoutAPI(ctx context.Context) error {
 		return err
 	}
 	a.setToken(a.cfg.AgentToken)
-	opts := server.Options{Version: wireVersion, Token: a.cfg.AgentToken, Log: a.log, Logs: a.writeLogs}
+	opts := server.Options{Version: wireVersion, Token: a.cfg.AgentToken, Log: a.log, Logs: a.writeLogs, EraseReport: a.host.Erased.Last}
 	if a.cfg.ListenTLS {
 		if opts.TLS, err = a.staticTLS(); err != nil {
 			return err

@@ -138,14 +138,6 @@ type RootPicker interface {
 	InstallDevice(ctx context.Context, h *Host, node Node) (ipa.BlockDevice, error)
 }
 
-// DiskEraser erases everything on one disk (erase_block_device). The generic
-// manager asks for each disk that the step erase_devices has to erase, when all of
-// them have been found to be free to erase; for several at once if the node wants
-// that. Wrote may be told of bytes that were written, for reports of progress.
-type DiskEraser interface {
-	EraseBlockDevice(ctx context.Context, h *Host, node Node, device ipa.BlockDevice, wrote func(n int)) error
-}
-
 // ImageWriter puts the image that info describes onto the device and answers
 // with the text of the prepare_image command's result.
 type ImageWriter interface {

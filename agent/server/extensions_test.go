@@ -160,3 +160,26 @@ func TestWaitingIsNotBounded(t *testing.T) {
 		t.Errorf("GET with wait = %d %s; want the end of the command", code, body)
 	}
 }
+
+func TestEraseReport(t *testing.T) {
+	var report *ipa.EraseReport
+	s := New(command.New(t.Context(), command.Table{}, command.Options{Ended: func() {}, Log: quiet()}), Options{Token: token, Log: quiet(), EraseReport: func() (ipa.EraseReport, bool) {
+		if report == nil {
+			return ipa.EraseReport{}, false
+		}
+		return *report, true
+	}})
+	web := httptest.NewServer(s)
+	defer web.Close()
+	address := web.URL + "/ferric/v1/erase_report?agent_token=" + token
+	if status, _ := request(t, http.MethodGet, address); status != http.StatusNotFound {
+		t.Errorf("before the first erase: %d", status)
+	}
+	report = &ipa.EraseReport{Step: "erase_devices", Devices: []ipa.DeviceErase{{Device: "/dev/sda", Outcome: ipa.EraseRunning}}}
+	if status, body := request(t, http.MethodGet, address); status != http.StatusOK || !strings.Contains(body, `"device":"/dev/sda"`) || strings.Contains(body, `"end"`) {
+		t.Errorf("while it runs: %d %s", status, body)
+	}
+	if status, _ := request(t, http.MethodGet, web.URL+"/ferric/v1/erase_report"); status != http.StatusUnauthorized {
+		t.Errorf("without a token: %d", status)
+	}
+}

@@ -40,6 +40,9 @@ type Options struct {
 	TLS          *tls.Config // nil: plain HTTP
 	// Logs (optional) writes the archive of GET /ferric/v1/logs, a tar.gz.
 	Logs func(ctx context.Context, w io.Writer) error
+	// EraseReport (optional) is what the latest step that erases has done; false
+	// before the first.
+	EraseReport func() (ipa.EraseReport, bool)
 	Log  *logrus.Entry
 }
 
@@ -90,6 +93,7 @@ func (s *Server) routes() {
 	e.GET("/ferric/v1/progress/stream", s.streamProgress, s.token)
 	e.DELETE("/ferric/v1/commands/:id", s.cancel, s.token)
 	e.GET("/ferric/v1/logs", s.logs, s.token)
+	e.GET("/ferric/v1/erase_report", s.eraseReport, s.token)
 }
 
 // ServeHTTP makes a Server an http.Handler, without TLS.
@@ -271,6 +275,17 @@ func (s *Server) logs(c echo.Context) error {
 		return err
 	}
 	return c.Blob(http.StatusOK, "application/gzip", packed.Bytes())
+}
+
+// eraseReport tells what the latest step that erases has done to which device,
+// also while it runs and when it has failed.
+func (s *Server) eraseReport(c echo.Context) error {
+	if s.opts.EraseReport != nil {
+		if report, ok := s.opts.EraseReport(); ok {
+			return c.JSON(http.StatusOK, report)
+		}
+	}
+	return ipa.NotFound.New("nothing was erased since the machine booted")
 }
 
 // handleError writes the error body of the agent contract, section "Error

@@ -69,6 +69,7 @@ const (
 	EraseSkipped     = "skipped"
 	EraseUnsupported = "not supported" // by the device
 	EraseDisabled    = "disabled"      // by an option of the node
+	EraseUnverified  = "not verified"  // the device says that it has erased, and there is nothing to tell by
 	EraseUnreported  = "not reported"  // by an agent that sends no reports
 )
 
@@ -87,5 +88,4 @@ const (
 	ExpectZeros   = "zeros"
 	ExpectWritten = "what was written last"
 	ExpectGone    = "not the random blocks written before"
-	ExpectBlank   = "nothing but one repeated byte"
 )

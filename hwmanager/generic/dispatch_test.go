@@ -28,13 +28,13 @@ func (l *lister) BlockDevices(context.Context, *hwmanager.Host, bool) ([]ipa.Blo
 	return []ipa.BlockDevice{{Name: "/dev/vda"}}, nil
 }
 
-func (l *lister) EraseBlockDevice(_ context.Context, _ *hwmanager.Host, _ hwmanager.Node, device ipa.BlockDevice, wrote func(int)) error {
+func (l *lister) EraseBlockDevice(_ context.Context, _ *hwmanager.Host, _ hwmanager.Node, device ipa.BlockDevice, report func(hwmanager.EraseProgress)) (ipa.DeviceErase, error) {
 	if device.Name != "/dev/sda" {
-		return hwmanager.ErrNotHandled
+		return ipa.DeviceErase{}, hwmanager.ErrNotHandled
 	}
 	l.erased = append(l.erased, device.Name)
-	wrote(1)
-	return nil
+	report(hwmanager.EraseProgress{Fraction: 1, Written: 1})
+	return ipa.DeviceErase{Method: "degauss"}, nil
 }
 
 // TestEraseAsksForDisks: one disk is erased by the vendor's manager, the others

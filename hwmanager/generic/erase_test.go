@@ -195,8 +195,12 @@ func TestEraseFailsClosed(t *testing.T) {
 		shrink(t, h, 2*mib, "vda", "sda", "sdb", "nvme0n1")
 		setReadOnly(t, h)
 		result, err := New().eraseDevices(context.Background(), h, call(map[string]any{"agent_erase_skip_read_only": true}))
-		if erased, ok := result.(map[string]any); err != nil || !ok || len(erased) != 3 {
-			t.Errorf("result = %v, %v; want 3 disks", result, err)
+		reports, ok := result.(map[string]any)
+		if err != nil || !ok || len(reports) != 4 {
+			t.Fatalf("result = %v, %v; want 4 disks", result, err)
+		}
+		if skipped := reports["/dev/sdb"].(ipa.DeviceErase); skipped.Outcome != ipa.EraseSkipped || skipped.Reason != "read-only" {
+			t.Errorf("the report of the read-only disk is %+v", skipped)
 		}
 	})
 	t.Run("a device that is gone", func(t *testing.T) {

@@ -23,6 +23,7 @@ const version = "1.2"
 // Manager is the generic hardware manager of one machine. Use New.
 type Manager struct {
 	written writtenImage
+	rungs   []rung // the ways in which disks erase themselves, the best first
 	raid    raidMemory
 	static  struct {
 		once  sync.Once
@@ -40,7 +41,7 @@ type Manager struct {
 }
 
 // New makes the manager.
-func New() *Manager { return &Manager{} }
+func New() *Manager { return &Manager{rungs: secureErases()} }
 
 var (
 	_ hwmanager.Manager             = (*Manager)(nil)

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -49,6 +49,13 @@ func checkProtected(path string, d ipa.BlockDevice) error {
 		return ipa.BlockDeviceErase.New("read partition table of %s: %v", d.Name, err)
 	}
 	parts = append(parts, entry{})
+	for _, p := range slices.Clone(parts) {
+		inside, err := arrayEntries(f, p.start, max(d.LogicalSectors, 512))
+		if err != nil {
+			return ipa.BlockDeviceErase.New("read the member of an array on %s: %v", d.Name, err)
+		}
+		parts = append(parts, inside...)
+	}
 	for _, p := range parts {
 		what := protectedTypes[p.guid]
 		switch {
@@ -72,6 +79,35 @@ func isGFS2(f io.ReaderAt, start int64) bool {
 	var magic [4]byte
 	_, err := f.ReadAt(magic[:], start+gfs2Offset)
 	return err == nil && binary.BigEndian.Uint32(magic[:]) == gfs2Magic
+}
+
+// arrayDataAt is where the superblock of a Linux array, version 1, tells its
+// data_offset in units of 512 bytes (linux, include/uapi/linux/raid/md_p.h).
+const arrayDataAt = 128
+
+// arrayEntries are what begins on the member of a Linux array at start, which
+// need not be assembled: the array itself and, of a mirror, its partitions. In
+// versions 0.90 and 1.0 it begins where the member does.
+func arrayEntries(f io.ReaderAt, start int64, sector int) ([]entry, error) {
+	for _, at := range []int64{0, 4 << 10} { // versions 1.1 and 1.2
+		block := make([]byte, arrayDataAt+8)
+		if _, err := f.ReadAt(block, start+at); errors.Is(err, io.EOF) {
+			return nil, nil
+		} else if err != nil {
+			return nil, err
+		}
+		offset := binary.LittleEndian.Uint64(block[arrayDataAt:])
+		if binary.LittleEndian.Uint32(block) != arrayMagic || binary.LittleEndian.Uint32(block[4:]) != arrayMajor || offset > 1<<40 {
+			continue
+		}
+		begin := start + int64(offset)*sectorUnit
+		entries, err := partitionTable(io.NewSectionReader(f, begin, math.MaxInt64-begin), sector)
+		for i := range entries {
+			entries[i].start += begin
+		}
+		return append(entries, entry{start: begin}), err
+	}
+	return nil, nil
 }
 
 // entry is one partition of a table; the zero entry is the whole disk.
@@ -169,12 +205,4 @@ func mbrEntries(f io.ReaderAt, sector int64) ([]entry, error) {
 func guidText(b []byte) string {
 	return strings.ToLower(fmt.Sprintf("%08x-%04x-%04x-%x-%x",
 		binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint16(b[4:]), binary.LittleEndian.Uint16(b[6:]), b[8:10], b[10:16]))
-}
-
-// isArrayMember reports whether a disk or partition belongs to an assembled
-// Linux array: it is erased with its array. A superblock alone, which anybody
-// can write, keeps nothing from being erased; nothing here assembles arrays.
-func isArrayMember(dir string) bool {
-	holders, _ := os.ReadDir(filepath.Join(dir, "holders"))
-	return slices.ContainsFunc(holders, func(holder os.DirEntry) bool { return strings.HasPrefix(holder.Name(), "md") })
 }

@@ -1,0 +1,180 @@
+package generic
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+)
+
+// nvmeDisk are the names of NVMe namespaces.
+var nvmeDisk = regexp.MustCompile(`^/dev/nvme\d+n\d+$`)
+
+// eraseTarget is a disk that a step has to erase, or says why it does not.
+type eraseTarget struct {
+	device     ipa.BlockDevice
+	partitions []ipa.BlockDevice
+	skip       string // "" if it is to be erased
+}
+
+func devicesOf(targets []eraseTarget) []ipa.BlockDevice {
+	devices := make([]ipa.BlockDevice, len(targets))
+	for i, t := range targets {
+		devices[i] = t.device
+	}
+	return devices
+}
+
+// eraseTargets are the disks that a step has to erase, with their partitions:
+// those that the node does not skip. Every one is checked, so that none is
+// touched where one may not be: that it is no virtual media and no member of an
+// assembled array, which are left alone, that it can be written to, that nothing
+// on it is protected, that the ramdisk does not use it, that the guard allows it,
+// and that nobody else holds it.
+func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, skipReadOnly bool) ([]eraseTarget, error) {
+	disks, err := m.candidates(ctx, h, node)
+	if err != nil {
+		return nil, ipa.BlockDeviceErase.New("%v", err)
+	}
+	own, err := ownDisks(h)
+	if err != nil {
+		return nil, ipa.BlockDeviceErase.New("%v", err)
+	}
+	protect := protects(h.Settings, node)
+	var targets []eraseTarget
+	for _, d := range disks {
+		dir := filepath.Join(h.Sys, "block", sysName(d.Name))
+		skip, err := mustSkip(h, dir, d, skipReadOnly)
+		if err != nil {
+			return nil, ipa.BlockDeviceErase.New("%v", err)
+		}
+		target := eraseTarget{device: d, partitions: partitionsOf(dir, d), skip: skip}
+		targets = append(targets, target)
+		if skip != "" {
+			h.Log.WithField("device", d.Name).Warn("not erased: " + skip)
+			continue
+		}
+		if use := own[sysName(d.Name)]; use != "" {
+			return nil, ipa.ProtectedDevice.New("protected disk %s of the ramdisk itself: %s", d.Name, use)
+		}
+		if err := mayErase(h, d, protect); err != nil {
+			return nil, err
+		}
+		if holder := heldBy(dir, target.partitions); holder != "" {
+			return nil, ipa.BlockDeviceErase.New("%s is in use: %s", d.Name, holder)
+		}
+	}
+	for _, t := range targets {
+		if t.skip != "" {
+			continue
+		}
+		opened, err := claim(ctx, h, t.device)
+		if err == nil {
+			err = opened.Close()
+		}
+		if err != nil {
+			return nil, ipa.BlockDeviceErase.New("%s: nothing was erased: %v", t.device.Name, err)
+		}
+	}
+	return targets, nil
+}
+
+// mayErase is nil if the guard allows writing to the disk and, where protect
+// is set, nothing on it is protected.
+func mayErase(h *hwmanager.Host, d ipa.BlockDevice, protect bool) error {
+	path := h.DevicePath(d.Name)
+	if err := h.Guard.Check(path); err != nil || !protect {
+		return err
+	}
+	return checkProtected(path, d)
+}
+
+// mustSkip says why a disk is left alone, "" if it is not. A read-only disk
+// that may not be skipped is an error.
+func mustSkip(h *hwmanager.Host, dir string, d ipa.BlockDevice, skipReadOnly bool) (string, error) {
+	if isVirtualMedia(h, dir, d) {
+		return "virtual media", nil
+	}
+	member, err := arrayOf(dir, partitionsOf(dir, d))
+	if err != nil {
+		return "it cannot be told whether it is a member of an array: " + err.Error(), nil
+	}
+	if member != "" {
+		return "member of an assembled array: " + member, nil
+	}
+	if readText(dir, "ro") == "1" {
+		if skipReadOnly {
+			return "read-only", nil
+		}
+		return "", fmt.Errorf("%s is read-only", d.Name)
+	}
+	return "", nil
+}
+
+// holders are what lies on a disk or partition.
+func holders(dir string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, "holders"))
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
+
+// arrayOf is the assembled Linux array that a disk, or a partition of it,
+// belongs to, "" for none: it is erased with its array. A superblock alone,
+// which anybody can write, keeps nothing from being erased.
+func arrayOf(dir string, partitions []ipa.BlockDevice) (string, error) {
+	for _, part := range append([]ipa.BlockDevice{{}}, partitions...) {
+		sub := dir
+		if part.Name != "" {
+			sub = filepath.Join(dir, sysName(part.Name))
+		}
+		names, err := holders(sub)
+		if err != nil {
+			return "", err
+		}
+		for _, name := range names {
+			if strings.HasPrefix(name, "md") {
+				return name, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// isArrayMember reports whether a disk or partition by itself belongs to an
+// assembled Linux array.
+func isArrayMember(dir string) bool {
+	member, _ := arrayOf(dir, nil)
+	return member != ""
+}
+
+// heldBy names what else lies on a disk or a partition of it, "" for nothing.
+func heldBy(dir string, partitions []ipa.BlockDevice) string {
+	names, _ := holders(dir)
+	for _, part := range partitions {
+		more, _ := holders(filepath.Join(dir, sysName(part.Name)))
+		for _, name := range more {
+			names = append(names, sysName(part.Name)+" by "+name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// sysName is the name of a disk in /sys/block.
+func sysName(name string) string {
+	base := filepath.Base(name)
+	if filepath.Dir(name) == "/dev" || filepath.Dir(name) == "/dev/mapper" {
+		return base
+	}
+	return filepath.Base(filepath.Dir(name)) + "!" + base
+}
