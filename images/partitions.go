@@ -112,17 +112,19 @@ type partitioning struct {
 	layout  Layout
 	monitor *monitor
 
-	dev   *disk.Device
-	drive []byte // the config drive
-	table *partition.Table
-	began bool // the disk was written to
-	made  Deployment
+	dev          *disk.Device
+	drive        []byte // the config drive
+	driveOptions configdrive.Options
+	table        *partition.Table
+	began        bool // the disk was written to
+	made         Deployment
 }
 
 func (p *partitioning) run(ctx context.Context, req Request, configDrive string) (err error) {
 	if configDrive != "" {
 		p.monitor.enter(ipa.PhaseConfigDrive)
-		if p.drive, err = configdrive.Decode(ctx, configDrive, req.driveOptions()); err != nil {
+		p.driveOptions = req.driveOptions()
+		if p.drive, err = configdrive.Decode(ctx, configDrive, p.driveOptions); err != nil {
 			return err
 		}
 	}
@@ -187,9 +189,14 @@ func (p *partitioning) write(ctx context.Context, req Request) (err error) {
 // plan lays the partitions out. An ephemeral partition that is to be preserved
 // must be where it would be made.
 func (p *partitioning) plan() error {
-	wanted, err := p.layout.wanted(int64(len(p.drive)))
+	wanted, err := p.layout.wanted(configdrive.Room(p.drive, p.dev.Sector, p.driveOptions))
 	if err != nil {
 		return err
+	}
+	if p.layout.ESP > 0 {
+		if err := fat.Check(p.layout.ESP*mib, p.dev.Sector); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrRequest, PartESP, err)
+		}
 	}
 	var old *partition.Table
 	if p.layout.PreserveEphemeral {
@@ -229,7 +236,16 @@ func (p *partitioning) section(name string) (*disk.Device, error) {
 // to be one.
 func (p *partitioning) clear(ctx context.Context) error {
 	p.began = true
-	if !p.layout.PreserveEphemeral {
+	if p.layout.PreserveEphemeral {
+		// The table stays until the image is there, and nothing starts what the
+		// boot loader of the former one is left of.
+		if err := p.dev.Zero(0, partition.BootCode); err != nil {
+			return err
+		}
+	} else {
+		if err := wipePartitions(ctx, p.dev); err != nil {
+			return err
+		}
 		if err := p.dev.WipeEnds(ctx); err != nil {
 			return err
 		}
@@ -265,8 +281,7 @@ func (p *partitioning) fill() (err error) {
 			return err
 		},
 		PartConfigDrive: func(d *disk.Device, _ partition.Partition) error {
-			_, err := d.WriteAt(p.drive, 0)
-			return err
+			return configdrive.Store(d, p.drive, p.driveOptions)
 		},
 		PartPReP: func(_ *disk.Device, q partition.Partition) error {
 			p.made.PRePUUID = q.UUID

@@ -3,6 +3,7 @@ package images_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +13,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"ferric/api/ipa"
 	"ferric/images"
 	"ferric/images/disk"
 	"ferric/images/disk/disktest"
+	"ferric/images/fat"
 	"ferric/images/partition"
 )
 
@@ -77,9 +80,11 @@ func TestDeployPartitions(t *testing.T) {
 		{"uefi", qcow2, "qcow2", uefi, map[string]int{"efi system partition": 1, "ephemeral": 2, "swap": 3, "configdrive": 4, "root": 5}},
 		{"bios msdos", root, "raw", bios, map[string]int{"ephemeral": 1, "swap": 2, "configdrive": 3, "root": 4}},
 		{"bios gpt", zst, "raw", images.Layout{Label: partition.GPT, BIOSBoot: 1, Root: 24}, map[string]int{"BIOS boot partition": 1, "configdrive": 2, "root": 3}},
+		{"power gpt", root, "raw", images.Layout{Label: partition.GPT, PReP: 8, Swap: 4, Root: 24}, map[string]int{"PReP Boot partition": 1, "swap": 2, "configdrive": 3, "root": 4}},
+		{"power msdos", root, "raw", images.Layout{Label: partition.MBR, PReP: 8, Ephemeral: 8, Root: 24}, map[string]int{"PReP Boot partition": 1, "ephemeral": 2, "configdrive": 3, "root": 4}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			targets(t, 160*mib, func(t *testing.T, device string, sector int) {
+			targets(t, 256*mib, func(t *testing.T, device string, sector int) {
 				iso := makeISO(t)
 				dirty(t, device)
 				req := request(serve(t, c.image), c.format, sha256File(t, c.image))
@@ -97,24 +102,107 @@ func TestDeployPartitions(t *testing.T) {
 				if last.Phase != ipa.PhasePartitioning || !last.Finished || last.Done == 0 {
 					t.Errorf("last progress %+v", last)
 				}
-				if c.layout.Label == partition.GPT && (sector == 512 || strings.HasPrefix(device, "/dev/")) {
-					if out := tool(t, "sgdisk", "-v", device); !strings.Contains(out, "No problems found") {
-						t.Errorf("sgdisk -v: %s", out)
-					}
-				}
+				agree(t, device, c.layout)
 				checkParts(t, device, d, c.layout, sector)
-				drive, err := os.ReadFile(extract(t, device, d.Partitions["configdrive"]))
-				if err != nil || !bytes.HasPrefix(drive, iso) || len(drive) != (len(iso)+mib-1)/mib*mib {
-					t.Errorf("config drive of %d bytes has another content (%v)", len(drive), err)
-				}
+				checkDrive(t, extract(t, device, d.Partitions["configdrive"]), iso, sector)
 				tool(t, "e2fsck", "-fn", extract(t, device, d.Partitions["root"]))
 				if strings.HasPrefix(device, "/dev/") {
-					if got := blkid(t, disk.Node(device, d.Partitions["root"]), "UUID"); got != rootUUID {
+					node := disk.Node(device, d.Partitions["root"])
+					if got := blkid(t, node, "UUID"); got != rootUUID {
 						t.Errorf("the kernel's root partition has UUID %s", got)
+					}
+					if sector == 512 { // or its blocks of 1024 bytes are smaller
+						dir := t.TempDir()
+						tool(t, "mount", "-o", "ro", node, dir)
+						tool(t, "umount", dir)
 					}
 				}
 			})
 		})
+	}
+}
+
+// checkDrive wants the config drive as it was given, but for disks whose sectors
+// are larger than the blocks of ISO 9660: there it is a FAT file system.
+func checkDrive(t *testing.T, path string, iso []byte, sector int) {
+	t.Helper()
+	drive := readFile(t, path)
+	if sector == 512 {
+		if !bytes.HasPrefix(drive, iso) || len(drive) != (len(iso)+mib-1)/mib*mib {
+			t.Errorf("config drive of %d bytes has another content", len(drive))
+		}
+		return
+	}
+	tool(t, "fsck.vfat", "-n", path)
+	if label := blkid(t, path, "LABEL"); label != "CONFIG-2" || len(drive) != 64*mib {
+		t.Errorf("config drive of %d bytes labelled %q", len(drive), label)
+	}
+	fs, err := fat.Open(bytes.NewReader(drive), int64(len(drive)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := fs.ReadFile("/openstack/latest/meta_data.json", mib); err != nil || string(got) != metadata {
+		t.Errorf("the config drive holds %q (%v)", got, err)
+	}
+}
+
+// agree has other programs look at the partition table. They ask a device for
+// its sectors and take those of a file for 512 bytes.
+func agree(t *testing.T, device string, l images.Layout) {
+	t.Helper()
+	if out := tool(t, "sfdisk", "--verify", device); !strings.Contains(out, "No errors detected") {
+		t.Errorf("sfdisk --verify: %s", out)
+	}
+	if l.Label == partition.GPT {
+		if out := tool(t, "sgdisk", "-v", device); !strings.Contains(out, "No problems found") {
+			t.Errorf("sgdisk -v: %s", out)
+		}
+	}
+	var theirs struct {
+		Table struct {
+			Label, ID  string
+			SectorSize int64
+			Partitions []struct {
+				Node, Type, UUID, Name string
+				Start, Size            int64
+				Bootable               bool
+			}
+		} `json:"partitiontable"`
+	}
+	if err := json.Unmarshal([]byte(tool(t, "sfdisk", "-J", device)), &theirs); err != nil {
+		t.Fatal(err)
+	}
+	ours, err := partition.List(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := partition.Table{Label: theirs.Table.Label, Signature: ours.Signature}
+	if got.Label == "dos" {
+		got.Label = partition.MBR
+		if want := fmt.Sprintf("0x%08x", ours.Signature); theirs.Table.ID != want {
+			t.Errorf("sfdisk has the signature %s, want %s", theirs.Table.ID, want)
+		}
+	}
+	for i, p := range theirs.Table.Partitions {
+		if want := disk.Node(device, i+1); p.Node != want && strings.HasPrefix(device, "/dev/") {
+			t.Errorf("sfdisk calls partition %d %s, want %s", i+1, p.Node, want)
+		}
+		kind, uuid := strings.ToUpper(p.Type), strings.ToLower(p.UUID)
+		if got.Label == partition.MBR {
+			kind, uuid = "0x"+p.Type, fmt.Sprintf("%08x-%02x", ours.Signature, i+1)
+		}
+		got.Partitions = append(got.Partitions, partition.Partition{Number: i + 1, Start: p.Start * theirs.Table.SectorSize, Size: p.Size * theirs.Table.SectorSize, Type: kind, UUID: uuid, Name: p.Name, Boot: p.Bootable})
+	}
+	if diff := cmp.Diff(got, *ours, cmpopts.IgnoreUnexported(partition.Table{})); diff != "" {
+		t.Errorf("sfdisk (-) and we (+): %s", diff)
+	}
+	for _, p := range ours.Partitions {
+		if !strings.HasPrefix(device, "/dev/") {
+			break // no node
+		}
+		if got := blkid(t, disk.Node(device, p.Number), "PART_ENTRY_UUID"); got != p.UUID {
+			t.Errorf("blkid: partition %d is %s, want %s", p.Number, got, p.UUID)
+		}
 	}
 }
 
@@ -139,7 +227,8 @@ func checkParts(t *testing.T, device string, d images.Deployment, l images.Layou
 	}
 	types := map[string][2]string{ // on a GPT, on an MBR
 		"efi system partition": {partition.TypeESP, ""}, "BIOS boot partition": {partition.TypeBIOSBoot, ""},
-		"swap": {partition.TypeSwap, "0x82"}, "ephemeral": {partition.TypeLinux, "0x83"}, "configdrive": {partition.TypeLinux, "0x83"}, "root": {partition.TypeLinux, "0x83"},
+		"PReP Boot partition": {partition.TypePReP, "0x41"},
+		"swap":                {partition.TypeSwap, "0x82"}, "ephemeral": {partition.TypeLinux, "0x83"}, "configdrive": {partition.TypeLinux, "0x83"}, "root": {partition.TypeLinux, "0x83"},
 	}
 	start := int64(mib)
 	for _, p := range table.Partitions {
@@ -150,7 +239,7 @@ func checkParts(t *testing.T, device string, d images.Deployment, l images.Layou
 					name, kind = n, types[n][1]
 				}
 			}
-			if p.Boot != (name == "root") {
+			if boot := map[bool]string{true: "PReP Boot partition", false: "root"}[l.PReP > 0]; p.Boot != (name == boot) {
 				t.Errorf("%s: boot flag %v", name, p.Boot)
 			}
 		}
@@ -178,9 +267,7 @@ func checkParts(t *testing.T, device string, d images.Deployment, l images.Layou
 	if id, label := blkid(t, esp, "UUID"), blkid(t, esp, "LABEL"); id != d.ESPUUID || label != "efi-part" {
 		t.Errorf("EFI system partition %s labelled %s, want %s", id, label, d.ESPUUID)
 	}
-	if sector == 512 {
-		tool(t, "fsck.vfat", "-n", esp)
-	}
+	tool(t, "fsck.vfat", "-n", esp)
 }
 
 // TestPreserveEphemeral writes a second image beside content that has to stay.
@@ -221,10 +308,14 @@ func TestPreserveEphemeral(t *testing.T) {
 		return string(b)
 	}
 	mark(true)
+	putAt(t, device, 0, "the code of a boot loader whose rest is not preserved")
 	l.PreserveEphemeral = true
 	d, err := deploy(l, encode(t, makeISO(t))) // the root moves: there was no config drive
 	if err != nil || d.Partitions["ephemeral"] != 2 || d.Partitions["root"] != 5 {
 		t.Fatalf("%v, %v", d.Partitions, err)
+	}
+	if head := readHead(t, device); !bytes.Equal(head[:partition.BootCode], make([]byte, partition.BootCode)) {
+		t.Error("the code in the first sector is still there")
 	}
 	after, err := partition.List(device)
 	if err != nil {
@@ -249,6 +340,18 @@ func TestPreserveEphemeral(t *testing.T) {
 	}
 }
 
+func putAt(t *testing.T, path string, at int64, content string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte(content), at); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestDeployPartitionsRefuses(t *testing.T) {
 	root := makeRoot(t)
 	right := sha256File(t, root)
@@ -266,6 +369,7 @@ func TestDeployPartitionsRefuses(t *testing.T) {
 		{"disk too small", images.Layout{Label: partition.GPT, ESP: 32, Root: 32}, right, "", partition.ErrNoRoom, ipa.Deployment, false},
 		{"no root", images.Layout{Label: partition.GPT, ESP: 32}, right, "", images.ErrRequest, ipa.InvalidCommandParams, false},
 		{"negative swap", images.Layout{Label: partition.GPT, Swap: -1, Root: 32}, right, "", images.ErrRequest, ipa.InvalidCommandParams, false},
+		{"EFI system partition too small for FAT16", images.Layout{Label: partition.GPT, ESP: 1, Root: 24}, right, "", images.ErrRequest, ipa.InvalidCommandParams, false},
 		{"absurd swap", images.Layout{Label: partition.GPT, Swap: 1 << 62, Root: 32}, right, "", images.ErrRequest, ipa.InvalidCommandParams, false},
 		{"broken config drive", fits, right, "!", nil, ipa.Deployment, false},
 		{"wrong digest", fits, strings.Repeat("0", 64), "", images.ErrChecksum, ipa.ImageChecksum, true},

@@ -12,6 +12,7 @@ import (
 	"ferric/api/ipa"
 	"ferric/images/decompress"
 	"ferric/images/disk"
+	"ferric/images/partition"
 	"ferric/images/qcow2"
 	"ferric/images/source"
 	"ferric/images/sparse"
@@ -49,12 +50,28 @@ func write(ctx context.Context, target disk.Target, req Request, m *monitor) (Re
 	}
 	defer dev.Close()
 
-	t := &transfer{dev: dev, req: req, want: want, urls: req.URLs, monitor: m}
+	before := func(ctx context.Context) error { return wipePartitions(ctx, dev) }
+	t := &transfer{dev: dev, req: req, want: want, urls: req.URLs, monitor: m, before: before}
 	res, err := t.run(ctx)
 	if err != nil {
 		return res, fmt.Errorf("write image%s to %s: %w", named(res.URL), target.Path(), err)
 	}
 	return res, nil
+}
+
+// wipePartitions removes what identifies the contents of the partitions that
+// the disk has: a new partition may end where an old one did, with its RAID
+// superblock (agent contract, section "Metadata": disks and partitions).
+func wipePartitions(ctx context.Context, dev *disk.Device) error {
+	for _, p := range partition.Former(dev) {
+		// One that reaches over the end is nobody's.
+		if s, err := dev.Section(p.Start, p.Size); err == nil {
+			if err := s.WipeEnds(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // bound is ctx with the bound on the transfer.

@@ -13,6 +13,7 @@ import (
 
 	"ferric/hwmanager"
 	"ferric/images/disk"
+	"ferric/images/partition"
 )
 
 // runGRUB has the GRUB of the system on the disk install itself, in a chroot:
@@ -54,17 +55,13 @@ func (m *Manager) runGRUB(ctx context.Context, h *hwmanager.Host, target disk.Ta
 	})
 }
 
-// bootCodeSize is what of the first sector is code; disk signature and
-// partition table follow.
-const bootCodeSize = 440
-
 func hasBootCode(path string) (bool, error) {
 	d, err := disk.OpenReadOnly(path)
 	if err != nil {
 		return false, err
 	}
 	defer d.Close()
-	code := make([]byte, bootCodeSize)
+	code := make([]byte, partition.BootCode)
 	if _, err := d.ReadAt(code, 0); err != nil {
 		return false, fmt.Errorf("read boot sector of %s: %w", path, err)
 	}

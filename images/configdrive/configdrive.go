@@ -61,7 +61,7 @@ func Write(ctx context.Context, target disk.Target, value string, o Options) (pa
 	if err != nil {
 		return partition.Partition{}, fmt.Errorf("config drive: %w", err)
 	}
-	if err := fill(target, p, volume, o.Rebuild); err != nil {
+	if err := fill(target, p, volume, o); err != nil {
 		return partition.Partition{}, err
 	}
 	if err := partition.Reread(ctx, target.Path()); err != nil {
@@ -214,42 +214,60 @@ func volumeLabel(r *io.SectionReader) string {
 // give the kernel such blocks.
 const isoBlock = 2048
 
-func fill(target disk.Target, p partition.Partition, volume []byte, rebuild bool) error {
+// rebuilt tells whether the volume is made anew as FAT on a disk with sectors of
+// sector bytes.
+func rebuilt(volume []byte, sector int, always bool) bool {
+	return (sector > isoBlock || always) && len(volume) > 32774 && string(volume[32769:32774]) == "CD001"
+}
+
+// Room is how many bytes the volume needs of a disk with sectors of sector bytes.
+func Room(volume []byte, sector int, o Options) int64 {
+	if rebuilt(volume, sector, o.Rebuild) {
+		return MaxSize
+	}
+	return int64(len(volume))
+}
+
+// Store puts the volume into a partition, of which nothing stays.
+func Store(partition *disk.Device, volume []byte, o Options) (err error) {
+	var files map[string][]byte
+	if rebuilt(volume, partition.Sector, o.Rebuild) {
+		if files, err = isoFiles(volume); err != nil {
+			return err
+		}
+	}
+	if int64(len(volume)) > partition.Size {
+		return fmt.Errorf("%w: it has %d bytes, its partition %s has %d", ErrInvalid, len(volume), partition.Path, partition.Size)
+	}
+	if err := partition.Zero(0, partition.Size); err != nil {
+		return fmt.Errorf("config drive: %w", err)
+	}
+	if files != nil {
+		err = fat.Build(partition, partition.Size, partition.Sector, strings.ToUpper(Label), crc32.ChecksumIEEE(volume), files)
+	} else {
+		_, err = partition.WriteAt(volume, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("config drive: %w", err)
+	}
+	return nil
+}
+
+func fill(target disk.Target, p partition.Partition, volume []byte, o Options) error {
 	d, err := target.Open()
 	if err != nil {
 		return fmt.Errorf("config drive: %w", err)
 	}
 	defer d.Close()
-	var files map[string][]byte
-	if (d.Sector > isoBlock || rebuild) && len(volume) > 32774 && string(volume[32769:32774]) == "CD001" {
-		if files, err = isoFiles(volume); err != nil {
-			return err
-		}
-	}
-	if int64(len(volume)) > p.Size {
-		return fmt.Errorf("%w: it has %d bytes, partition %d of %s has %d", ErrInvalid, len(volume), p.Number, target.Path(), p.Size)
-	}
-	if err := d.Zero(p.Start, p.Size); err != nil {
-		return fmt.Errorf("config drive: %w", err)
-	}
-	if files != nil {
-		err = fat.Build(offset{d, p.Start}, p.Size, d.Sector, strings.ToUpper(Label), crc32.ChecksumIEEE(volume), files)
-	} else {
-		_, err = d.WriteAt(volume, p.Start)
-	}
+	s, err := d.Section(p.Start, p.Size)
 	if err != nil {
 		return fmt.Errorf("config drive: %w", err)
 	}
+	if err := Store(s, volume, o); err != nil {
+		return err
+	}
 	return d.Sync()
 }
-
-// offset writes to a part of a disk.
-type offset struct {
-	w  io.WriterAt
-	at int64
-}
-
-func (o offset) WriteAt(p []byte, off int64) (int, error) { return o.w.WriteAt(p, o.at+off) }
 
 // Bounds on what a config drive holds.
 const (

@@ -50,6 +50,13 @@ func Build(w io.WriterAt, size int64, sector int, label string, id uint32, files
 	return nil
 }
 
+// Check tells whether Build can make a file system of size bytes in sectors of
+// sector bytes.
+func Check(size int64, sector int) error {
+	_, err := newBuilder(size, int64(sector))
+	return err
+}
+
 // placeRoot stores everything below the root directory and returns what goes
 // where its place is, fatAt(2).
 func (b *builder) placeRoot(w io.WriterAt, root *dir, label string) ([]byte, error) {
@@ -110,7 +117,7 @@ func newBuilder(size, sector int64) (*builder, error) {
 	return b, nil
 }
 
-// maxTable bounds the file allocation table in bytes: 32 GiB at least.
+// maxTable bounds the file allocation table in bytes: enough for nearly 32 GiB.
 const maxTable = 4 << 20
 
 func (b *builder) dataSector() int64 {

@@ -154,6 +154,45 @@ func TestBuildIsReadByOthers(t *testing.T) {
 	}
 }
 
+// TestBuildSizes makes EFI system partitions of all kinds of sizes, also where FAT16
+// and FAT32 end and begin.
+func TestBuildSizes(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		sector int
+		sizes  []int64 // bytes
+	}{
+		{512, []int64{3 * mib, 4 * mib, 16 * mib, 31 * mib, 32 * mib, 33 * mib, 64 * mib, 127 * mib, 129 * mib, 256 * mib, 511 * mib, 512*mib - 512, 512 * mib, 513 * mib, 550 * mib, 1024 * mib, 4096 * mib, 16 << 30}},
+		{4096, []int64{16 * mib, 17 * mib, 18 * mib, 64 * mib, 255 * mib, 256 * mib, 257 * mib, 511 * mib, 512*mib - 4096, 512 * mib, 513 * mib, 550 * mib, 1024 * mib, 4096 * mib, 16 << 30}},
+	} {
+		for _, size := range c.sizes {
+			t.Run(fmt.Sprintf("%d %d", c.sector, size), func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "fat.img")
+				run(t, "truncate", "-s", fmt.Sprint(size), path)
+				f, err := os.OpenFile(path, os.O_RDWR, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				if err := fat.Build(f, size, c.sector, "efi-part", 0x1234abcd, map[string][]byte{"EFI/BOOT/BOOTX64.EFI": make([]byte, 2*mib)}); err != nil {
+					t.Fatal(err)
+				}
+				if out := run(t, "fsck.vfat", "-n", "-v", path); strings.Contains(strings.ToLower(out), "error") || !strings.Contains(out, fmt.Sprintf("%10d bytes per logical sector", c.sector)) {
+					t.Errorf("fsck: %s", out)
+				}
+				if out := strings.TrimSpace(run(t, "blkid", "-p", "-o", "value", "-s", "LABEL", path)); out != "efi-part" {
+					t.Errorf("blkid: label %q", out)
+				}
+			})
+		}
+	}
+	for sector, size := range map[int]int64{512: 2 * mib, 4096: 15 * mib} {
+		if err := fat.Check(size, sector); err == nil {
+			t.Errorf("%d bytes in sectors of %d are possible", size, sector)
+		}
+	}
+}
+
 // TestBuildOnOldContent wants a file system to be sound whatever was there
 // before.
 func TestBuildOnOldContent(t *testing.T) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -135,6 +137,29 @@ func kernelPartitions(d *disk.Device) (map[int]Partition, error) {
 	}
 	return known, nil
 }
+
+// Former are the partitions of d as it is: those that the kernel shows, which may
+// be logical ones, and those of the table, if it can be read. It is for wiping
+// what is on them.
+func Former(d *disk.Device) []Partition {
+	var former []Partition
+	if d.IsBlock() {
+		known, _ := kernelPartitions(d) // none is no error, and what is not seen cannot be named
+		former = slices.Collect(maps.Values(known))
+	}
+	if t, err := Read(d); err == nil {
+		for _, p := range t.Partitions {
+			if !slices.ContainsFunc(former, func(q Partition) bool { return q.Start == p.Start && q.Size == p.Size }) {
+				former = append(former, p)
+			}
+		}
+	}
+	return former[:min(len(former), maxFormer)]
+}
+
+// maxFormer bounds what a hostile table makes be wiped; a GPT has room for so
+// many.
+const maxFormer = 128
 
 func readInt(path string) (int64, error) {
 	b, err := os.ReadFile(path)

@@ -41,6 +41,10 @@ const (
 	mbrLinux      = 0x83
 )
 
+// BootCode is how many bytes of a disk are the code that a BIOS starts; disk
+// signature and partition table follow.
+const BootCode = 440
+
 // Partition is one entry of a table; Start and Size are bytes.
 type Partition struct {
 	Number int

@@ -52,6 +52,21 @@ kmod:second opinion on module dependencies
 mdadm:arrays that former users left, and second opinion on ours
 lvm2:volume groups that former users left
 efibootmgr:second opinion on boot entries
+xfsprogs:former contents of disks, and root file systems
+btrfs-progs:the same
+bcache-tools:former contents of disks
+cryptsetup-bin:the same
+erofs-utils:the same
+exfatprogs:the same
+f2fs-tools:the same
+gfs2-utils:the same
+jfsutils:the same
+nilfs-tools:the same
+ntfs-3g:the same
+ocfs2-tools:the same
+reiserfsprogs:the same
+squashfs-tools:the same
+udftools:the same
 grub2-common:GRUB's installer in a deployed system
 busybox-static:its shell
 udev:what it asks for the places of partitions
