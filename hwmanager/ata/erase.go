@@ -51,7 +51,10 @@ func Erase(ctx context.Context, dev *disk.Device, options Options, progress func
 	if progress == nil {
 		progress = func(float64) {}
 	}
-	method, err := driveOf(dev, options).erase(ctx, progress)
+	method, err := erasure.Method{}, writable(dev)
+	if err == nil {
+		method, err = driveOf(dev, options).erase(ctx, progress)
+	}
 	if err != nil {
 		return erasure.Method{}, fmt.Errorf("ATA security erase of disk %s: %w", dev.Path, err)
 	}
@@ -75,11 +78,11 @@ func (d *drive) erase(ctx context.Context, progress func(float64)) (erasure.Meth
 	switch {
 	case err != nil:
 		return erasure.Method{}, unsupported(err)
-	case !id.Security.Supported:
-		return erasure.Method{}, fmt.Errorf("%w: the disk has no Security feature set", erasure.ErrNotSupported)
 	case !d.whole(id):
 		return erasure.Method{}, fmt.Errorf("%w: the disk that answers has %d bytes, but %s has %d, so it is not the same",
 			erasure.ErrNotSupported, id.Size, d.path, d.size)
+	case !id.Security.Supported:
+		return erasure.Method{}, fmt.Errorf("%w: the disk has no Security feature set", erasure.ErrNotSupported)
 	case id.Security.Frozen:
 		return erasure.Method{}, ErrFrozen
 	case id.Security.Expired:
@@ -247,7 +250,7 @@ func (d *drive) giveBack(ctx context.Context, password string) error {
 }
 
 func left(password string, err error) error {
-	return fmt.Errorf("%w, probably %q: %w", ErrPasswordLeft, password, err)
+	return fmt.Errorf("%w, probably %q, which the next erase will try: %w", ErrPasswordLeft, password, err)
 }
 
 // tick is how often progress is told.

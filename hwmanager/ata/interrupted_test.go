@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +13,9 @@ import (
 
 	"ferric/hwmanager/ata"
 	"ferric/hwmanager/ata/atamodel"
+	"ferric/hwmanager/erasure"
 	"ferric/hwmanager/sgio"
+	"ferric/images/disk"
 )
 
 // TestAllSaid: no message is about a secret of more than the password of ours.
@@ -196,6 +199,20 @@ func TestCancelled(t *testing.T) {
 			t.Errorf("%v, commands % x", err, b.model.Log())
 		}
 	})
+}
+
+// TestReadOnly: a disk that was opened for reading is not erased.
+func TestReadOnly(t *testing.T) {
+	b := newBench(t, atamodel.Config{})
+	reader, err := disk.OpenReadOnly(b.device.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	_, err = ata.Erase(t.Context(), reader, ata.Options{Transport: b.model}, nil)
+	if !errors.Is(err, os.ErrPermission) || errors.Is(err, erasure.ErrNotSupported) || len(b.model.Log()) != 0 {
+		t.Errorf("%v, commands % x", err, b.model.Log())
+	}
 }
 
 // TestLiar: a disk that says that it erased and did not looks erased from here;

@@ -73,8 +73,8 @@ func (d *drive) eraseUnit(ctx context.Context, password string, enhanced bool, t
 const (
 	// slowest is what a disk erases in a second at least.
 	slowest = 50 << 20
-	// spare is added to every time: to start, and for those in a hurry.
-	spare = 10 * time.Minute
+	// spare is added to every time: some disks announce two minutes and take many.
+	spare = 90 * time.Minute
 	// longestErase bounds what a disk may announce, and Linux's timeouts.
 	longestErase = 14 * 24 * time.Hour
 )
