@@ -109,10 +109,12 @@ func TestErase(t *testing.T) {
 		"no progress":     {prepare: func(d *scsimodel.Disk) { d.NoProgress = true }, method: crypto},
 		"instant":         {prepare: func(d *scsimodel.Disk) { d.Duration = 0 }, method: crypto},
 
-		"old":            {prepare: func(d *scsimodel.Disk) { d.Version = 4 }, err: "unsupported", keeps: true},
-		"tape":           {prepare: func(d *scsimodel.Disk) { d.Type = 1 }, err: "unsupported", keeps: true},
-		"part of a disk": {prepare: func(d *scsimodel.Disk) { d.Size *= 2 }, err: "unsupported", keeps: true},
-		"no SCSI":        {prepare: first(always, tur, result(sgio.Result{}, sgio.ErrNotSCSI)), err: "unsupported", keeps: true},
+		"old":              {prepare: func(d *scsimodel.Disk) { d.Version = 4 }, err: "unsupported", keeps: true},
+		"no pages":         {prepare: func(d *scsimodel.Disk) { d.NoPages = true }, err: "unsupported", keeps: true},
+		"report is denied": {prepare: first(always, 0xa3, check(5, 0x2500)), method: crypto},
+		"tape":             {prepare: func(d *scsimodel.Disk) { d.Type = 1 }, err: "unsupported", keeps: true},
+		"part of a disk":   {prepare: func(d *scsimodel.Disk) { d.Size *= 2 }, err: "unsupported", keeps: true},
+		"no SCSI":          {prepare: first(always, tur, result(sgio.Result{}, sgio.ErrNotSCSI)), err: "unsupported", keeps: true},
 
 		"unit attentions":        {prepare: first(3, tur, check(6, 0x2900)), method: crypto},
 		"attention at start":     {prepare: first(1, sanitize, check(6, 0x2a01)), method: crypto},

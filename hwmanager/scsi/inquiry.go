@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,7 @@ type Inquiry struct {
 	Serial                    string // "" where it does not tell
 	Type                      byte   // PERIPHERAL DEVICE TYPE
 	Version                   byte   // VERSION: 5 is SPC-3, 6 SPC-4, 7 SPC-5
+	Characteristics           bool   // has the page Block Device Characteristics
 	// What reading a block does that was not written since a block erase and a
 	// crypto erase (WABEREQ, WACEREQ of SBC-4, page B1h): 1 is that it succeeds.
 	AfterBlockErase, AfterCryptoErase byte
@@ -86,6 +88,7 @@ func (d *device) inquire(ctx context.Context) error {
 		return fmt.Errorf("inquiry: device type %02Xh: %w", d.inquiry.Type, erasure.ErrNotSupported)
 	}
 	pages := d.page(ctx, pageSupported)
+	d.inquiry.Characteristics = slices.Contains(pages, pageCharacteristics)
 	for _, page := range pages {
 		switch page {
 		case pageSerial:
@@ -185,7 +188,7 @@ func (d *device) reported(ctx context.Context, operation, action byte) error {
 	answer, err := d.do(ctx, sgio.Command{CDB: cdb, Data: make([]byte, answerSize)})
 	var e *Error
 	switch {
-	case refused(err):
+	case errors.As(err, &e) && e.Sense != nil && e.Sense.Key == sgio.IllegalRequest:
 		return nil
 	case errors.As(err, &e):
 		return fmt.Errorf("report supported operation codes: %w", err)

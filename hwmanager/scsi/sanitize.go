@@ -67,7 +67,9 @@ func Erase(ctx context.Context, dev *disk.Device, o Options, progress func(fract
 	if err == nil {
 		err = d.inquire(ctx)
 	}
-	if err == nil && d.inquiry.Version < minimalVersion {
+	if err == nil && (d.inquiry.Version < minimalVersion || !d.inquiry.Characteristics) {
+		// There are USB bridges that hang on a command that they do not know: what
+		// is older than SANITIZE, or tells nothing of its blocks, is not asked.
 		err = fmt.Errorf("device of version %d of the standard: %w", d.inquiry.Version, erasure.ErrNotSupported)
 	}
 	if err == nil {

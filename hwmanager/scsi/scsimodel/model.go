@@ -39,6 +39,7 @@ type Disk struct {
 	NoProgress  bool   // TEST UNIT READY gives no progress indication
 	Short       bool   // READ CAPACITY (16) is not supported
 	Descriptors bool   // sense data are in the descriptor format
+	NoPages     bool   // there are no vital product data
 	Version     byte   // of the standard; 0 is SPC-4
 	Type        byte   // peripheral device type
 
@@ -174,6 +175,9 @@ func (d *Disk) inquiry(c sgio.Command) sgio.Result {
 		}
 		copy(answer[8:], fmt.Sprintf("%-8s%-16s%-4s", "MODEL", "Model of a disk", "1.0"))
 		return read(c, answer)
+	}
+	if d.NoPages {
+		return d.Check(0x5, 0x2400)
 	}
 	switch c.CDB[2] {
 	case 0x00:
