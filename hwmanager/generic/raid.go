@@ -3,7 +3,6 @@ package generic
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 
@@ -98,15 +97,19 @@ func (m *Manager) rootVolume(h *hwmanager.Host, disks []ipa.BlockDevice, hinted 
 // releaseDisks stops arrays of partitions, for their disks to be erased as a
 // whole, the arrays' contents with them. Nothing is stopped unless nothing in any of
 // the arrays is protected. Those of disks to skip, and those of whole
-// disks, which are erased in place of their members, stay.
+// disks, which are erased in place of their members, stay. Errors are of kind
+// ipa.BlockDeviceErase or ipa.ProtectedDevice.
 func (m *Manager) releaseDisks(ctx context.Context, h *hwmanager.Host, node hwmanager.Node) error {
 	arrays, err := runningArrays(h)
-	if err != nil || len(arrays) == 0 {
-		return err
+	if err != nil {
+		return ipa.BlockDeviceErase.New("%v", err)
+	}
+	if len(arrays) == 0 {
+		return nil
 	}
 	disks, err := m.candidates(ctx, h, node)
 	if err != nil {
-		return err
+		return ipa.BlockDeviceErase.New("%v", err)
 	}
 	protect := protects(h.Settings, node)
 	var stop []string
@@ -127,9 +130,9 @@ func (m *Manager) releaseDisks(ctx context.Context, h *hwmanager.Host, node hwma
 	}
 	for _, device := range stop {
 		if _, err := h.Run.Run(ctx, "mdadm", "--stop", h.DevicePath(device)); err != nil {
-			return fmt.Errorf("stop %s, to erase its disks: %w", device, err)
+			return ipa.BlockDeviceErase.New("stop %s, to erase its disks: %v", device, err)
 		}
-		h.Log.WithField("device", filepath.Base(device)).Info("array stopped, its disks are erased")
+		h.Log.WithField("device", device).Info("array stopped, its disks are erased")
 	}
 	return nil
 }
