@@ -103,6 +103,9 @@ func (b bench) check(t *testing.T, err error, fails bool) {
 	if (err != nil) != fails {
 		t.Errorf("error: %v", err)
 	}
+	if err != nil && strings.Contains(err.Error(), "\n") {
+		t.Errorf("an error of several lines: %v", err)
+	}
 	if left := b.secrets(t); err == nil && left != 0 {
 		t.Errorf("%d bytes are left, but no error", left)
 	}

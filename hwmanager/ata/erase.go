@@ -1,6 +1,7 @@
 package ata
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +101,7 @@ func (d *drive) erase(ctx context.Context, progress func(float64)) (erasure.Meth
 		err = d.verify(ctx)
 	}
 	if err != nil {
-		return erasure.Method{}, errors.Join(err, d.giveBack(ctx, password))
+		return erasure.Method{}, both(err, d.giveBack(ctx, password))
 	}
 	progress(1)
 	return id.Security.method(), nil
@@ -142,7 +143,7 @@ func (d *drive) own(ctx context.Context, s Security) (string, error) {
 		}
 	}
 	if err != nil {
-		err = errors.Join(err, d.giveBack(ctx, userPassword))
+		err = both(err, d.giveBack(ctx, userPassword))
 		if s.Enabled {
 			err = fmt.Errorf("%w (the disk had a user password before)", err)
 		}
@@ -153,7 +154,6 @@ func (d *drive) own(ctx context.Context, s Security) (string, error) {
 
 // open unlocks a disk whose erase was interrupted, and returns its password.
 func (d *drive) open(ctx context.Context) (string, error) {
-	var failures []error
 	for _, password := range userPasswords() {
 		err := d.unlock(ctx, password)
 		var answer *CommandError
@@ -162,18 +162,19 @@ func (d *drive) open(ctx context.Context) (string, error) {
 		}
 		id, identifyErr := d.identify(ctx)
 		switch {
+		case identifyErr != nil && err == nil: // so this was the password
+			return "", both(identifyErr, d.giveBack(ctx, password))
 		case identifyErr != nil:
-			return "", errors.Join(err, identifyErr, d.giveBack(ctx, password))
+			return "", fmt.Errorf("the disk is locked: %w", both(err, identifyErr))
 		case id.Security.Expired:
-			return "", errors.Join(ErrExpired, ErrLocked)
+			return "", both(ErrExpired, ErrLocked)
 		case id.Security.Frozen:
 			return "", ErrFrozen
 		case !id.Security.Locked:
 			return password, nil
 		}
-		failures = append(failures, err)
 	}
-	return "", errors.Join(append([]error{ErrLocked}, failures...)...)
+	return "", ErrLocked
 }
 
 // verify asks the disk whether it has become free: an erase ends with the user
@@ -217,7 +218,7 @@ func (d *drive) settled(ctx context.Context) (Identity, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return Identity{}, errors.Join(err, context.Cause(ctx))
+			return Identity{}, both(err, context.Cause(ctx))
 		case <-time.After(settlePause):
 		}
 	}
@@ -233,24 +234,29 @@ func (d *drive) giveBack(ctx context.Context, password string) error {
 		return left(password, err)
 	}
 	if id.Security.Locked {
-		err = errors.Join(err, d.unlock(ctx, password))
+		err = d.unlock(ctx, password)
 	}
-	disabled := d.disablePassword(ctx, password)
-	if disabled != nil {
-		err = errors.Join(err, disabled)
-	}
+	err = both(err, d.disablePassword(ctx, password))
 	after, identifyErr := d.settled(ctx)
 	switch {
 	case identifyErr != nil:
-		return left(password, errors.Join(err, identifyErr))
+		return left(password, both(err, identifyErr))
 	case after.Security.Enabled || after.Security.Locked:
-		return left(password, errors.Join(err, fmt.Errorf("the disk is %v", after.Security)))
+		return left(password, both(err, fmt.Errorf("the disk is %v", after.Security)))
 	}
 	return nil
 }
 
 func left(password string, err error) error {
 	return fmt.Errorf("%w, probably %q, which the next erase will try: %w", ErrPasswordLeft, password, err)
+}
+
+// both is an error of two, on one line; either may be nil.
+func both(first, second error) error {
+	if first == nil || second == nil {
+		return cmp.Or(first, second)
+	}
+	return fmt.Errorf("%w; %w", first, second)
 }
 
 // tick is how often progress is told.

@@ -147,6 +147,18 @@ func TestErase(t *testing.T) {
 			err:     ata.ErrLocked, state: atamodel.SEC4, password: "NULL",
 		},
 
+		"the disk cannot be asked after it was unlocked": {
+			prepare: func(d *atamodel.Disk) { d.SetPassword("NULL"); d.PowerCycle() },
+			faults:  answering(identifyDevice, 2, sgio.Result{Host: sgio.HostReset}, nil),
+			says:    []string{"host status 08h"}, state: atamodel.SEC1,
+		},
+		"the disk cannot be asked after a wrong password": {
+			prepare: func(d *atamodel.Disk) { d.SetPassword("owner"); d.PowerCycle() },
+			faults:  answering(identifyDevice, 2, sgio.Result{Host: sgio.HostReset}, nil),
+			says:    []string{"is locked", "host status 08h"}, state: atamodel.SEC4, password: "owner",
+			log: []byte{identifyDevice, unlock},
+		},
+
 		// SECURITY SET PASSWORD.
 		"setting the password is aborted": {
 			faults: answering(setPassword, 0, aborted, nil),
