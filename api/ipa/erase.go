@@ -75,12 +75,11 @@ const (
 
 // Methods of erasing that the agent has of its own.
 const (
-	MethodATA          = "ATA security erase"
-	MethodNVMeSanitize = "NVMe sanitize"
-	MethodNVMeFormat   = "NVMe format"
-	MethodSCSI         = "SCSI sanitize"
-	MethodOverwrite    = "overwrite"
-	MethodMetadata     = "metadata"
+	MethodATA       = "ATA security erase"
+	MethodNVMe      = "NVMe secure erase" // sanitize or format, see the detail
+	MethodSCSI      = "SCSI sanitize"
+	MethodOverwrite = "overwrite"
+	MethodMetadata  = "metadata"
 )
 
 // What is expected of samples that are read back.

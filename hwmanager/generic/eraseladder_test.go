@@ -538,10 +538,10 @@ func link(t *testing.T, target, name string) {
 // TestEraseExpress: NVMe disks erase themselves where they can and may, all
 // others lose their metadata.
 func TestEraseExpress(t *testing.T) {
-	secure := always(ipa.MethodNVMeFormat, func(_ context.Context, d *disk.Device, _ func(float64)) (erasure.Method, error) {
+	secure := always(ipa.MethodNVMe, func(_ context.Context, d *disk.Device, _ func(float64)) (erasure.Method, error) {
 		return erasure.Method{}, wholly(d, newNoise())
 	})
-	failing := always(ipa.MethodNVMeFormat, func(context.Context, *disk.Device, func(float64)) (erasure.Method, error) {
+	failing := always(ipa.MethodNVMe, func(context.Context, *disk.Device, func(float64)) (erasure.Method, error) {
 		return erasure.Method{}, errors.New("internal error")
 	})
 	secure.enabled, failing.enabled = func(o eraseOptions) bool { return o.nvme }, func(o eraseOptions) bool { return o.nvme }
@@ -551,9 +551,9 @@ func TestEraseExpress(t *testing.T) {
 		info map[string]any
 		want string // of the NVMe disk
 	}{
-		{"it can", secure, nil, "erased, NVMe format erased (" + ipa.ExpectGone + ")"},
-		{"it must not", secure, map[string]any{"agent_enable_nvme_secure_erase": false}, "erased, NVMe format disabled, metadata erased"},
-		{"it fails", failing, nil, "erased, NVMe format failed, metadata erased"},
+		{"it can", secure, nil, "erased, NVMe secure erase erased (" + ipa.ExpectGone + ")"},
+		{"it must not", secure, map[string]any{"agent_enable_nvme_secure_erase": false}, "erased, NVMe secure erase disabled, metadata erased"},
+		{"it fails", failing, nil, "erased, NVMe secure erase failed, metadata erased"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -581,11 +581,11 @@ func TestEraseExpress(t *testing.T) {
 	t.Run("both fail", func(t *testing.T) {
 		h := lab(t)
 		shrink(t, h, 16*mib, "vda", "sda", "sdb", "nvme0n1")
-		m := managerWith(always(ipa.MethodNVMeFormat, func(context.Context, *disk.Device, func(float64)) (erasure.Method, error) {
+		m := managerWith(always(ipa.MethodNVMe, func(context.Context, *disk.Device, func(float64)) (erasure.Method, error) {
 			return erasure.Method{}, errors.Join(errors.New("internal error"), os.Remove(filepath.Join(h.Dev, "nvme0n1")))
 		}))
 		_, err := m.eraseExpress(t.Context(), h, call(nil))
-		if !ipa.BlockDeviceErase.Is(err) || !strings.Contains(err.Error(), "/dev/nvme0n1: metadata: ") || !strings.Contains(err.Error(), "before that, NVMe format: internal error") {
+		if !ipa.BlockDeviceErase.Is(err) || !strings.Contains(err.Error(), "/dev/nvme0n1: metadata: ") || !strings.Contains(err.Error(), "before that, NVMe secure erase: internal error") {
 			t.Errorf("error = %v; want both failures", err)
 		}
 	})
