@@ -30,20 +30,22 @@ func cleanStep(name string, priority int) ipa.Step {
 }
 
 // DeploySteps implements hwmanager.DeployStepper.
-func (m *Manager) DeploySteps(context.Context, *hwmanager.Host, hwmanager.Node) ([]hwmanager.Step, error) {
+func (m *Manager) DeploySteps(_ context.Context, h *hwmanager.Host, _ hwmanager.Node) ([]hwmanager.Step, error) {
 	return append([]hwmanager.Step{
 		{Declaration: ipa.Step{Step: "erase_devices_metadata", Interface: "deploy"}, Run: m.eraseMetadata},
 		{Declaration: cleanNVRAMStep(), Run: m.cleanNVRAM},
 		{Declaration: writeImageStep(), Run: m.writeImage},
 		{Declaration: bootcStep(), Run: m.executeBootcInstall},
+		{Declaration: injectFilesStep(h.Settings), Run: m.injectFiles},
 	}, m.raidSteps(hwmanager.Deploy)...), nil
 }
 
 // ServiceSteps implements hwmanager.ServiceStepper.
-func (m *Manager) ServiceSteps(context.Context, *hwmanager.Host, hwmanager.Node) ([]hwmanager.Step, error) {
+func (m *Manager) ServiceSteps(_ context.Context, h *hwmanager.Host, _ hwmanager.Node) ([]hwmanager.Step, error) {
 	return append([]hwmanager.Step{
 		{Declaration: writeImageStep(), Run: m.writeImage},
 		{Declaration: bootcStep(), Run: m.executeBootcInstall},
+		{Declaration: injectFilesStep(h.Settings), Run: m.injectFiles},
 	}, m.raidSteps(hwmanager.Service)...), nil
 }
 

@@ -17,18 +17,21 @@ func fenced() []string { return []string{"agent", "hwmanager", "images"} }
 // with what that is. A disk is opened by the first alone.
 func writers() map[string]string {
 	return map[string]string{
-		"images/disk/device.go":         "disks, for disk.Target",
-		"images/efi/store.go":           "the firmware's variables",
-		"agent/command/history.go":      "the history of commands, in the ramdisk",
-		"agent/identity.go":             "token and node, in the ramdisk",
-		"agent/power.go":                "sysrq-trigger",
-		"agent/rescue.go":               "the password for the rescue login, in the ramdisk",
-		"agent/server/certificate.go":   "the certificate, in the ramdisk",
-		"hwmanager/generic/bootc.go":    "settings and secrets of podman, in the ramdisk",
-		"hwmanager/generic/esp.go":      "etc/fstab of the deployed system; it mounts what a Target has checked",
-		"hwmanager/generic/flush.go":    "drop_caches",
-		"hwmanager/generic/grub.go":     "nothing: it mounts the kernel's file systems and what a Target has checked",
-		"hwmanager/generic/i40e.go":     "the driver's debugfs; it mounts that",
+		"images/disk/device.go":            "disks, for disk.Target",
+		"images/tree/tree.go":              "files of the deployed system, below what is mounted already",
+		"images/tree/write.go":             "the same",
+		"images/efi/store.go":              "the firmware's variables",
+		"agent/command/history.go":         "the history of commands, in the ramdisk",
+		"agent/identity.go":                "token and node, in the ramdisk",
+		"agent/power.go":                   "sysrq-trigger",
+		"agent/rescue.go":                  "the password for the rescue login, in the ramdisk",
+		"agent/server/certificate.go":      "the certificate, in the ramdisk",
+		"hwmanager/generic/bootc.go":       "settings and secrets of podman, in the ramdisk",
+		"hwmanager/generic/esp.go":         "etc/fstab of the deployed system; it mounts what a Target has checked",
+		"hwmanager/generic/flush.go":       "drop_caches",
+		"hwmanager/generic/grub.go":        "nothing: it mounts the kernel's file systems and what a Target has checked",
+		"hwmanager/generic/injectmount.go": "nothing: it mounts what a Target has checked",
+		"hwmanager/generic/i40e.go":        "the driver's debugfs; it mounts that",
 	}
 }
 
