@@ -35,6 +35,9 @@ func (f *Flow) startCleaning(ctx context.Context, t *task.Task) error {
 	info := n.DriverInternalInfo
 	info["agent_erase_devices_iterations"] = float64(f.cfg.EraseDevicesIterations)
 	info["agent_erase_devices_zeroize"] = f.cfg.EraseDevicesZeroize
+	info["agent_enable_ata_secure_erase"] = f.cfg.EnableATASecureErase
+	info["agent_enable_nvme_secure_erase"] = f.cfg.EnableNVMeSecureErase
+	info["agent_erase_skip_read_only"] = f.cfg.EraseSkipReadOnly
 	info["agent_continue_if_secure_erase_failed"] = f.cfg.ContinueIfSecureEraseFailed
 	info["disk_erasure_concurrency"] = float64(f.cfg.DiskErasureConcurrency)
 	agent, err := ifs.Deploy.PrepareCleaning(ctx, t)
@@ -88,6 +91,8 @@ func (f *Flow) cleanPriorities() map[string]int {
 	for id, p := range map[string]*int{
 		"deploy.erase_devices":          f.cfg.EraseDevicesPriority,
 		"deploy.erase_devices_metadata": f.cfg.EraseDevicesMetadataPriority,
+		"raid.delete_configuration":     f.cfg.DeleteConfigurationPriority,
+		"raid.create_configuration":     f.cfg.CreateConfigurationPriority,
 	} {
 		if p != nil {
 			priorities[id] = *p
@@ -120,7 +125,10 @@ func (f *Flow) cleaned(ctx context.Context, t *task.Task) error {
 func (f *Flow) forgetCleaning(n *store.Node) {
 	wipeSteps(n, steps.Clean)
 	driver.WipeAgent(n)
-	for _, key := range []string{"agent_erase_devices_iterations", "agent_erase_devices_zeroize", "agent_continue_if_secure_erase_failed", "disk_erasure_concurrency"} {
+	for _, key := range []string{
+		"agent_erase_devices_iterations", "agent_erase_devices_zeroize", "agent_enable_ata_secure_erase", "agent_enable_nvme_secure_erase",
+		"agent_erase_skip_read_only", "agent_continue_if_secure_erase_failed", "disk_erasure_concurrency",
+	} {
 		delete(n.DriverInternalInfo, key)
 	}
 }

@@ -45,9 +45,17 @@ type Config struct {
 	// EraseDevicesPriority and EraseDevicesMetadataPriority override the agent's; 0 switches the step off.
 	EraseDevicesPriority         *int `ini:"deploy.erase_devices_priority"`
 	EraseDevicesMetadataPriority *int `ini:"deploy.erase_devices_metadata_priority"`
+	// DeleteConfigurationPriority and CreateConfigurationPriority override those of the RAID interface.
+	DeleteConfigurationPriority *int `ini:"deploy.delete_configuration_priority"`
+	CreateConfigurationPriority *int `ini:"deploy.create_configuration_priority"`
 	// EraseDevicesIterations and EraseDevicesZeroize say how a disk is overwritten.
 	EraseDevicesIterations int  `ini:"deploy.shred_random_overwrite_iterations"`
 	EraseDevicesZeroize    bool `ini:"deploy.shred_final_overwrite_with_zeros"`
+	// EnableATASecureErase and EnableNVMeSecureErase have disks erase themselves that can.
+	EnableATASecureErase  bool `ini:"deploy.enable_ata_secure_erase"`
+	EnableNVMeSecureErase bool `ini:"deploy.enable_nvme_secure_erase"`
+	// EraseSkipReadOnly leaves disks alone that cannot be written to, where erasing would fail.
+	EraseSkipReadOnly bool `ini:"deploy.erase_skip_read_only"`
 	// ContinueIfSecureEraseFailed overwrites a disk whose secure erase failed.
 	ContinueIfSecureEraseFailed bool `ini:"deploy.continue_if_disk_secure_erase_fails"`
 	// DiskErasureConcurrency is how many disks are erased at once.
@@ -77,6 +85,8 @@ func DefaultConfig() Config {
 		PowerOffAfterDeployFailure:   true,
 		EraseDevicesIterations:       1,
 		EraseDevicesZeroize:          true,
+		EnableATASecureErase:         true,
+		EnableNVMeSecureErase:        true,
 		DiskErasureConcurrency:       4,
 		RequireTLS:                   true,
 		RestrictLookup:               true,
