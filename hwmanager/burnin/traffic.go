@@ -51,8 +51,8 @@ func (t traffic) since(sys, local string, list []InterfaceLoad) []InterfaceLoad 
 	return append(list, load)
 }
 
-// troubles are the counters of an interface that grow when something is wrong.
-func (l InterfaceLoad) troubles() []string {
+// Troubles are the counters of an interface that grow when something is wrong.
+func (l InterfaceLoad) Troubles() []string {
 	var names []string
 	for counter := range l.Grown {
 		if strings.Contains(counter, "error") || strings.Contains(counter, "dropped") || counter == "collisions" {

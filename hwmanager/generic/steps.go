@@ -11,13 +11,13 @@ import (
 
 // CleanSteps implements hwmanager.CleanStepper.
 func (m *Manager) CleanSteps(context.Context, *hwmanager.Host, hwmanager.Node) ([]hwmanager.Step, error) {
-	return append([]hwmanager.Step{
+	return slices.Concat([]hwmanager.Step{
 		{Declaration: cleanStep("erase_devices_metadata", 99), Run: m.eraseMetadata},
 		{Declaration: cleanStep("erase_devices", 10), Run: m.eraseDevices},
 		{Declaration: cleanStep("erase_devices_express", 0), Run: m.eraseExpress},
 		{Declaration: cleanStep("erase_pstore", 0), Run: m.erasePstore},
 		{Declaration: abortable(cleanNVRAMStep()), Run: m.cleanNVRAM},
-	}, m.raidSteps(hwmanager.Clean)...), nil
+	}, m.raidSteps(hwmanager.Clean), m.burnInSteps(hwmanager.Clean)), nil
 }
 
 func abortable(step ipa.Step) ipa.Step {
@@ -42,11 +42,11 @@ func (m *Manager) DeploySteps(_ context.Context, h *hwmanager.Host, _ hwmanager.
 
 // ServiceSteps implements hwmanager.ServiceStepper.
 func (m *Manager) ServiceSteps(_ context.Context, h *hwmanager.Host, _ hwmanager.Node) ([]hwmanager.Step, error) {
-	return append([]hwmanager.Step{
+	return slices.Concat([]hwmanager.Step{
 		{Declaration: writeImageStep(), Run: m.writeImage},
 		{Declaration: bootcStep(), Run: m.executeBootcInstall},
 		{Declaration: injectFilesStep(h.Settings), Run: m.injectFiles},
-	}, m.raidSteps(hwmanager.Service)...), nil
+	}, m.raidSteps(hwmanager.Service), m.burnInSteps(hwmanager.Service)), nil
 }
 
 func writeImageStep() ipa.Step {
