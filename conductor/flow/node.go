@@ -143,6 +143,9 @@ func (f *Flow) Validate(ctx context.Context, id int64) (map[string]ValidateResul
 	for _, name := range []string{"bios", "console", "inspect", "raid", "rescue"} { // no-*
 		results[name] = ValidateResult{Reason: "not supported"}
 	}
+	if hasRAID(n) {
+		results["raid"] = ValidateResult{Result: &yes}
+	}
 	return results, nil
 }
 

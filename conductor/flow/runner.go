@@ -189,6 +189,9 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 	case !echoes(result, kind, current):
 		return nil // the agent is at an older step
 	}
+	if err := keepRAIDConfig(t.Node, kind, current, result); err != nil {
+		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), err)
+	}
 	t.Event(ctx, "step", "%s step %s done", kind.Name, current.ID())
 	if kind.Name == steps.Clean.Name {
 		f.keepEraseReport(ctx, t, result, "")

@@ -33,6 +33,7 @@ var statuses = []struct {
 	{is(flow.ErrConflict), http.StatusConflict, ""},
 	{is(flow.ErrInvalid), http.StatusBadRequest, ""},
 	{is(flow.ErrAgentToken), http.StatusBadRequest, ""},
+	{is(flow.ErrNoRAID), http.StatusNotFound, ""},
 	{is(driver.ErrUnsupported), http.StatusBadRequest, ""},
 	{as[*driver.MissingParameterError], http.StatusBadRequest, ""},
 	{as[*driver.InvalidParameterError], http.StatusBadRequest, ""},

@@ -35,6 +35,7 @@ func (s *Server) routes(e *echo.Echo) {
 		{"GET", "/nodes/:node/states", 1, s.showStates, 0},
 		{"PUT", "/nodes/:node/states/power", 1, s.setPower, 0},
 		{"PUT", "/nodes/:node/states/provision", 1, s.setProvisionState, provisionBodyLimit},
+		{"PUT", "/nodes/:node/states/raid", 1, s.setRAIDConfig, 0},
 		{"PUT", "/nodes/:node/maintenance", 1, s.setMaintenance, 0},
 		{"DELETE", "/nodes/:node/maintenance", 1, s.unsetMaintenance, 0},
 		{"GET", "/nodes/:node/management/boot_device", 1, s.showBootDevice, 0},
@@ -59,6 +60,7 @@ func (s *Server) routes(e *echo.Echo) {
 		{"GET", "/drivers", 1, s.listDrivers, 0},
 		{"GET", "/drivers/:driver", 1, s.showDriver, 0},
 		{"GET", "/drivers/:driver/properties", 1, s.showDriverProperties, 0},
+		{"GET", "/drivers/:driver/raid/logical_disk_properties", 1, s.showLogicalDiskProperties, 0},
 		{"GET", "/conductors", 49, s.listConductors, 0},
 		{"GET", "/conductors/:host", 49, s.showConductor, 0},
 

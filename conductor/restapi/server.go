@@ -81,6 +81,8 @@ type Conductor interface {
 	BootDevice(ctx context.Context, id int64) (device string, persistent *bool, err error)
 	SetBootDevice(ctx context.Context, id int64, device string, persistent bool) error
 	SupportedBootDevices(ctx context.Context, id int64) ([]string, error)
+	// SetRAIDConfig is flow.ErrNoRAID for a node without an interface for it.
+	SetRAIDConfig(ctx context.Context, id int64, config store.Object) error
 	CreatePort(ctx context.Context, p *store.Port) error
 	// UpdatePort calls change with the fresh port and its locked node.
 	UpdatePort(ctx context.Context, p *store.Port, change func(p *store.Port, n *store.Node) error) (*store.Port, error)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"ferric/api/agentclient"
 	"ferric/api/ipa"
@@ -65,6 +66,9 @@ func Fetch(ctx context.Context, t *task.Task, kind Kind, views Views) ([]Step, e
 		return nil, fmt.Errorf("read hardware_manager_version of the agent: %w", err)
 	}
 	list := Offered(offered)
+	if i := t.Node.RAIDInterface; i == nil || *i != "agent" { // whose arrays are nobody's to change
+		list = slices.DeleteFunc(list, func(s Step) bool { return s.Interface == "raid" })
+	}
 	for _, s := range list {
 		if s.Step == "" || s.Interface == "" {
 			return nil, fmt.Errorf("agent offers a %s step without a name or an interface: %+v", kind.Name, s)

@@ -24,12 +24,12 @@ type hardwareType struct {
 var hardwareTypes = []hardwareType{
 	{"ipmi", map[string][]string{
 		"bios": {"no-bios"}, "boot": {"ipxe"}, "console": {"no-console"}, "deploy": {"direct"}, "inspect": {"no-inspect"},
-		"management": {"ipmitool"}, "network": {"noop"}, "power": {"ipmitool"}, "raid": {"no-raid"}, "rescue": {"no-rescue"},
+		"management": {"ipmitool"}, "network": {"noop"}, "power": {"ipmitool"}, "raid": {"no-raid", "agent"}, "rescue": {"no-rescue"},
 		"storage": {"noop"}, "vendor": {"no-vendor"},
 	}},
 	{"fake-hardware", map[string][]string{
 		"bios": {"no-bios"}, "boot": {"fake", "ipxe"}, "console": {"no-console"}, "deploy": {"fake", "direct"}, "inspect": {"no-inspect"},
-		"management": {"fake", "ipmitool"}, "network": {"noop"}, "power": {"fake", "ipmitool"}, "raid": {"no-raid"}, "rescue": {"no-rescue"},
+		"management": {"fake", "ipmitool"}, "network": {"noop"}, "power": {"fake", "ipmitool"}, "raid": {"no-raid", "agent"}, "rescue": {"no-rescue"},
 		"storage": {"noop"}, "vendor": {"no-vendor"},
 	}},
 }
