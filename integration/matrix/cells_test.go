@@ -34,6 +34,9 @@ type cell struct {
 	image    imageKind
 	format   string // in which the image comes: "raw", "qcow2", or "zstd" for raw in zstd
 	hint     string // the root device hint: "serial" or "wwn"
+	// msdos has a BIOS machine's disk partitioned with such a table and not
+	// with a GPT.
+	msdos bool
 	// installer has the image bring GRUB's installer, and the conductor allow
 	// that it is run.
 	installer bool
@@ -44,10 +47,21 @@ type cell struct {
 // name is what CELL selects by.
 func (c cell) name() string {
 	name := fmt.Sprintf("%s-%d-%s-%s", c.bus, c.sector, c.firmware, c.image)
+	if c.image == partition && c.firmware == lab.BIOS {
+		name += "-" + c.label()
+	}
 	if c.installer {
 		name += "-installer"
 	}
 	return name
+}
+
+// label is the kind of partition table that the disk gets.
+func (c cell) label() string {
+	if c.msdos {
+		return "msdos"
+	}
+	return "gpt"
 }
 
 // cells are the table. SATA disks have sectors of 512 bytes in QEMU, and world
@@ -79,4 +93,8 @@ var cells = [...]cell{
 	{bus: lab.NVMe, sector: 4096, firmware: lab.UEFI, image: partition, format: "zstd", hint: "serial", want: boots, quick: true},
 
 	{bus: lab.Virtio, sector: 512, firmware: lab.BIOS, image: partition, format: "qcow2", hint: "serial", want: refused},
+	{bus: lab.Virtio, sector: 512, firmware: lab.BIOS, image: partition, format: "raw", hint: "serial", msdos: true, installer: true, want: boots},
+	{bus: lab.SCSI, sector: 512, firmware: lab.BIOS, image: partition, format: "zstd", hint: "wwn", installer: true, want: boots},
+	{bus: lab.SATA, sector: 512, firmware: lab.BIOS, image: partition, format: "qcow2", hint: "serial", msdos: true, installer: true, want: boots},
+	{bus: lab.NVMe, sector: 512, firmware: lab.BIOS, image: partition, format: "raw", hint: "serial", installer: true, want: boots},
 }

@@ -89,7 +89,7 @@ func TestCells(t *testing.T) {
 		}
 	})
 	images := buildImages(t, dir, chosen)
-	plants := plant(t, dir, chosen)
+	plants := plant(t, dir)
 	report := &report{}
 	t.Cleanup(func() { report.print(os.Stdout) })
 	// The option is the conductor's, so there is one for each of both.
@@ -217,9 +217,8 @@ func buildImages(t *testing.T, dir string, chosen []cell) images {
 	return made
 }
 
-// plant makes the disks that former users left, one of each sector size that
-// the cells have.
-func plant(t *testing.T, dir string, chosen []cell) map[int]stale {
+// plant makes the disks that former users left, one of each sector size.
+func plant(t *testing.T, dir string) map[int]stale {
 	t.Helper()
 	plants := map[int]stale{}
 	for _, sector := range []int{512, 4096} {
@@ -228,6 +227,9 @@ func plant(t *testing.T, dir string, chosen []cell) map[int]stale {
 			t.Fatal(err)
 		}
 		plants[sector] = stale{staleFile(dir, sector), parts}
+	}
+	if os.Getenv(selection) == "" {
+		return plants // `make test` has no time for another machine
 	}
 	image, err := osimage.Build(t.Context(), osimage.Options{CacheDir: filepath.Join(dir, "cache"), Show: planting()})
 	if err != nil {

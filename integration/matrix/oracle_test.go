@@ -42,26 +42,49 @@ type span struct{ start, size int64 }
 // onLoop calls f with a read-only loop device that shows part of a disk's file
 // with the disk's sectors. The machine has to be off.
 func onLoop(ctx context.Context, file string, sector int, part span, f func(device string) error) error {
-	return loop(ctx, file, sector, part, true, f)
+	return loop(ctx, file, sector, part, unix.LO_FLAGS_READ_ONLY, f)
 }
 
-func loop(ctx context.Context, file string, sector int, part span, readOnly bool, f func(device string) error) (err error) {
-	args := []string{"--find", "--show", "--sector-size", strconv.Itoa(sector)}
-	if readOnly {
-		args = append(args, "--read-only")
-	}
-	if part.size > 0 {
-		args = append(args, "--offset", strconv.FormatInt(part.start, 10), "--sizelimit", strconv.FormatInt(part.size, 10))
-	}
-	device, err := tool(ctx, "losetup", append(args, file)...)
+// loopTries is for others that take the device which the kernel said is free.
+const loopTries = 20
+
+// loop detaches the device when f returns, and the kernel does when the test is
+// killed.
+func loop(ctx context.Context, file string, sector int, part span, flags uint32, f func(device string) error) error {
+	backing, err := os.OpenFile(file, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		_, detached := tool(context.WithoutCancel(ctx), "losetup", "--detach", device)
-		err = errors.Join(err, detached)
-	}()
-	return f(device)
+	defer backing.Close()
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	config := unix.LoopConfig{Fd: uint32(backing.Fd()), Size: uint32(sector), Info: unix.LoopInfo64{
+		Offset: uint64(part.start), Sizelimit: uint64(part.size), Flags: flags | unix.LO_FLAGS_AUTOCLEAR,
+	}}
+	for range loopTries {
+		number, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return fmt.Errorf("find a free loop device: %w", err)
+		}
+		device := fmt.Sprintf("/dev/loop%d", number)
+		node, err := os.OpenFile(device, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		err = unix.IoctlLoopConfigure(int(node.Fd()), &config)
+		if err == nil {
+			err = f(device)
+			return errors.Join(err, node.Close())
+		}
+		node.Close()
+		if !errors.Is(err, unix.EBUSY) {
+			return fmt.Errorf("attach %s to %s: %w", file, device, err)
+		}
+	}
+	return fmt.Errorf("attach %s to a loop device: others take all: %w", file, ctx.Err())
 }
 
 // tablePart is a partition as sfdisk sees it.
@@ -71,8 +94,9 @@ type tablePart struct {
 	kind, uuid, name string
 }
 
-// partitionTable reads a GPT by sfdisk. Its sizes are in sectors.
-func partitionTable(ctx context.Context, device string, sector int) ([]tablePart, error) {
+// partitionTable reads a partition table of the given kind, "gpt" or "msdos",
+// by sfdisk. Its sizes are in sectors.
+func partitionTable(ctx context.Context, device string, sector int, label string) ([]tablePart, error) {
 	text, err := tool(ctx, "sfdisk", "--json", device)
 	if err != nil {
 		return nil, err
@@ -91,8 +115,11 @@ func partitionTable(ctx context.Context, device string, sector int) ([]tablePart
 	if err := json.Unmarshal([]byte(text), &answer); err != nil {
 		return nil, fmt.Errorf("sfdisk --json %s: %w", device, err)
 	}
-	if answer.Table.Label != "gpt" || answer.Table.SectorSize != sector {
-		return nil, fmt.Errorf("sfdisk: table %q with sectors of %d bytes, want gpt with %d", answer.Table.Label, answer.Table.SectorSize, sector)
+	if label == "msdos" {
+		label = "dos"
+	}
+	if answer.Table.Label != label || answer.Table.SectorSize != sector {
+		return nil, fmt.Errorf("sfdisk: table %q with sectors of %d bytes, want %s with %d", answer.Table.Label, answer.Table.SectorSize, label, sector)
 	}
 	var parts []tablePart
 	for _, p := range answer.Table.Partitions {
@@ -105,24 +132,26 @@ func partitionTable(ctx context.Context, device string, sector int) ([]tablePart
 	return parts, nil
 }
 
-// judgeTable has sgdisk and sfdisk verify a disk's partition table.
-func judgeTable(ctx context.Context, file string, sector int) (parts []tablePart, err error) {
+// judgeTable has sfdisk verify a disk's partition table, and sgdisk a GPT.
+func judgeTable(ctx context.Context, file string, sector int, label string) (parts []tablePart, err error) {
 	err = onLoop(ctx, file, sector, span{}, func(device string) error {
-		text, err := tool(ctx, "sgdisk", "--verify", device)
-		if err == nil && !strings.Contains(text, noMessage) {
-			err = fmt.Errorf("sgdisk --verify: %s", text)
+		if label == "gpt" {
+			text, err := tool(ctx, "sgdisk", "--verify", device)
+			if err == nil && !strings.Contains(text, noMessage) {
+				err = fmt.Errorf("sgdisk --verify: %s", text)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
-		text, err = tool(ctx, "sfdisk", "--verify", device)
+		text, err := tool(ctx, "sfdisk", "--verify", device)
 		if err == nil && !strings.Contains(text, "No errors detected") {
 			err = fmt.Errorf("sfdisk --verify: %s", text)
 		}
 		if err != nil {
 			return err
 		}
-		parts, err = partitionTable(ctx, device, sector)
+		parts, err = partitionTable(ctx, device, sector, label)
 		return err
 	})
 	return parts, err
@@ -215,13 +244,17 @@ func judgeErased(ctx context.Context, file string, sector int, before []tablePar
 }
 
 // fingerprint is a digest of where a sparse file has data, and of the data: a
-// write of zeros to where nothing was shows, too.
+// write of zeros to where nothing was shows, too. The file has to be one that
+// copyDisk made: elsewhere may be space that is data as soon as it was read.
 func fingerprint(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return "", err
+	}
 	h := sha256.New()
 	for at := int64(0); ; {
 		start, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
@@ -304,7 +337,7 @@ func hasFile(ctx context.Context, disk string, part span, path string) error {
 	return err
 }
 
-// copyDisk copies a sparse file as it is.
+// copyDisk copies a sparse file, of which it leaves out all zeros.
 func copyDisk(ctx context.Context, from, to string) error {
 	_, err := tool(ctx, "cp", "--sparse=always", from, to)
 	return err

@@ -3,6 +3,7 @@ package matrix
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -49,19 +50,19 @@ func plantTable(ctx context.Context, file string, sector int) ([]tablePart, erro
 		return nil, err
 	}
 	var parts []tablePart
-	err := loop(ctx, file, sector, span{}, false, func(device string) error {
+	err := loop(ctx, file, sector, span{}, 0, func(device string) error {
 		if _, err := tool(ctx, "sgdisk", "-n", "1:0:+64M", "-t", "1:fd00", "-n", "2:0:+64M", "-t", "2:8e00",
 			"-n", "3:0:+64M", "-t", "3:fd00", "-n", "4:0:-64M", "-t", "4:8300", device); err != nil {
 			return err
 		}
 		var err error
-		parts, err = partitionTable(ctx, device, sector)
+		parts, err = partitionTable(ctx, device, sector, "gpt")
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = loop(ctx, file, sector, parts[1].span, false, func(device string) error {
+	err = loop(ctx, file, sector, parts[1].span, 0, func(device string) error {
 		if _, err := tool(ctx, "pvcreate", "--quiet", "--devices", device, device); err != nil {
 			return err
 		}
@@ -71,7 +72,7 @@ func plantTable(ctx context.Context, file string, sector int) ([]tablePart, erro
 	if err != nil {
 		return nil, err
 	}
-	return parts, loop(ctx, file, sector, parts[3].span, false, func(device string) error {
+	return parts, loop(ctx, file, sector, parts[3].span, 0, func(device string) error {
 		_, err := tool(ctx, "mke2fs", "-q", "-t", "ext4", "-L", "stale", device)
 		return err
 	})
@@ -137,31 +138,37 @@ func staleFile(dir string, sector int) string {
 
 // plantDecoy makes a disk that nobody is to touch, of the same size as that
 // which is deployed.
-func plantDecoy(ctx context.Context, file string, sector int) error {
+func plantDecoy(ctx context.Context, target string, sector int) error {
+	file := target + ".new"
 	if err := sparse(file, diskMiB); err != nil {
 		return err
 	}
+	defer os.Remove(file)
 	var parts []tablePart
-	err := loop(ctx, file, sector, span{}, false, func(device string) error {
+	err := loop(ctx, file, sector, span{}, 0, func(device string) error {
 		if _, err := tool(ctx, "sgdisk", "-n", "1:0:+32M", "-t", "1:ef00", "-n", "2:0:0", "-t", "2:8300", device); err != nil {
 			return err
 		}
 		var err error
-		parts, err = partitionTable(ctx, device, sector)
+		parts, err = partitionTable(ctx, device, sector, "gpt")
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	err = loop(ctx, file, sector, parts[0].span, false, func(device string) error {
+	err = loop(ctx, file, sector, parts[0].span, 0, func(device string) error {
 		_, err := tool(ctx, "mkfs.vfat", "-S", fmt.Sprint(sector), "-n", "TENANT", device)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return loop(ctx, file, sector, parts[1].span, false, func(device string) error {
+	err = loop(ctx, file, sector, parts[1].span, 0, func(device string) error {
 		_, err := tool(ctx, "mke2fs", "-q", "-t", "ext4", "-L", "tenant", device)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return copyDisk(ctx, file, target)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+
+	"ferric/integration/lab"
 )
 
 // report collects the results of cells. It may be used concurrently.
@@ -50,6 +52,9 @@ func (r *report) print(w io.Writer) {
 			result = result[:min(len(result), 100)]
 		}
 		image := string(c.image)
+		if c.image == partition && c.firmware == lab.BIOS {
+			image += ", " + c.label()
+		}
 		if c.installer {
 			image += ", GRUB's installer"
 		}

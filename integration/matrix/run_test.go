@@ -108,9 +108,6 @@ func (r *run) prepare(ctx context.Context) error {
 		return err
 	}
 	decoy := r.machine.Config.Disks[decoyDisk].File
-	if err := os.Remove(decoy); err != nil {
-		return err
-	}
 	if err := plantDecoy(ctx, decoy, r.cell.sector); err != nil {
 		return err
 	}
@@ -126,6 +123,7 @@ func (r *run) prepare(ctx context.Context) error {
 	}
 	skip := []any{map[string]any{"serial": r.machine.Config.Disks[decoyDisk].Serial}}
 	if _, err := r.site.API.UpdateNode(ctx, r.name, ironic.Patch{
+		{Op: "add", Path: "/properties/capabilities", Value: fmt.Sprintf("boot_mode:%s,disk_label:%s", r.cell.firmware, r.cell.label())},
 		{Op: "add", Path: "/properties/root_device", Value: hint},
 		{Op: "add", Path: "/properties/skip_block_devices", Value: skip},
 	}); err != nil {
@@ -176,9 +174,9 @@ func (r *run) deployed(ctx context.Context) error {
 var (
 	up = regexp.MustCompile(`ferric-os: up\s*$`)
 	// What SeaBIOS says in the end, and on its debug port of a disk that has
-	// not 512 bytes a sector (seabios 1.16: block.c and the drivers of disks).
+	// not 512 bytes a sector (seabios 1.16: virtio-blk.c, blockcmd.c, nvme.c).
 	noDisk  = regexp.MustCompile(`No bootable device`)
-	ignored = regexp.MustCompile(`(?i).*(block ?size|sector size|blksize|512).*`)
+	ignored = regexp.MustCompile(`(?m)^.*(block size 4096 is unsupported|unsupported block size 4096|4096-byte blocks).*$`)
 )
 
 // booted waits for the deployed system, or for the firmware to give up.
@@ -246,7 +244,7 @@ func (r *run) judgeDeployed(ctx context.Context) error {
 		return nil
 	}
 	file := r.root().File
-	parts, err := judgeTable(ctx, file, r.cell.sector)
+	parts, err := judgeTable(ctx, file, r.cell.sector, r.cell.label())
 	if err != nil {
 		return err
 	}
