@@ -70,6 +70,7 @@ udftools:the same
 grub2-common:GRUB's installer in a deployed system
 busybox-static:its shell
 udev:what it asks for the places of partitions
+hdparm:second opinion on what ATA disks say of themselves
 "
 ironic="
 python3-ironic:another conductor that drives our agent

@@ -134,6 +134,7 @@ func (d *Disk) identity() []byte {
 	text(23, 4, d.config.Firmware)
 	text(27, 20, d.config.Model)
 	sectors := uint64(d.config.Size) / uint64(d.config.Sector)
+	set(49, 1<<9|1<<8) // LBA and DMA
 	set(60, uint16(min(sectors, 0xfffffff)))
 	set(61, uint16(min(sectors, 0xfffffff)>>16))
 	for i := range 4 {
@@ -145,6 +146,7 @@ func (d *Disk) identity() []byte {
 	}
 	set(83, 1<<14|1<<10)
 	set(84, 1<<14)
+	set(86, 1<<10)
 	set(87, 1<<14)
 	if !d.config.NoSecurity {
 		d.security(set)
