@@ -199,7 +199,7 @@ func wipeMetadata(ctx context.Context, h *hwmanager.Host, t eraseTarget, device 
 		return err
 	}
 	err = errors.Join(opened.WipeEnds(ctx), opened.Sync(), opened.Close())
-	if err != nil || device.Name != t.device.Name {
+	if err != nil || device.Name != t.device.Name || t.part {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(h.Sys, "block", sysName(device.Name))); err != nil {

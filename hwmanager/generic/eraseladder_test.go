@@ -513,6 +513,41 @@ func TestNothingIsTouchedBeforeAllAreChecked(t *testing.T) {
 	}
 }
 
+// TestPartitionsBesideMembers: what is no member of an array is not spared
+// because something beside it is.
+func TestPartitionsBesideMembers(t *testing.T) {
+	steps := map[string]func(*Manager) func(context.Context, *hwmanager.Host, hwmanager.StepCall) (any, error){
+		"overwrite": func(m *Manager) func(context.Context, *hwmanager.Host, hwmanager.StepCall) (any, error) {
+			return m.eraseDevices
+		},
+		"metadata": func(m *Manager) func(context.Context, *hwmanager.Host, hwmanager.StepCall) (any, error) {
+			return m.eraseMetadata
+		},
+	}
+	for method, step := range steps {
+		t.Run(method, func(t *testing.T) {
+			h := lab(t)
+			shrink(t, h, mib, "vda", "sda", "sdb", "nvme0n1")
+			write(t, filepath.Join(h.Dev, "sdb"), 0, []byte("a table"))
+			for i, name := range []string{"sdb1", "sdb2"} {
+				put(t, filepath.Join(h.Sys, "block/sdb", name, "partition"), fmt.Sprintln(i+1))
+				put(t, filepath.Join(h.Dev, name), strings.Repeat("a secret", 1<<13))
+			}
+			put(t, filepath.Join(h.Sys, "block/sdb/sdb1/holders/md127"), "")
+			if _, err := step(managerWith())(t.Context(), h, call(nil)); err != nil {
+				t.Fatal(err)
+			}
+			got := outcomes(h)
+			if got["/dev/sdb"] != ipa.EraseSkipped || !strings.HasPrefix(got["/dev/sdb2"], "erased, "+method) || strings.HasPrefix(got["/dev/sdb1"], "erased") {
+				t.Errorf("reports are %v", got)
+			}
+			if isZero(t, filepath.Join(h.Dev, "sdb1")) || isZero(t, filepath.Join(h.Dev, "sdb")) || !isZero(t, filepath.Join(h.Dev, "sdb2")) {
+				t.Error("the member or its disk was touched, or the partition beside it was not")
+			}
+		})
+	}
+}
+
 // writeArray makes the disk at path a member of an array (version 1.2) whose
 // data begin at a sector of 512 bytes.
 func writeArray(t *testing.T, path string, sector uint64) {

@@ -20,6 +20,7 @@ type eraseTarget struct {
 	device     ipa.BlockDevice
 	partitions []ipa.BlockDevice
 	skip       string // "" if it is to be erased
+	part       bool   // it is a partition, beside members of arrays
 }
 
 func devicesOf(targets []eraseTarget) []ipa.BlockDevice {
@@ -51,16 +52,13 @@ func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwma
 	protect := protects(h.Settings, node)
 	var targets []eraseTarget
 	for _, d := range disks {
-		dir := filepath.Join(h.Sys, "block", sysName(d.Name))
-		skip, err := mustSkip(h, dir, d, skipReadOnly)
+		found, err := targetsOn(h, d, skipReadOnly)
 		if err != nil {
 			return nil, ipa.BlockDeviceErase.New("%v", err)
 		}
-		target := eraseTarget{device: d, partitions: partitionsOf(dir, d), skip: skip}
-		targets = append(targets, target)
-		if skip != "" {
-			h.Log.WithField("device", d.Name).Warn("not erased: " + skip)
-			continue
+		targets = append(targets, found...)
+		if found[len(found)-1].skip != "" {
+			continue // nothing of it is to be erased
 		}
 		if use := own[sysName(d.Name)]; use != "" {
 			return nil, ipa.ProtectedDevice.New("protected disk %s of the ramdisk itself: %s", d.Name, use)
@@ -68,7 +66,7 @@ func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwma
 		if err := mayErase(h, d, protect); err != nil {
 			return nil, err
 		}
-		if holder := heldBy(dir, target.partitions); holder != "" {
+		if holder := heldBy(h, found[len(found)-1]); holder != "" {
 			return nil, ipa.BlockDeviceErase.New("%s is in use: %s", d.Name, holder)
 		}
 	}
@@ -85,6 +83,34 @@ func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwma
 		}
 	}
 	return targets, nil
+}
+
+// targetsOn are the disk and, where it is skipped because partitions of it are
+// members of arrays, its other partitions: they are not erased with the arrays.
+func targetsOn(h *hwmanager.Host, d ipa.BlockDevice, skipReadOnly bool) ([]eraseTarget, error) {
+	dir := filepath.Join(h.Sys, "block", sysName(d.Name))
+	all := partitionsOf(dir, d)
+	skip, err := mustSkip(h, dir, d, skipReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	if skip == "" {
+		return []eraseTarget{{device: d, partitions: all}}, nil
+	}
+	h.Log.WithField("device", d.Name).Warn("not erased: " + skip)
+	var members []ipa.BlockDevice
+	var others []eraseTarget
+	for _, p := range all {
+		if isArrayMember(filepath.Join(dir, sysName(p.Name))) {
+			members = append(members, p)
+		} else {
+			others = append(others, eraseTarget{device: p, part: true})
+		}
+	}
+	if isArrayMember(dir) || members == nil {
+		return []eraseTarget{{device: d, partitions: all, skip: skip}}, nil
+	}
+	return append([]eraseTarget{{device: d, partitions: members, skip: skip}}, others...), nil
 }
 
 // mayErase is nil if the guard allows writing to the disk and, where protect
@@ -162,9 +188,13 @@ func isArrayMember(dir string) bool {
 }
 
 // heldBy names what else lies on a disk or a partition of it, "" for nothing.
-func heldBy(dir string, partitions []ipa.BlockDevice) string {
+func heldBy(h *hwmanager.Host, t eraseTarget) string {
+	if t.part {
+		return "" // its claim will tell
+	}
+	dir := filepath.Join(h.Sys, "block", sysName(t.device.Name))
 	names, _ := holders(dir)
-	for _, part := range partitions {
+	for _, part := range t.partitions {
 		more, _ := holders(filepath.Join(dir, sysName(part.Name)))
 		for _, name := range more {
 			names = append(names, sysName(part.Name)+" by "+name)
