@@ -19,7 +19,7 @@ import (
 
 const guid = "-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
-func run(t *testing.T, name string, args ...string) string {
+func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {

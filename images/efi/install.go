@@ -24,6 +24,8 @@ var (
 	ErrNoLoader = errors.New("no boot loader")
 	// ErrFirmware: the firmware did not keep what was written.
 	ErrFirmware = errors.New("firmware did not keep a boot entry")
+	// ErrFull: the firmware has no room for another variable.
+	ErrFull = errors.New("the memory of the firmware for variables is full")
 )
 
 // Entry is one boot entry.
@@ -136,7 +138,16 @@ func findLoaders(r *io.SectionReader) ([]loader, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l, ok := parseCSV(text); ok {
+		l, ok := parseCSV(text)
+		if !ok {
+			continue
+		}
+		beside, err := fs.ReadDir(path.Dir(p))
+		if err != nil {
+			return nil, err
+		}
+		// A table that names what is not there would be an entry that boots nothing.
+		if slices.ContainsFunc(beside, func(e fat.Entry) bool { return !e.Dir && strings.EqualFold(e.Name, l.path) }) {
 			l.path = path.Join(path.Dir(p), l.path)
 			return []loader{l}, nil
 		}

@@ -169,9 +169,11 @@ func (s store) read(name string) ([]byte, error) {
 // write sets a variable and reads it back: firmware was seen to say yes and do
 // nothing. The kernel takes a variable in one write.
 func (s store) write(name string, data []byte) error {
-	if old, err := s.read(name); err == nil && bytes.Equal(old, data) {
+	old, err := s.read(name)
+	if err == nil && bytes.Equal(old, data) {
 		return nil // spares the flash memory
 	}
+	fresh := errors.Is(err, fs.ErrNotExist)
 	if err := mutable(s.file(name)); err != nil {
 		return fmt.Errorf("write EFI variable %s: %w", name, err)
 	}
@@ -186,6 +188,12 @@ func (s store) write(name string, data []byte) error {
 		err = f.Truncate(int64(len(content)))
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
+		if errors.Is(err, unix.ENOSPC) {
+			err = fmt.Errorf("%w: %w", ErrFull, err)
+		}
+		if fresh {
+			_ = os.Remove(s.file(name)) // the kernel may show one without content
+		}
 		return fmt.Errorf("write EFI variable %s: %w", name, err)
 	}
 	back, err := s.read(name)
