@@ -98,17 +98,23 @@ func rootImage(t *testing.T, files map[string]string) ipa.ImageInfo {
 	}
 	tool(t, "truncate", "-s", "16M", image)
 	tool(t, "mke2fs", "-q", "-F", "-t", "ext4", "-U", partitionRootUUID, "-d", tree, image)
+	return serveImage(t, image)
+}
+
+// serveImage is what a conductor tells of the raw image in the file.
+func serveImage(t *testing.T, image string) ipa.ImageInfo {
+	t.Helper()
 	content, err := os.ReadFile(image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	server := httptest.NewServer(http.FileServer(http.Dir(filepath.Dir(image))))
 	t.Cleanup(server.Close)
 	sum := sha256.Sum256(content)
 	size := func(n ipa.MiB) *ipa.MiB { return &n }
 	preserve := false
 	return ipa.ImageInfo{
-		ID: "root", URLs: []string{server.URL + "/root.raw"}, DiskFormat: "raw", OSHashAlgo: "sha256", OSHashValue: hex.EncodeToString(sum[:]),
+		ID: "root", URLs: []string{server.URL + "/" + filepath.Base(image)}, DiskFormat: "raw", OSHashAlgo: "sha256", OSHashValue: hex.EncodeToString(sum[:]),
 		ImageType: ipa.PartitionImage, RootMB: size(24), SwapMB: size(4), EphemeralMB: size(16), EphemeralFormat: "ext4", PreserveEphemeral: &preserve,
 		DeployBootMode: "uefi",
 	}
