@@ -93,7 +93,7 @@ func TestCPULoad(t *testing.T) {
 func TestCPUTakesTheProcessors(t *testing.T) {
 	var mu sync.Mutex
 	wanted, ran := map[int]int64{}, map[int]int64{}
-	tests := append(computations(), computation{"look", func(*scratch) error {
+	look := func() error {
 		data, err := os.ReadFile("/proc/thread-self/schedstat")
 		if err != nil {
 			return err
@@ -106,7 +106,11 @@ func TestCPUTakesTheProcessors(t *testing.T) {
 		defer mu.Unlock()
 		wanted[unix.Gettid()], ran[unix.Gettid()] = running+waiting, running
 		return nil
-	}})
+	}
+	tests := computations()
+	for i, c := range tests {
+		tests[i].run = func(s *scratch) error { return errors.Join(c.run(s), look()) }
+	}
 	report, err := loadCPU(t.Context(), machine(), CPUOptions{Time: 3 * time.Second}, tests, ignore)
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +123,7 @@ func TestCPUTakesTheProcessors(t *testing.T) {
 	whole := report.Seconds * float64(len(report.Workers))
 	t.Logf("%d workers wanted %.0f %% and got %.0f %% of the time; the process took %.2f s in %.2f s", len(report.Workers),
 		float64(allWanted)/1e7/whole, float64(allRan)/1e7/whole, report.CPUSeconds, report.Seconds)
-	if len(wanted) != len(report.Workers) || float64(allWanted)/1e9 < 0.8*whole {
+	if len(wanted) != len(report.Workers) || float64(allWanted)/1e9 < 0.7*whole { // the last look is a while ago
 		t.Errorf("%d threads wanted %.2f s of %.2f", len(wanted), float64(allWanted)/1e9, whole)
 	}
 }
