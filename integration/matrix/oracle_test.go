@@ -12,15 +12,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// oracleGUIDs are partitions' types (UEFI 2.10, 5.3.3, and the Discoverable
-// Partitions Specification).
 const (
+	// typeESP is that of an EFI system partition (UEFI 2.10, 5.3.3).
 	typeESP   = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 	mibBytes  = 1 << 20
 	noMessage = "No problems found"
@@ -39,10 +39,26 @@ func tool(ctx context.Context, name string, args ...string) (string, error) {
 // span is a part of a disk, in bytes; a size of zero is all of it.
 type span struct{ start, size int64 }
 
-// onLoop calls f with a read-only loop device that shows part of a disk's file
-// with the disk's sectors. The machine has to be off.
-func onLoop(ctx context.Context, file string, sector int, part span, f func(device string) error) error {
-	return loop(ctx, file, sector, part, unix.LO_FLAGS_READ_ONLY, f)
+// medium is a disk, or what is one within: its file, the size of its sectors,
+// and where it lies in the file.
+type medium struct {
+	file   string
+	sector int
+	span
+}
+
+// part is a part of the medium, or all of it.
+func (m medium) part(s span) medium {
+	if s.size > 0 {
+		m.span = span{m.start + s.start, s.size}
+	}
+	return m
+}
+
+// onLoop calls f with a read-only loop device that shows a medium with its
+// sectors. The machine has to be off.
+func onLoop(ctx context.Context, m medium, f func(device string) error) error {
+	return loop(ctx, m, unix.LO_FLAGS_READ_ONLY, f)
 }
 
 // loopTries is for others that take the device which the kernel said is free.
@@ -50,8 +66,8 @@ const loopTries = 20
 
 // loop detaches the device when f returns, and the kernel does when the test is
 // killed.
-func loop(ctx context.Context, file string, sector int, part span, flags uint32, f func(device string) error) error {
-	backing, err := os.OpenFile(file, os.O_RDWR, 0)
+func loop(ctx context.Context, m medium, flags uint32, f func(device string) error) error {
+	backing, err := os.OpenFile(m.file, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
@@ -61,8 +77,8 @@ func loop(ctx context.Context, file string, sector int, part span, flags uint32,
 		return err
 	}
 	defer control.Close()
-	config := unix.LoopConfig{Fd: uint32(backing.Fd()), Size: uint32(sector), Info: unix.LoopInfo64{
-		Offset: uint64(part.start), Sizelimit: uint64(part.size), Flags: flags | unix.LO_FLAGS_AUTOCLEAR,
+	config := unix.LoopConfig{Fd: uint32(backing.Fd()), Size: uint32(m.sector), Info: unix.LoopInfo64{
+		Offset: uint64(m.start), Sizelimit: uint64(m.size), Flags: flags | unix.LO_FLAGS_AUTOCLEAR,
 	}}
 	for range loopTries {
 		number, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
@@ -81,10 +97,10 @@ func loop(ctx context.Context, file string, sector int, part span, flags uint32,
 		}
 		node.Close()
 		if !errors.Is(err, unix.EBUSY) {
-			return fmt.Errorf("attach %s to %s: %w", file, device, err)
+			return fmt.Errorf("attach %s to %s: %w", m.file, device, err)
 		}
 	}
-	return fmt.Errorf("attach %s to a loop device: others take all: %w", file, ctx.Err())
+	return fmt.Errorf("attach %s to a loop device: others take all: %w", m.file, ctx.Err())
 }
 
 // tablePart is a partition as sfdisk sees it.
@@ -133,8 +149,8 @@ func partitionTable(ctx context.Context, device string, sector int, label string
 }
 
 // judgeTable has sfdisk verify a disk's partition table, and sgdisk a GPT.
-func judgeTable(ctx context.Context, file string, sector int, label string) (parts []tablePart, err error) {
-	err = onLoop(ctx, file, sector, span{}, func(device string) error {
+func judgeTable(ctx context.Context, m medium, label string) (parts []tablePart, err error) {
+	err = onLoop(ctx, m, func(device string) error {
 		if label == "gpt" {
 			text, err := tool(ctx, "sgdisk", "--verify", device)
 			if err == nil && !strings.Contains(text, noMessage) {
@@ -151,7 +167,7 @@ func judgeTable(ctx context.Context, file string, sector int, label string) (par
 		if err != nil {
 			return err
 		}
-		parts, err = partitionTable(ctx, device, sector, label)
+		parts, err = partitionTable(ctx, device, m.sector, label)
 		return err
 	})
 	return parts, err
@@ -190,8 +206,8 @@ func probe(ctx context.Context, device string) (contents, error) {
 
 // judgeContents has blkid tell what is on a part of a disk, and the checker of
 // that file system whether it is sound.
-func judgeContents(ctx context.Context, file string, sector int, part span) (found contents, err error) {
-	err = onLoop(ctx, file, sector, part, func(device string) error {
+func judgeContents(ctx context.Context, m medium) (found contents, err error) {
+	err = onLoop(ctx, m, func(device string) error {
 		if found, err = probe(ctx, device); err != nil {
 			return err
 		}
@@ -208,13 +224,13 @@ func judgeContents(ctx context.Context, file string, sector int, part span) (fou
 
 // judgeErased has wipefs, blkid and mdadm look for anything on a disk, and
 // where its partitions were.
-func judgeErased(ctx context.Context, file string, sector int, before []tablePart) error {
+func judgeErased(ctx context.Context, m medium, before []tablePart) error {
 	spans := []span{{}}
 	for _, p := range before {
 		spans = append(spans, p.span)
 	}
 	for _, s := range spans {
-		err := onLoop(ctx, file, sector, s, func(device string) error {
+		err := onLoop(ctx, m.part(s), func(device string) error {
 			left, err := tool(ctx, "wipefs", "--no-act", "--parsable", device)
 			if err == nil && left != "" {
 				err = fmt.Errorf("wipefs finds %q", left)
@@ -281,10 +297,11 @@ func fingerprint(path string) (string, error) {
 var entryLine = regexp.MustCompile(`^Boot([0-9A-F]{4})\* (\S+)\s+HD\((\d+),GPT,([0-9a-f-]+),0x([0-9a-f]+),0x([0-9a-f]+)\)/File\((\\[^)]*)\)`)
 
 // judgeEntries compares the boot entries that efibootmgr shows in the deployed
-// system with the disk: one for a loader on its EFI system partition, first in
-// the order, and the one by which the machine was booted.
-func judgeEntries(ctx context.Context, shown []string, file string, sector int, parts []tablePart) error {
-	var current, order, ours string
+// system with the disks: one for a loader on each of the EFI system partitions,
+// in front of all others, and by one of them the machine was booted.
+func judgeEntries(ctx context.Context, shown []string, esps []systemPartition) error {
+	var current, order string
+	ours := map[string]string{} // entry by UUID of the partition
 	for _, line := range shown {
 		if text, ok := strings.CutPrefix(line, "BootCurrent: "); ok {
 			current = text
@@ -296,44 +313,62 @@ func judgeEntries(ctx context.Context, shown []string, file string, sector int, 
 		if match == nil {
 			continue
 		}
-		if ours != "" {
-			return fmt.Errorf("efibootmgr shows more than one entry for a loader on a disk: Boot%s and Boot%s", ours, match[1])
+		at := slices.IndexFunc(esps, func(e systemPartition) bool { return e.uuid == match[4] })
+		if at < 0 {
+			return fmt.Errorf("efibootmgr: entry %q is not for an EFI system partition of %+v", line, esps)
 		}
-		ours = match[1]
+		esp := esps[at]
+		if ours[esp.uuid] != "" {
+			return fmt.Errorf("efibootmgr shows more than one entry for a loader on a disk: Boot%s and Boot%s", ours[esp.uuid], match[1])
+		}
+		ours[esp.uuid] = match[1]
 		number, _ := strconv.Atoi(match[3])
 		start, _ := strconv.ParseInt(match[5], 16, 64)
 		size, _ := strconv.ParseInt(match[6], 16, 64)
-		found := false
-		for _, p := range parts {
-			if p.kind != typeESP {
-				continue
-			}
-			found = true
-			if p.number != number || p.uuid != match[4] || p.start != start*int64(sector) || p.size != size*int64(sector) {
-				return fmt.Errorf("efibootmgr: entry %q is not for the EFI system partition %+v", line, p)
-			}
-			if err := hasFile(ctx, file, p.span, strings.ReplaceAll(match[7], `\`, "/")); err != nil {
-				return fmt.Errorf("efibootmgr: the loader of entry %q: %w", line, err)
-			}
+		if esp.number != number || esp.tablePart.start != start*int64(esp.sector) || esp.tablePart.size != size*int64(esp.sector) {
+			return fmt.Errorf("efibootmgr: entry %q is not for the EFI system partition %+v", line, esp)
 		}
-		if !found {
-			return fmt.Errorf("efibootmgr: entry %q, and the disk has no EFI system partition", line)
+		if err := hasFile(ctx, esp.medium.part(esp.tablePart.span), strings.ReplaceAll(match[7], `\`, "/")); err != nil {
+			return fmt.Errorf("efibootmgr: the loader of entry %q: %w", line, err)
 		}
 	}
-	switch {
-	case ours == "":
-		return fmt.Errorf("efibootmgr shows no entry for a loader on a disk:\n%s", strings.Join(shown, "\n"))
-	case current != ours:
-		return fmt.Errorf("efibootmgr: booted by Boot%s, want Boot%s", current, ours)
-	case !strings.HasPrefix(order, ours):
-		return fmt.Errorf("efibootmgr: order %s does not begin with %s", order, ours)
+	booted := false
+	for _, esp := range esps {
+		entry := ours[esp.uuid]
+		if entry == "" {
+			return fmt.Errorf("efibootmgr shows no entry for a loader on %+v:\n%s", esp, strings.Join(shown, "\n"))
+		}
+		if first := order[:min(len(order), len("0000,")*len(esps))]; !strings.Contains(first, entry) {
+			return fmt.Errorf("efibootmgr: order %s does not begin with %s", order, entry)
+		}
+		booted = booted || current == entry
+	}
+	if !booted {
+		return fmt.Errorf("efibootmgr: booted by Boot%s, want one of %v", current, ours)
 	}
 	return nil
 }
 
+// systemPartition is an EFI system partition and the disk that it is on.
+type systemPartition struct {
+	medium
+	tablePart
+}
+
+// espsOf are those of a disk.
+func espsOf(m medium, parts []tablePart) []systemPartition {
+	var esps []systemPartition
+	for _, p := range parts {
+		if p.kind == typeESP {
+			esps = append(esps, systemPartition{m, p})
+		}
+	}
+	return esps
+}
+
 // hasFile looks a file up on a FAT file system by mtools.
-func hasFile(ctx context.Context, disk string, part span, path string) error {
-	_, err := tool(ctx, "mdir", "-b", "-i", fmt.Sprintf("%s@@%d", disk, part.start), "::"+path)
+func hasFile(ctx context.Context, m medium, path string) error {
+	_, err := tool(ctx, "mdir", "-b", "-i", fmt.Sprintf("%s@@%d", m.file, m.start), "::"+path)
 	return err
 }
 

@@ -25,17 +25,18 @@ func TestOracles(t *testing.T) {
 		if err := copyDisk(ctx, planted, file); err != nil {
 			t.Fatal(err)
 		}
+		disk := medium{file: file, sector: sector}
 		before, err := fingerprint(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := judgeTable(ctx, file, sector, "gpt"); err != nil || len(got) != len(parts) {
+		if got, err := judgeTable(ctx, disk, "gpt"); err != nil || len(got) != len(parts) {
 			t.Errorf("sound table: %v, %v", got, err)
 		}
-		if c, err := judgeContents(ctx, file, sector, parts[3].span); err != nil || c.kind != "ext4" || c.label != "stale" {
+		if c, err := judgeContents(ctx, disk.part(parts[3].span)); err != nil || c.kind != "ext4" || c.label != "stale" {
 			t.Errorf("sound file system: %+v, %v", c, err)
 		}
-		if err := judgeErased(ctx, file, sector, nil); err == nil || !strings.Contains(err.Error(), "wipefs finds") {
+		if err := judgeErased(ctx, disk, nil); err == nil || !strings.Contains(err.Error(), "wipefs finds") {
 			t.Errorf("a disk with everything is taken for an erased one: %v", err)
 		}
 		if now, err := fingerprint(file); err != nil || now != before {
@@ -58,16 +59,16 @@ func TestOracles(t *testing.T) {
 		if now, err := fingerprint(file); err != nil || now == before {
 			t.Errorf("a write is not noticed: %v", err)
 		}
-		if _, err := judgeTable(ctx, file, sector, "gpt"); err == nil {
+		if _, err := judgeTable(ctx, disk, "gpt"); err == nil {
 			t.Error("a table without its backup passes for sound")
 		}
 		if _, err := f.WriteAt(zeros, 0); err != nil {
 			t.Fatal(err)
 		}
-		if err := judgeErased(ctx, file, sector, nil); err != nil {
+		if err := judgeErased(ctx, disk, nil); err != nil {
 			t.Errorf("an erased disk, its partitions aside: %v", err)
 		}
-		if err := judgeErased(ctx, file, sector, parts); err == nil || !strings.Contains(err.Error(), "LVM2_member") {
+		if err := judgeErased(ctx, disk, parts); err == nil || !strings.Contains(err.Error(), "LVM2_member") {
 			t.Errorf("a volume group that is left is not found: %v", err)
 		}
 	}
@@ -110,7 +111,7 @@ func TestJudgeEntries(t *testing.T) {
 		"elsewhere":    {[]string{"BootCurrent: 0008", "BootOrder: 0008", entry}, moved, "is not for the EFI system partition"},
 		"no such file": {[]string{"BootCurrent: 0008", "BootOrder: 0008", strings.Replace(entry, "X64", "AA64", 1)}, esp, "the loader of entry"},
 	} {
-		err := judgeEntries(t.Context(), tc.shown, disk, 512, []tablePart{tc.part})
+		err := judgeEntries(t.Context(), tc.shown, espsOf(medium{file: disk, sector: 512}, []tablePart{tc.part}))
 		if (err != nil) != (tc.want != "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
 		}

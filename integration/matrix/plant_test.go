@@ -49,8 +49,9 @@ func plantTable(ctx context.Context, file string, sector int) ([]tablePart, erro
 	if err := sparse(file, diskMiB); err != nil {
 		return nil, err
 	}
+	disk := medium{file: file, sector: sector}
 	var parts []tablePart
-	err := loop(ctx, file, sector, span{}, 0, func(device string) error {
+	err := loop(ctx, disk, 0, func(device string) error {
 		if _, err := tool(ctx, "sgdisk", "-n", "1:0:+64M", "-t", "1:fd00", "-n", "2:0:+64M", "-t", "2:8e00",
 			"-n", "3:0:+64M", "-t", "3:fd00", "-n", "4:0:-64M", "-t", "4:8300", device); err != nil {
 			return err
@@ -62,7 +63,7 @@ func plantTable(ctx context.Context, file string, sector int) ([]tablePart, erro
 	if err != nil {
 		return nil, err
 	}
-	err = loop(ctx, file, sector, parts[1].span, 0, func(device string) error {
+	err = loop(ctx, disk.part(parts[1].span), 0, func(device string) error {
 		if _, err := tool(ctx, "pvcreate", "--quiet", "--devices", device, device); err != nil {
 			return err
 		}
@@ -72,7 +73,7 @@ func plantTable(ctx context.Context, file string, sector int) ([]tablePart, erro
 	if err != nil {
 		return nil, err
 	}
-	return parts, loop(ctx, file, sector, parts[3].span, 0, func(device string) error {
+	return parts, loop(ctx, disk.part(parts[3].span), 0, func(device string) error {
 		_, err := tool(ctx, "mke2fs", "-q", "-t", "ext4", "-L", "stale", device)
 		return err
 	})
@@ -144,8 +145,9 @@ func plantDecoy(ctx context.Context, target string, sector int) error {
 		return err
 	}
 	defer os.Remove(file)
+	disk := medium{file: file, sector: sector}
 	var parts []tablePart
-	err := loop(ctx, file, sector, span{}, 0, func(device string) error {
+	err := loop(ctx, disk, 0, func(device string) error {
 		if _, err := tool(ctx, "sgdisk", "-n", "1:0:+32M", "-t", "1:ef00", "-n", "2:0:0", "-t", "2:8300", device); err != nil {
 			return err
 		}
@@ -156,14 +158,14 @@ func plantDecoy(ctx context.Context, target string, sector int) error {
 	if err != nil {
 		return err
 	}
-	err = loop(ctx, file, sector, parts[0].span, 0, func(device string) error {
+	err = loop(ctx, disk.part(parts[0].span), 0, func(device string) error {
 		_, err := tool(ctx, "mkfs.vfat", "-S", fmt.Sprint(sector), "-n", "TENANT", device)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	err = loop(ctx, file, sector, parts[1].span, 0, func(device string) error {
+	err = loop(ctx, disk.part(parts[1].span), 0, func(device string) error {
 		_, err := tool(ctx, "mke2fs", "-q", "-t", "ext4", "-L", "tenant", device)
 		return err
 	})

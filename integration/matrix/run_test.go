@@ -68,6 +68,8 @@ type run struct {
 
 func (r *run) root() lab.Disk { return r.machine.Config.Disks[rootDisk] }
 
+func (r *run) medium(d lab.Disk) medium { return medium{file: d.File, sector: d.Sector} }
+
 // do performs the acts; after each, others judge the disks.
 func (r *run) do(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, cellLimit)
@@ -144,7 +146,7 @@ func (r *run) judgeCleaned(ctx context.Context) error {
 	if r.machine.Powered() {
 		return errors.New("the machine is still on")
 	}
-	return judgeErased(ctx, r.root().File, r.cell.sector, r.stale.parts)
+	return judgeErased(ctx, r.medium(r.root()), r.stale.parts)
 }
 
 func (r *run) judgeDecoy() error {
@@ -243,14 +245,14 @@ func (r *run) judgeDeployed(ctx context.Context) error {
 	if r.cell.want == refused {
 		return nil
 	}
-	file := r.root().File
-	parts, err := judgeTable(ctx, file, r.cell.sector, r.cell.label())
+	disk := r.medium(r.root())
+	parts, err := judgeTable(ctx, disk, r.cell.label())
 	if err != nil {
 		return err
 	}
 	found := map[string]contents{}
 	for _, p := range parts {
-		c, err := judgeContents(ctx, file, r.cell.sector, p.span)
+		c, err := judgeContents(ctx, disk.part(p.span))
 		if err != nil {
 			return fmt.Errorf("partition %d: %w", p.number, err)
 		}
@@ -285,5 +287,5 @@ func (r *run) judgeDeployed(ctx context.Context) error {
 	if status != "<nil>" {
 		return fmt.Errorf("%s in the deployed system: %s: %s", show, status, strings.Join(shown, "; "))
 	}
-	return judgeEntries(ctx, shown, file, r.cell.sector, parts)
+	return judgeEntries(ctx, shown, espsOf(disk, parts))
 }
