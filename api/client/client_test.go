@@ -207,6 +207,9 @@ func TestRequests(t *testing.T) {
 		{`PUT /v1/nodes/n/states/power {"target":"soft power off","timeout":90}`, func() error {
 			return c.SetPower(ctx, "n", ironic.PowerSoftOff, 90*time.Second)
 		}},
+		{`PUT /v1/nodes/n/states/raid {"logical_disks":[]}`, func() error {
+			return c.SetRAIDConfig(ctx, "n", map[string]any{"logical_disks": []any{}})
+		}},
 		{`PUT /v1/nodes/n/maintenance {"reason":"why"}`, func() error { return c.SetMaintenance(ctx, "n", "why") }},
 		{`DELETE /v1/nodes/n/maintenance`, func() error { return c.UnsetMaintenance(ctx, "n") }},
 		{`GET /v1/nodes/n/validate`, func() error { _, err := c.Validate(ctx, "n"); return err }},

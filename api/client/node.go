@@ -79,6 +79,12 @@ func (c *Client) SetPower(ctx context.Context, node, target string, timeout time
 	return c.call(ctx, http.MethodPut, nodePath(node)+"/states/power", nil, body, nil)
 }
 
+// SetRAIDConfig sets the RAID configuration that the node is to have when its
+// steps for that are performed.
+func (c *Client) SetRAIDConfig(ctx context.Context, node string, config map[string]any) error {
+	return c.call(ctx, http.MethodPut, nodePath(node)+"/states/raid", nil, config, nil)
+}
+
 // SetMaintenance takes a node out of service.
 func (c *Client) SetMaintenance(ctx context.Context, node, reason string) error {
 	return c.call(ctx, http.MethodPut, nodePath(node)+"/maintenance", nil, map[string]any{"reason": reason}, nil)
