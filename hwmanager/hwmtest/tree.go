@@ -24,7 +24,8 @@ import (
 //	PATH : SIZE        a sparse file of so many bytes, for a disk below dev
 //	# …                a comment
 //
-// Nothing may be written to but what lies in dev.
+// Unless the file says otherwise, nothing is mounted. Nothing may be written to
+// but what lies in dev.
 func Machine(t testing.TB, path string) *hwmanager.Host {
 	t.Helper()
 	// A path with symbolic links in it would not match the guard's.
@@ -42,6 +43,12 @@ func Machine(t testing.TB, path string) *hwmanager.Host {
 		}
 		if err := build(root, line); err != nil {
 			t.Fatalf("%s:%d: %v", path, i+1, err)
+		}
+	}
+	mounts := filepath.Join(root, "proc/self/mountinfo")
+	if _, err := os.Stat(mounts); err != nil {
+		if err := build(root, `proc/self/mountinfo = 1 1 0:2 / / rw - rootfs none rw\n`); err != nil {
+			t.Fatal(err)
 		}
 	}
 	log := logrus.New()
