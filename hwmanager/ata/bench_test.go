@@ -93,7 +93,7 @@ func checked(sense ...byte) sgio.Result {
 }
 
 var (
-	aborted = atamodel.Aborted(atamodel.Descriptors)
+	aborted = atamodel.Aborted(atamodel.Linux)
 	illegal = checked(0x72, 5, 0x20, 0, 0, 0, 0, 0)
 )
 

@@ -190,23 +190,37 @@ func complete(r request, result sgio.Result) error {
 // registers of the device at the end of a command.
 type registers struct{ err, status byte }
 
-// Sense data with the registers: the ATA Status Return descriptor (SAT-4,
-// section "ATA Status Return sense data descriptor"), or the INFORMATION field
-// of the fixed format, which is theirs if the code is ATA PASS THROUGH
-// INFORMATION AVAILABLE (SAT-4, section "Fixed format sense data with ATA
-// PASS-THROUGH").
+// Where sense data have the registers.
 const (
-	descriptorATA        = 0x09
-	descriptorATASize    = 14
+	// The ATA Status Return descriptor (SAT-4, section "ATA Status Return sense
+	// data descriptor").
+	descriptorATA     = 0x09
+	descriptorATASize = 14
+	// The fixed format has them in the INFORMATION field if the code is ATA
+	// PASS-THROUGH INFORMATION AVAILABLE (SAT-4, section "Fixed format sense data
+	// for ATA PASS-THROUGH").
 	passThroughAvailable = 0x001d // additional sense code and qualifier
 )
 
+// registersOf finds the registers. In the fixed format an error has a code of
+// its own, which does not say that the fields are registers, and Linux before
+// 6.11 has them in COMMAND-SPECIFIC INFORMATION (ata_gen_passthru_sense). There
+// they are taken for registers if they tell of an error; the sense key has told
+// that there is one.
 func registersOf(s sgio.Sense) (registers, bool) {
 	if d := s.Descriptor(descriptorATA); len(d) >= descriptorATASize {
 		return registers{err: d[3], status: d[13]}, true
 	}
-	if s.Fixed && s.Code == passThroughAvailable {
+	if !s.Fixed {
+		return registers{}, false
+	}
+	if s.Code == passThroughAvailable {
 		return registers{err: s.Info[0], status: s.Info[1]}, true
+	}
+	for _, field := range [][4]byte{s.Info, s.Specific} {
+		if s.Key == sgio.AbortedCommand && field[1]&statusError != 0 {
+			return registers{err: field[0], status: field[1]}, true
+		}
 	}
 	return registers{}, false
 }

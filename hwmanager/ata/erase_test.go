@@ -43,6 +43,10 @@ func TestErase(t *testing.T) {
 			config: atamodel.Config{Sector: 4096},
 			method: "ata-security-erase-enhanced", state: atamodel.SEC1,
 		},
+		"a bridge with sense data in descriptors": {
+			faults: atamodel.Faults{Translation: atamodel.Descriptors},
+			method: "ata-security-erase-enhanced", state: atamodel.SEC1,
+		},
 		"a bridge with sense data in the fixed format": {
 			faults: atamodel.Faults{Translation: atamodel.FixedFormat},
 			method: "ata-security-erase-enhanced", state: atamodel.SEC1,
@@ -85,6 +89,18 @@ func TestErase(t *testing.T) {
 			faults: answering(identifyDevice, 0, aborted, nil),
 			err:    erasure.ErrNotSupported, state: atamodel.SEC1,
 		},
+		"an optical drive, by a descriptor": {
+			faults: answering(identifyDevice, 0, atamodel.Aborted(atamodel.Descriptors), nil),
+			err:    erasure.ErrNotSupported, state: atamodel.SEC1,
+		},
+		"an optical drive, in the fixed format": {
+			faults: answering(identifyDevice, 0, atamodel.Aborted(atamodel.FixedFormat), nil),
+			err:    erasure.ErrNotSupported, state: atamodel.SEC1,
+		},
+		"a command that is given up before the disk has answered": {
+			faults: answering(identifyDevice, 0, checked(0x70, 0, 0xb, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), nil),
+			says:   []string{"sense key Bh"}, state: atamodel.SEC1,
+		},
 		"zeros in place of an answer": {
 			faults: answering(identifyDevice, 0, sgio.Result{}, nil),
 			err:    erasure.ErrNotSupported, state: atamodel.SEC1,
@@ -113,7 +129,7 @@ func TestErase(t *testing.T) {
 			err:     ata.ErrLocked, says: []string{"owner"}, state: atamodel.SEC4, password: "owner",
 			log: []byte{identifyDevice, unlock, identifyDevice, unlock, identifyDevice},
 		},
-		"locked by an owner, behind a bridge without registers": {
+		"locked by an owner, behind a bridge": {
 			prepare: func(d *atamodel.Disk) { d.SetPassword("owner"); d.PowerCycle() },
 			faults:  atamodel.Faults{Translation: atamodel.FixedFormat},
 			err:     ata.ErrLocked, state: atamodel.SEC4, password: "owner",
@@ -191,6 +207,10 @@ func TestErase(t *testing.T) {
 		"the erase is aborted": {
 			faults: answering(eraseUnit, 0, aborted, nil),
 			says:   []string{"SECURITY ERASE UNIT: the device aborted the command (status 51h, error 04h)"}, state: atamodel.SEC1,
+		},
+		"the erase is aborted, as Linux 6.1 told of an emulated SATA disk": {
+			faults: answering(eraseUnit, 0, checked(0x70, 0, 0xb, 0, 0, 0, 0, 10, 4, 0x41, 0, 0, 0, 0, 0, 0, 0, 0), nil),
+			says:   []string{"SECURITY ERASE UNIT: the device aborted the command (status 41h, error 04h)"}, state: atamodel.SEC1,
 		},
 		"the erase ends with a fault": {
 			faults: answering(eraseUnit, 0, checked(0x72, 4, 0, 0, 0, 0, 0, 14, 9, 12, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x71), nil),

@@ -65,8 +65,9 @@ type Translation int
 
 // Translations.
 const (
-	Descriptors Translation = iota // as Linux does for a SATA port
-	FixedFormat                    // the same, with sense data in the fixed format
+	Linux       Translation = iota // a SATA port, as Linux 6.1 was seen to answer
+	Descriptors                    // sense data with descriptors
+	FixedFormat                    // sense data in the fixed format
 	Silent                         // success without sense data, whatever was asked for
 	None                           // ATA PASS-THROUGH is not implemented
 )

@@ -29,6 +29,7 @@ func send(t *testing.T, d *atamodel.Disk, command byte, control uint16, password
 		c.Data[0], c.Data[1] = byte(control), byte(control>>8)
 		copy(c.Data[2:34], password)
 	}
+	d.Fail(atamodel.Faults{Translation: atamodel.Descriptors})
 	r, err := d.Do(t.Context(), c)
 	if err != nil || r.Status != sgio.CheckCondition || len(r.Sense) != 22 {
 		t.Fatalf("command %02x: %+v, %v", command, r, err)

@@ -29,7 +29,8 @@ const (
 	passThroughAvailable = 0x001d
 
 	ready   = 0x50 // STATUS: DRDY, and the bit that was once DSC
-	failure = 0x51 // with ERR
+	failed  = 0x01 // ERR
+	failure = ready | failed
 	faulty  = 0x71 // with DF
 	aborted = 0x04 // ERROR: ABRT
 )
@@ -82,17 +83,24 @@ func check(sense []byte) sgio.Result {
 	return sgio.Result{Status: sgio.CheckCondition, Driver: 8, Sense: sense} // DRIVER_SENSE
 }
 
-// answer is sense data with the registers.
+// answer is sense data with the registers. Linux 6.1 tells of success in a
+// descriptor, and of errors in the fixed format, in another place than SAT-4
+// wants it.
 func (d *Disk) answer(key byte, code uint16, status, err byte) sgio.Result {
-	if d.faults.Translation == FixedFormat {
-		b := make([]byte, 18)
-		b[0], b[2], b[7] = 0x70, key, 10
-		b[3], b[4] = err, status
-		binary.BigEndian.PutUint16(b[12:], code)
+	t := d.faults.Translation
+	if t == Descriptors || t == Linux && status&failed == 0 {
+		b := append(senseOf(key, code), 0x09, 0x0c, 0, err, 0, 0, 0, 0, 0, 0, 0, 0, 0, status)
+		b[7] = 14
 		return check(b)
 	}
-	b := append(senseOf(key, code), 0x09, 0x0c, 0, err, 0, 0, 0, 0, 0, 0, 0, 0, 0, status)
-	b[7] = 14
+	b := make([]byte, 18)
+	b[0], b[2], b[7] = 0x70, key, 10
+	at := 3 // INFORMATION
+	if t == Linux {
+		at = 8
+	}
+	b[at], b[at+1] = err, status
+	binary.BigEndian.PutUint16(b[12:], code)
 	return check(b)
 }
 
@@ -110,8 +118,7 @@ func (d *Disk) fault() sgio.Result {
 	return d.answer(sgio.AbortedCommand, 0, faulty, aborted)
 }
 
-// Aborted is the answer to a command that the disk has aborted. In the fixed
-// format, nothing says that the registers are in it.
+// Aborted is the answer to a command that the disk has aborted.
 func Aborted(t Translation) sgio.Result {
 	d := &Disk{faults: Faults{Translation: t}}
 	return d.answer(sgio.AbortedCommand, 0, failure, aborted)
