@@ -135,9 +135,21 @@ func TestErase(t *testing.T) {
 		"hardware error":  {prepare: first(always, sanitize, check(4, 0x4400)), method: crypto, err: "sense key 4h, code 44h/00h", keeps: true},
 		"gone":            {prepare: first(always, sanitize, result(sgio.Result{Host: sgio.HostNoConnect}, nil)), method: crypto, err: "host adapter failed", keeps: true},
 		"invalid opcode":  {prepare: first(always, sanitize, check(5, 0x2000)), err: "unsupported", keeps: true},
-		"invalid field":   {prepare: first(always, sanitize, check(5, 0x2400)), err: "unsupported", keeps: true},
-		"no sense":        {prepare: first(always, sanitize, result(sgio.Result{Status: 2}, nil)), method: crypto, err: "sense data make no sense", keeps: true},
-		"garbage sense":   {prepare: first(always, sanitize, result(sgio.Result{Status: 2, Sense: bytes.Repeat([]byte{0x55}, 40)}, nil)), method: crypto, err: "make no sense", keeps: true},
+		"no such command": {prepare: func(d *scsimodel.Disk) {
+			d.Answer = func(_ context.Context, c sgio.Command) (*sgio.Result, error) {
+				r := d.Check(5, 0x2000)
+				if c.Write && len(c.Data) > 0 { // as virtio-scsi of QEMU does
+					r = sgio.Result{Host: sgio.HostError}
+				}
+				if c.CDB[0] == 0x48 || c.CDB[0] == 0xa3 {
+					return &r, nil
+				}
+				return nil, nil
+			}
+		}, err: "unsupported", keeps: true},
+		"invalid field": {prepare: first(always, sanitize, check(5, 0x2400)), err: "unsupported", keeps: true},
+		"no sense":      {prepare: first(always, sanitize, result(sgio.Result{Status: 2}, nil)), method: crypto, err: "sense data make no sense", keeps: true},
+		"garbage sense": {prepare: first(always, sanitize, result(sgio.Result{Status: 2, Sense: bytes.Repeat([]byte{0x55}, 40)}, nil)), method: crypto, err: "make no sense", keeps: true},
 
 		"fails":             {prepare: func(d *scsimodel.Disk) { d.Fails = true }, method: crypto, err: "sanitize command failed", keeps: true},
 		"hangs":             {prepare: func(d *scsimodel.Disk) { d.Hangs = true }, method: crypto, err: "still in progress, at 0.0 %, after 24h", keeps: true},

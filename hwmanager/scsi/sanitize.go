@@ -86,7 +86,12 @@ func Erase(ctx context.Context, dev *disk.Device, o Options, progress func(fract
 		if err == nil {
 			err = d.sanitize(ctx, w, free, progress)
 		}
+		_, code := code(err)
 		switch {
+		case errors.Is(err, erasure.ErrNotSupported) && code == codeInvalidOpcode:
+			// It has no SANITIZE at all. The next way comes with parameters, on
+			// which an adapter that does not know the command may fail.
+			return erasure.Method{}, err
 		case errors.Is(err, erasure.ErrNotSupported):
 			continue
 		case err != nil:
