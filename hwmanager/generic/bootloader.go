@@ -38,6 +38,9 @@ func (m *Manager) installBootloader(ctx context.Context, h *hwmanager.Host, devi
 	if err != nil {
 		return err
 	}
+	if array, ok, err := runningArray(h, device); err != nil || ok {
+		return m.bootArray(ctx, h, array, target, req, err)
+	}
 	trusted := req.RootUUID == "" || req.RootUUID == noSignature // to boot by itself
 	if bootedUEFI(h) {
 		err := bootEntries(ctx, h, device, req)

@@ -38,9 +38,21 @@ func (m *Manager) runGRUB(ctx context.Context, h *hwmanager.Host, target disk.Ta
 	if uefi && on.esp.Number == 0 {
 		return fmt.Errorf("%s has no EFI system partition to install to", path)
 	}
+	return on.installGRUB(ctx, h, uefi, nothingFirst, target)
+}
+
+// nothingFirst prepares nothing in a system before its GRUB is run.
+func nothingFirst(*os.Root) error { return nil }
+
+// installGRUB has the system's GRUB install itself on the disks, after what is
+// to be prepared in its files.
+func (on *installed) installGRUB(ctx context.Context, h *hwmanager.Host, uefi bool, prepare func(root *os.Root) error, disks ...disk.Target) error {
 	return on.mounted(ctx, 0, func(dir string, root *os.Root) error {
 		grub, err := grubName(root)
 		if err != nil {
+			return err
+		}
+		if err := prepare(root); err != nil {
 			return err
 		}
 		unname, err := on.nameRoot(h)
@@ -49,7 +61,7 @@ func (m *Manager) runGRUB(ctx context.Context, h *hwmanager.Host, target disk.Ta
 		}
 		unmount, err := on.mountKernel(h, dir, root, uefi)
 		if err == nil {
-			err = grubCommands(ctx, h, dir, grub, on.target, uefi)
+			err = grubCommands(ctx, h, dir, grub, uefi, disks...)
 		}
 		return errors.Join(err, unmount(), unname())
 	})
@@ -158,16 +170,20 @@ func (on *installed) mountKernel(h *hwmanager.Host, dir string, root *os.Root, u
 
 // grubCommands runs the installer, on UEFI also for firmware that loses its
 // boot entries, and writes GRUB's menu. The entries themselves are ours.
-func grubCommands(ctx context.Context, h *hwmanager.Host, dir, grub string, target disk.Target, uefi bool) error {
-	install := []string{grub + "-install", target.Path()}
-	commands := [][]string{install}
+func grubCommands(ctx context.Context, h *hwmanager.Host, dir, grub string, uefi bool, disks ...disk.Target) error {
+	var commands [][]string
+	for _, d := range disks {
+		commands = append(commands, []string{grub + "-install", d.Path()})
+	}
 	if uefi {
-		install = []string{grub + "-install", "--no-nvram"}
+		install := []string{grub + "-install", "--no-nvram"}
 		commands = [][]string{install, append(install, "--removable")}
 	}
 	commands = append(commands, []string{grub + "-mkconfig", "-o", "/boot/" + grub + "/grub.cfg"})
-	if err := target.Check(); err != nil {
-		return err
+	for _, d := range disks {
+		if err := d.Check(); err != nil {
+			return err
+		}
 	}
 	for _, c := range commands {
 		// The search path of the ramdisk need not be that of the image.

@@ -108,7 +108,7 @@ func TestGRUBCommands(t *testing.T) {
 		{true, recorder{"grub-install --no-nvram", "grub-install --no-nvram --removable", "grub-mkconfig -o /boot/grub/grub.cfg"}},
 	} {
 		var calls recorder
-		if err := grubCommands(t.Context(), &hwmanager.Host{Run: &calls}, "/mnt", "grub", target, c.uefi); err != nil {
+		if err := grubCommands(t.Context(), &hwmanager.Host{Run: &calls}, "/mnt", "grub", c.uefi, target); err != nil {
 			t.Fatal(err)
 		}
 		for i := range c.want {

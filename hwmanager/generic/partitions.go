@@ -55,6 +55,9 @@ func orDefault(configured, otherwise int) int64 {
 
 // writePartitions deploys a partition image.
 func writePartitions(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, target disk.Target, info ipa.ImageInfo, configDrive string, node hwmanager.Node, req images.Request, report func(ipa.Progress)) (*hwmanager.ImageResult, error) {
+	if err := noArray(h, device); err != nil {
+		return nil, err
+	}
 	layout := layoutOf(h, info, node)
 	mkfs := func(context.Context, disk.Target) error { return nil }
 	if layout.Ephemeral > 0 && !layout.PreserveEphemeral {

@@ -28,12 +28,12 @@ type Device struct {
 
 // OpenReadOnly opens the disk at path for reading and claims nothing.
 func OpenReadOnly(path string) (*Device, error) {
-	return open(path, os.O_RDONLY, func(*os.File) error { return nil })
+	return open(path, os.O_RDONLY, false, func(*os.File) error { return nil })
 }
 
-// open opens a disk that passes the check. A block device is claimed for
-// writing.
-func open(path string, mode int, check Check) (*Device, error) {
+// open opens a disk that passes the check, and claims it if that is wanted and
+// it is a block device.
+func open(path string, mode int, claim bool, check Check) (*Device, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("open disk: %w", err)
@@ -45,7 +45,7 @@ func open(path string, mode int, check Check) (*Device, error) {
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("open disk %s: neither a block device nor a regular file", path)
 	}
-	if d.block && mode != os.O_RDONLY {
+	if d.block && claim {
 		mode |= unix.O_EXCL // without O_CREAT: claims the block device (open(2))
 	}
 	d.buffered, err = os.OpenFile(path, mode, 0)

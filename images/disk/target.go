@@ -37,13 +37,19 @@ func (t Target) Path() string { return t.path }
 // was chosen. It fails with ErrBusy while the disk or a partition of it is
 // mounted or held.
 func (t Target) Open() (*Device, error) {
-	return open(t.path, os.O_RDWR, t.checked)
+	return open(t.path, os.O_RDWR, true, t.checked)
+}
+
+// OpenShared is Open for a disk of which partitions are in use that stay as they
+// are: it claims nothing. It is for changing the partition table beside them.
+func (t Target) OpenShared() (*Device, error) {
+	return open(t.path, os.O_RDWR, false, t.checked)
 }
 
 // Check checks that the disk is still the one that was chosen. It belongs right
 // before a program that writes is handed the path.
 func (t Target) Check() error {
-	d, err := open(t.path, os.O_RDONLY, t.checked)
+	d, err := open(t.path, os.O_RDONLY, false, t.checked)
 	if err != nil {
 		return err
 	}

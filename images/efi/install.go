@@ -48,6 +48,12 @@ type loader struct {
 // not mark one. It fails with ErrNoESP or ErrNoLoader if there is nothing to
 // boot.
 func Install(ctx context.Context, efivars, device, espUUID string) ([]Entry, error) {
+	return InstallMirror(ctx, efivars, device, espUUID, "")
+}
+
+// InstallMirror is Install for one of several disks with the same EFI system
+// partition, whose entries are told apart by a suffix of their labels.
+func InstallMirror(ctx context.Context, efivars, device, espUUID, suffix string) ([]Entry, error) {
 	d, err := disk.OpenReadOnly(device)
 	if err != nil {
 		return nil, fmt.Errorf("boot entries: %w", err)
@@ -70,6 +76,7 @@ func Install(ctx context.Context, efivars, device, espUUID string) ([]Entry, err
 		if l.label == "" {
 			l.label = fmt.Sprintf("ironic%d", i+1)
 		}
+		l.label += suffix
 		o, err := newLoadOption(l, esp, table, int64(d.Sector))
 		if err != nil {
 			return nil, fmt.Errorf("boot entry %s: %w", l.label, err)

@@ -13,10 +13,10 @@ import (
 )
 
 // Add puts a partition where wanted says, under the lowest free number, beside
-// those that the disk has. It fails with ErrNoRoom if the place is taken. The
-// kernel does not know of it yet: see Reread.
+// those that the disk has, which may be in use. It fails with ErrNoRoom if the
+// place is taken. The kernel does not know of it yet: see Update.
 func Add(target disk.Target, w Wanted) (Partition, error) {
-	d, err := target.Open()
+	d, err := target.OpenShared()
 	if err != nil {
 		return Partition{}, err
 	}
@@ -55,10 +55,10 @@ func Add(target disk.Target, w Wanted) (Partition, error) {
 }
 
 // Remove takes the numbered partitions off the table; their content stays.
-// The others keep their numbers. A number that is not there is no error. The
-// kernel does not know of it yet: see Reread.
+// The others keep their numbers and may be in use. A number that is not there is no
+// error. The kernel does not know of it yet: see Update.
 func Remove(target disk.Target, numbers ...int) error {
-	d, err := target.Open()
+	d, err := target.OpenShared()
 	if err != nil {
 		return err
 	}
