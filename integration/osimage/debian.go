@@ -65,7 +65,7 @@ func buildDebian(ctx context.Context, cacheDir string) (*Image, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(work)
-	loaders, err := makeLoaders(ctx, work)
+	loaders, err := makeLoaders(ctx, work, false)
 	if err != nil {
 		return nil, err
 	}

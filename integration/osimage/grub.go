@@ -31,6 +31,12 @@ boot
 // grubModules are built into GRUB, so that the root file system needs none.
 var grubModules = []string{"normal", "part_gpt", "ext2", "linux", "boot", "serial", "terminal", "configfile", "echo", "test", "search", "search_label"}
 
+// grubSearch is GRUB's configuration for a root that is found by the UUID of its
+// file system, wherever it is.
+func grubSearch(uuid string) string {
+	return "search --no-floppy --fs-uuid --set=root " + uuid + "\nset prefix=($root)/boot/grub\n"
+}
+
 // loaders are GRUB's images for both kinds of firmware.
 type loaders struct {
 	biosBoot string // 512 bytes for the first sector
@@ -38,7 +44,9 @@ type loaders struct {
 	efi      string // EFI/BOOT/BOOTX64.EFI
 }
 
-func makeLoaders(ctx context.Context, dir string) (loaders, error) {
+// makeLoaders makes both. On an array, of which firmware knows nothing, the root
+// is on another disk than the loader for UEFI: it is looked for.
+func makeLoaders(ctx context.Context, dir string, array bool) (loaders, error) {
 	const bios, efi = "/usr/lib/grub/i386-pc", "/usr/lib/grub/x86_64-efi"
 	l := loaders{filepath.Join(bios, "boot.img"), filepath.Join(dir, "core.img"), filepath.Join(dir, "bootx64.efi")}
 	if err := needFile(l.biosBoot, "grub-pc-bin"); err != nil {
@@ -52,6 +60,13 @@ func makeLoaders(ctx context.Context, dir string) (loaders, error) {
 		{"x86_64-efi", efi, "fat", l.efi},
 	} {
 		args := append([]string{"-O", image.format, "-d", image.dir, "-p", grubPrefix, "-o", image.target, image.disk}, grubModules...)
+		if array {
+			early := filepath.Join(dir, "array.cfg")
+			if err := os.WriteFile(early, []byte(grubSearch(rootGUID)), 0o644); err != nil {
+				return loaders{}, err
+			}
+			args = append(args, "-c", early, "search_fs_uuid", "mdraid1x")
+		}
 		if _, err := run(ctx, nil, "grub-mkimage", args...); err != nil {
 			return loaders{}, err
 		}

@@ -56,11 +56,11 @@ func writeInitrd(ctx context.Context, target string, o Options, k kernel) error 
 		records = append(records, cpio.StaticFile("modules/"+name, string(content), 0o644))
 	}
 	records = append(records, cpio.StaticFile("modules/list", list.String(), 0o644))
-	shown, err := shownPrograms(ctx, o.Show)
+	programs, err := programsOf(o)
 	if err != nil {
 		return err
 	}
-	records = append(records, shown...)
+	records = append(records, programs...)
 	return writeArchive(target, records)
 }
 

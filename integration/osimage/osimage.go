@@ -40,6 +40,9 @@ type Options struct {
 	// the system runs once it is up; what they print is on the console between
 	// "begin" and "end" lines with the command.
 	Show []string
+	// Array makes a whole-disk image that also boots from an array, under UEFI:
+	// its system assembles the arrays that are there.
+	Array bool
 	// Installer adds to a partition image GRUB's installer for BIOS machines,
 	// the generator of its menu and a shell, as a distribution's image has them:
 	// what a deployment may run where it is allowed to (agent contract, section
@@ -95,7 +98,7 @@ func build(ctx context.Context, o Options, kernel kernel) (*Image, error) {
 	if err := writeInitrd(ctx, initrd, o, kernel); err != nil {
 		return nil, err
 	}
-	loaders, err := makeLoaders(ctx, work)
+	loaders, err := makeLoaders(ctx, work, o.Array)
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,7 @@ func TestBuild4Kn(t *testing.T) {
 	if _, err := Build(t.Context(), Options{CacheDir: t.TempDir(), Sector: 520}); err == nil || !strings.Contains(err.Error(), "520") {
 		t.Errorf("sectors of 520 bytes: %v", err)
 	}
-	image, err := Build(t.Context(), Options{CacheDir: t.TempDir(), Sector: 4096, Show: []string{"true"}})
+	image, err := Build(t.Context(), Options{CacheDir: t.TempDir(), Sector: 4096, Array: true, Show: []string{"true"}})
 	if err != nil {
 		t.Fatal(err)
 	}

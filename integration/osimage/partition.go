@@ -25,12 +25,6 @@ const (
 	espDir = "boot/efi/EFI/BOOT"
 )
 
-// grubFinds is built into the partition image's GRUB: which partition of which
-// disk becomes the root is the deployment's affair.
-const grubFinds = `search --no-floppy --fs-uuid --set=root ` + PartitionRootUUID + `
-set prefix=($root)/boot/grub
-`
-
 // BuildPartition makes the small system as a partition image, or finds it in
 // the cache: an ext4 file system with kernel, initrd, /etc/fstab, and GRUB for
 // UEFI below /boot/efi/EFI, which finds its root by the file system's UUID. A
@@ -118,7 +112,7 @@ func makePartitionLoader(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	early, loader := filepath.Join(dir, "early.cfg"), filepath.Join(dir, "grubx64.efi")
-	if err := os.WriteFile(early, []byte(grubFinds), 0o644); err != nil {
+	if err := os.WriteFile(early, []byte(grubSearch(PartitionRootUUID)), 0o644); err != nil {
 		return "", err
 	}
 	args := append([]string{"-O", "x86_64-efi", "-d", modules, "-c", early, "-p", "/boot/grub", "-o", loader, "fat", "part_msdos", "search_fs_uuid"}, grubModules...)

@@ -1,10 +1,10 @@
 package osimage
 
 import (
-	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"path"
 	"slices"
 	"strings"
 
@@ -15,52 +15,56 @@ import (
 // showBytes are enough for some programs with their libraries, packed.
 const showBytes = 8 * mib
 
-// shownPrograms are the programs of the commands with the libraries that they
-// need, and the list of the commands, a line each.
-func shownPrograms(ctx context.Context, commands []string) ([]cpio.Record, error) {
+// assembly is the command that assembles the arrays that are complete.
+const assembly = "mdadm --assemble --scan --no-degraded"
+
+// programsOf are the programs that init runs, with the libraries that they
+// need: a list of commands of either kind, a line each, and what is in them.
+func programsOf(o Options) ([]cpio.Record, error) {
+	lists := map[string][]string{"show": o.Show}
+	if o.Array {
+		lists["assemble"] = []string{assembly}
+	}
 	var records []cpio.Record
 	var have []string
-	directory := func(dir string) {
-		if !slices.Contains(have, dir) {
-			have = append(have, dir)
-			records = append(records, cpio.Directory(dir, 0o755))
+	add := func(r cpio.Record) {
+		if !slices.Contains(have, r.Name) {
+			have, records = append(have, r.Name), append(records, r)
 		}
 	}
-	var list strings.Builder
-	for _, command := range commands {
-		words := strings.Fields(command)
-		if len(words) == 0 {
-			return nil, fmt.Errorf("an empty command is to be shown")
-		}
-		file, err := program(words[0])
-		if err != nil {
-			return nil, err
-		}
-		fmt.Fprintln(&list, strings.Join(append([]string{file}, words[1:]...), " "))
-		libraries, err := ldd.FList(file)
-		if err != nil {
-			return nil, fmt.Errorf("libraries of %s: %w", file, err)
-		}
-		for _, file := range append(libraries, file) {
-			name := strings.TrimPrefix(file, "/")
-			if slices.Contains(have, name) {
-				continue
+	for _, name := range slices.Sorted(maps.Keys(lists)) {
+		var list strings.Builder
+		for _, command := range lists[name] {
+			words := strings.Fields(command)
+			if len(words) == 0 {
+				return nil, errors.New("an empty command is to be run")
 			}
-			have = append(have, name)
-			content, err := os.ReadFile(file)
+			file, err := program(words[0])
 			if err != nil {
 				return nil, err
 			}
-			for i, letter := range name {
-				if letter == '/' {
-					directory(path.Clean(name[:i]))
-				}
+			fmt.Fprintln(&list, strings.Join(append([]string{file}, words[1:]...), " "))
+			libraries, err := ldd.FList(file)
+			if err != nil {
+				return nil, fmt.Errorf("libraries of %s: %w", file, err)
 			}
-			records = append(records, cpio.StaticFile(name, string(content), 0o755))
+			for _, file := range append(libraries, file) {
+				content, err := os.ReadFile(file)
+				if err != nil {
+					return nil, err
+				}
+				path := strings.TrimPrefix(file, "/")
+				for i, letter := range path {
+					if letter == '/' {
+						add(cpio.Directory(path[:i], 0o755))
+					}
+				}
+				add(cpio.StaticFile(path, string(content), 0o755))
+			}
+		}
+		if list.Len() > 0 {
+			add(cpio.StaticFile(name, list.String(), 0o644))
 		}
 	}
-	if len(commands) > 0 {
-		records = append(records, cpio.StaticFile("show", list.String(), 0o644))
-	}
-	return records, ctx.Err()
+	return records, nil
 }

@@ -22,6 +22,7 @@ var packages = map[string]string{
 	"mmdebstrap":   "mmdebstrap",
 	"go":           "golang",
 	"ldd":          "libc-bin",
+	"mdadm":        "mdadm",
 }
 
 // run runs a program with environment in addition to ours.

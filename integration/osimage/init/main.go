@@ -58,6 +58,9 @@ func boot(say func(string, ...any)) error {
 		return err
 	}
 	mountVariables()
+	if err := assemble("/assemble", rootWait); err != nil {
+		return err
+	}
 	cmdline, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -16,6 +17,27 @@ const (
 	showList  = "/show"
 	showLimit = 60 * time.Second
 )
+
+// assemble runs the command of the list, until it finds the disks of the arrays
+// or the time is up. Without a list there are no arrays.
+func assemble(path string, limit time.Duration) error {
+	command, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
+		out, err := output(strings.Fields(string(command)))
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("assemble arrays: %w: %s", err, clean(out))
+		}
+	}
+}
 
 // show runs the commands of the list and tells what they print, each between a
 // "begin" and an "end" line. Without a list there is nothing to do.
