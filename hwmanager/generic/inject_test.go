@@ -120,13 +120,15 @@ func injectAs(t *testing.T, h *hwmanager.Host, device ipa.BlockDevice, args map[
 	if most > 0 {
 		in.most = most
 	}
+	scratch := t.TempDir()
+	t.Setenv("TMPDIR", scratch)
 	before := mountsOf(t, device.Name)
 	result, err := in.all(t.Context(), list)
 	if after := mountsOf(t, device.Name); after != before {
 		t.Errorf("still mounted: %s", after)
 	}
-	if leftover, _ := filepath.Glob(filepath.Join(os.TempDir(), "inject-*")); len(leftover) > 0 {
-		t.Errorf("mount points are left: %v", leftover)
+	if leftover, rerr := os.ReadDir(scratch); rerr != nil || len(leftover) > 0 {
+		t.Errorf("mount points are left: %v, %v", leftover, rerr)
 	}
 	text, _ := result.(map[string]string)
 	return strings.ReplaceAll(text["result"], device.Name, "DISK"), err

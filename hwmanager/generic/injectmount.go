@@ -128,8 +128,12 @@ type fstabEntry struct {
 	options           []string
 }
 
-// maxFstabEntries bounds what is believed of a table of file systems.
-const maxFstabEntries = 256
+// Bounds of what is believed of a table of file systems, and of what is mounted
+// because of it.
+const (
+	maxFstabEntries = 256
+	maxNested       = 16
+)
 
 // parseFstab reads the lines of what is mounted when the system starts, or when
 // it is looked at.
@@ -179,7 +183,7 @@ func (t *mountedTree) fstab(etc string) []fstabEntry {
 // for the file would be hidden below the mount point.
 func (in *injector) locate(t *mountedTree, resolve func() (string, error)) (string, error) {
 	entries := t.fstab("/etc")
-	for range maxFstabEntries {
+	for len(t.nested) < maxNested {
 		at, err := resolve()
 		if err != nil {
 			return "", err

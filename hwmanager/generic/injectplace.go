@@ -45,6 +45,7 @@ func (m *Manager) rootDevice(ctx context.Context, h *hwmanager.Host, node hwmana
 				return d, nil
 			}
 		}
+		return ipa.BlockDevice{}, ipa.DeviceNotFound.New("%s, to which the image was written, is none of the %d disks (%s)", last.Device, len(disks), nameList(disks))
 	}
 	return m.InstallDevice(ctx, h, node)
 }
