@@ -123,7 +123,13 @@ func (m *Manager) eraseQuickly(ctx context.Context, h *hwmanager.Host, call hwma
 		devices = append(append(devices, t.device), t.partitions...)
 	}
 	report.plan(devices)
-	progress := startMeter(ipa.PhaseErasing, int64(len(devices)), call.Progress)
+	var total int64 // metadata are wiped in no time
+	for _, t := range targets {
+		if express != nil && t.skip == "" && isNVMe(t.device) {
+			total += t.device.Size
+		}
+	}
+	progress := startMeter(ipa.PhaseErasing, total, call.Progress)
 	defer progress.stop()
 
 	failures := make([]error, len(devices))
@@ -142,7 +148,9 @@ func (m *Manager) eraseQuickly(ctx context.Context, h *hwmanager.Host, call hwma
 		if express != nil && isNVMe(t.device) {
 			report.running(first)
 			var erased bool
-			secure, erased, err = m.eraseSecurely(ctx, h, t.device, *express)
+			share := progress.share(t.device.Size)
+			secure, erased, err = m.eraseSecurely(ctx, h, t.device, *express, share)
+			share(hwmanager.EraseProgress{Fraction: 1})
 			if err == nil && erased {
 				for i := range t.partitions {
 					report.ended(first+1+i, ipa.DeviceErase{Method: secure.Method, Reason: "with its disk"}, nil)
@@ -164,8 +172,8 @@ func (m *Manager) eraseQuickly(ctx context.Context, h *hwmanager.Host, call hwma
 }
 
 // eraseSecurely is EraseBlockDevice without overwriting.
-func (m *Manager) eraseSecurely(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, options eraseOptions) (ipa.DeviceErase, bool, error) {
-	c, err := m.openClimb(ctx, h, device, options, func(hwmanager.EraseProgress) {})
+func (m *Manager) eraseSecurely(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, options eraseOptions, report func(hwmanager.EraseProgress)) (ipa.DeviceErase, bool, error) {
+	c, err := m.openClimb(ctx, h, device, options, report)
 	if err != nil {
 		return ipa.DeviceErase{}, false, err
 	}

@@ -435,6 +435,69 @@ func TestSamplesArePlacedEverywhere(t *testing.T) {
 	}
 }
 
+// TestHowItIsOverwritten: the report says by which means.
+func TestHowItIsOverwritten(t *testing.T) {
+	tests := []struct {
+		info       map[string]any
+		rotational string
+		want       string
+		passes     int
+	}{
+		{nil, "0", "random bytes, passes: 1; zeros, by the request to write zeroes; discarded after that", 2},
+		{nil, "1", "random bytes, passes: 1; zeros, by the request to write zeroes", 2},
+		{map[string]any{"agent_erase_devices_iterations": 0.0}, "1", "zeros, written", 1},
+		{map[string]any{"agent_erase_devices_iterations": 3.0, "agent_erase_devices_zeroize": false}, "0", "random bytes, passes: 3", 3},
+	}
+	for _, test := range tests {
+		t.Run(test.want, func(t *testing.T) {
+			h := loops(t, 9*mib+512, "")
+			put(t, filepath.Join(h.Sys, "block/sda/queue/rotational"), test.rotational)
+			var written int64
+			c := call(test.info)
+			c.Progress = func(p ipa.Progress) { written = p.Written }
+			if _, err := managerWith().eraseDevices(t.Context(), h, c); err != nil {
+				t.Fatal(err)
+			}
+			report, _ := h.Erased.Last()
+			a := report.Devices[0].Attempts[0]
+			if total := int64(test.passes) * (9*mib + 512); a.Detail != test.want || a.Passes != test.passes || a.Written != total || written > total {
+				t.Errorf("%q in %d passes of %d bytes (%d in the progress)", a.Detail, a.Passes, a.Written, written)
+			}
+		})
+	}
+}
+
+// TestUnreadableIsGone: a sector that cannot be read after a sanitize gives
+// nothing away, where the standard says that it may be so; otherwise it proves
+// nothing.
+func TestUnreadableIsGone(t *testing.T) {
+	h := loops(t, 3*mib, "")
+	target, err := h.Fence(ipa.BlockDevice{Name: "/dev/sda"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	device, err := target.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	s := newSamples(device)
+	if err := s.mark(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.check(t.Context(), ipa.ExpectGone, true); !errors.Is(err, errLiar) {
+		t.Errorf("what can be read and is still there: %v", err)
+	}
+	closed := newSamples(device)
+	closed.at, closed.holds = []int64{device.Size}, [][]byte{make([]byte, closed.size)} // beyond the end
+	if _, err := closed.check(t.Context(), ipa.ExpectGone, true); err != nil {
+		t.Errorf("what cannot be read counts as %v", err)
+	}
+	if _, err := closed.check(t.Context(), ipa.ExpectGone, false); err == nil || errors.Is(err, errLiar) {
+		t.Errorf("what cannot be read, though it has to be: %v", err)
+	}
+}
+
 // TestNothingIsTouchedBeforeAllAreChecked: where one disk may not be erased, or
 // not now, none is.
 func TestNothingIsTouchedBeforeAllAreChecked(t *testing.T) {

@@ -62,21 +62,41 @@ func overwrite(ctx context.Context, device *disk.Device, samples *samples, o era
 }
 
 // pass is one overwrite of everything; next fills a buffer with what is to be
-// written.
+// written, while the one before is on its way.
 func (w *overwriting) pass(ctx context.Context, next func([]byte), expected string) error {
-	buf := disk.Buffer(fillArea)
-	for off := int64(0); off < w.device.Size; {
+	empty, full := make(chan []byte, 2), make(chan []byte, 2)
+	empty <- disk.Buffer(fillArea)
+	empty <- disk.Buffer(fillArea)
+	go func() {
+		defer close(full)
+		for buf := range empty {
+			next(buf)
+			full <- buf
+		}
+	}()
+	err := w.drain(ctx, full, empty)
+	close(empty)
+	for range full { // until nobody fills them any more
+	}
+	if err != nil {
+		return err
+	}
+	return w.endOfPass(ctx, expected)
+}
+
+// drain writes full buffers until the device is full.
+func (w *overwriting) drain(ctx context.Context, full <-chan []byte, empty chan<- []byte) error {
+	for off := int64(0); off < w.device.Size; off += fillArea {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		part := buf[:min(int64(len(buf)), w.device.Size-off)]
-		next(part)
-		if err := w.write(part, off); err != nil {
+		buf := <-full
+		if err := w.write(buf[:min(fillArea, w.device.Size-off)], off); err != nil {
 			return err
 		}
-		off += int64(len(part))
+		empty <- buf
 	}
-	return w.endOfPass(ctx, expected)
+	return nil
 }
 
 // write writes p and, if that fails, finds the sector that is to blame.
