@@ -242,13 +242,8 @@ func (p *partitioning) clear(ctx context.Context) error {
 		if err := p.dev.Zero(0, partition.BootCode); err != nil {
 			return err
 		}
-	} else {
-		if err := wipePartitions(ctx, p.dev); err != nil {
-			return err
-		}
-		if err := p.dev.WipeEnds(ctx); err != nil {
-			return err
-		}
+	} else if err := wipeAll(ctx, p.dev); err != nil {
+		return err
 	}
 	for name := range p.made.Partitions {
 		if name == PartEphemeral && p.layout.PreserveEphemeral {

@@ -50,7 +50,7 @@ func write(ctx context.Context, target disk.Target, req Request, m *monitor) (Re
 	}
 	defer dev.Close()
 
-	before := func(ctx context.Context) error { return wipePartitions(ctx, dev) }
+	before := func(ctx context.Context) error { return wipeAll(ctx, dev) }
 	t := &transfer{dev: dev, req: req, want: want, urls: req.URLs, monitor: m, before: before}
 	res, err := t.run(ctx)
 	if err != nil {
@@ -59,11 +59,15 @@ func write(ctx context.Context, target disk.Target, req Request, m *monitor) (Re
 	return res, nil
 }
 
-// wipePartitions removes what identifies the contents of the partitions that
-// the disk has: a new partition may end where an old one did, with its RAID
-// superblock (agent contract, section "Metadata": disks and partitions).
-func wipePartitions(ctx context.Context, dev *disk.Device) error {
-	for _, p := range partition.Former(dev) {
+// wipeAll removes what identifies the former contents of the disk and of its
+// partitions: a new one may end where an old one did, with its RAID superblock
+// (agent contract, section "Metadata": disks and partitions).
+func wipeAll(ctx context.Context, dev *disk.Device) error {
+	former := partition.Former(dev)
+	if err := dev.WipeEnds(ctx); err != nil { // or the old table had half of its content
+		return err
+	}
+	for _, p := range former {
 		// One that reaches over the end is nobody's.
 		if s, err := dev.Section(p.Start, p.Size); err == nil {
 			if err := s.WipeEnds(ctx); err != nil {

@@ -29,10 +29,23 @@ var copies = []struct {
 }
 
 // WipeEnds is Target.Wipe for a device that is open already; it does not sync.
+// The beginning goes first: from then on nothing of the disk boots.
 func (d *Device) WipeEnds(ctx context.Context) error {
+	if d.Size <= head+tail {
+		return d.Zero(0, d.Size)
+	}
+	if err := d.Zero(0, head); err != nil {
+		return err
+	}
+	if err := d.Zero(d.Size-tail, tail); err != nil {
+		return err
+	}
 	for _, c := range copies {
 		if c.at+c.size > d.Size {
 			break
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		magic := make([]byte, len(c.magic))
 		if _, err := d.ReadAt(magic, c.at+c.magicAt); err != nil {
@@ -45,14 +58,5 @@ func (d *Device) WipeEnds(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if d.Size <= head+tail {
-		return d.Zero(0, d.Size)
-	}
-	if err := d.Zero(d.Size-tail, tail); err != nil {
-		return err
-	}
-	return d.Zero(0, head)
+	return ctx.Err()
 }

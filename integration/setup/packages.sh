@@ -52,6 +52,7 @@ kmod:second opinion on module dependencies
 mdadm:arrays that former users left, and second opinion on ours
 lvm2:volume groups that former users left
 efibootmgr:second opinion on boot entries
+strace:kills programs in the middle of a write
 xfsprogs:former contents of disks, and root file systems
 btrfs-progs:the same
 bcache-tools:former contents of disks
