@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"ferric/hwmanager/erasure"
@@ -18,7 +19,7 @@ var (
 	ErrFrozen = errors.New("security is frozen until the disk's next power cycle, mostly by the firmware of the machine: " +
 		"power-cycle the disk alone, suspend the machine and resume it, or have the firmware not freeze it")
 	// ErrLocked: somebody has locked the disk with a password of theirs.
-	ErrLocked = errors.New("locked with a user password that is neither NULL nor empty, so not by an erase that was interrupted: " +
+	ErrLocked = errors.New("locked with a user password that is neither empty nor the letters NULL, so not by an erase that was interrupted: " +
 		"it has to be unlocked with its owner's password, or the master password")
 	// ErrExpired: the disk has been given too many wrong passwords.
 	ErrExpired = errors.New("the disk has been given too many wrong passwords and accepts none until its next power cycle")
@@ -36,7 +37,7 @@ var (
 // that answers. Every other error means that the disk is not erased; that is so
 // for ErrFrozen, ErrLocked and ErrExpired as well, which leave it as it was.
 //
-// While it is being erased the disk has the user password NULL. After a failure
+// While it is being erased the disk has an empty user password. After a failure
 // the password is disabled again; if that fails, too, the error is
 // ErrPasswordLeft, as well, and names it. An erase that was cut off by a loss of
 // power leaves the disk locked; the next Erase unlocks it and begins anew.
@@ -248,7 +249,15 @@ func (d *drive) giveBack(ctx context.Context, password string) error {
 }
 
 func left(password string, err error) error {
-	return fmt.Errorf("%w, probably %q, which the next erase will try: %w", ErrPasswordLeft, password, err)
+	return fmt.Errorf("%w, probably %s, which the next erase will try: %w", ErrPasswordLeft, named(password), err)
+}
+
+// named is a password of ours in words.
+func named(password string) string {
+	if password == "" {
+		return "the empty one (NULL to hdparm)"
+	}
+	return strconv.Quote(password)
 }
 
 // both is an error of two, on one line; either may be nil.

@@ -135,16 +135,16 @@ func TestErase(t *testing.T) {
 			err:     ata.ErrLocked, state: atamodel.SEC4, password: "owner",
 		},
 		"locked by an interrupted erase": {
-			prepare: func(d *atamodel.Disk) { d.SetPassword("NULL"); d.PowerCycle() },
+			prepare: func(d *atamodel.Disk) { d.SetPassword(""); d.PowerCycle() },
 			method:  "ata-security-erase-enhanced", state: atamodel.SEC1,
 			log: []byte{identifyDevice, unlock, identifyDevice, erasePrepare, eraseUnit, identifyDevice},
 		},
-		"locked by an interrupted hdparm": {
-			prepare: func(d *atamodel.Disk) { d.SetPassword(""); d.PowerCycle() },
+		"locked by an interrupted old hdparm": {
+			prepare: func(d *atamodel.Disk) { d.SetPassword("NULL"); d.PowerCycle() },
 			method:  "ata-security-erase-enhanced", state: atamodel.SEC1,
 		},
-		"locked by an interrupted hdparm, behind a bridge": {
-			prepare: func(d *atamodel.Disk) { d.SetPassword(""); d.PowerCycle() },
+		"locked by an interrupted old hdparm, behind a bridge": {
+			prepare: func(d *atamodel.Disk) { d.SetPassword("NULL"); d.PowerCycle() },
 			faults:  atamodel.Faults{Translation: atamodel.FixedFormat},
 			method:  "ata-security-erase-enhanced", state: atamodel.SEC1,
 		},
@@ -153,18 +153,18 @@ func TestErase(t *testing.T) {
 			method:  "ata-security-erase-enhanced", state: atamodel.SEC1,
 		},
 		"unlocking is refused by a bridge": {
-			prepare: func(d *atamodel.Disk) { d.SetPassword("NULL"); d.PowerCycle() },
+			prepare: func(d *atamodel.Disk) { d.SetPassword(""); d.PowerCycle() },
 			faults:  answering(unlock, 0, illegal, nil),
-			says:    []string{"locked", "SECURITY UNLOCK"}, state: atamodel.SEC4, password: "NULL",
+			says:    []string{"locked", "SECURITY UNLOCK"}, state: atamodel.SEC4,
 		},
 		"unlocking reported, not done": {
-			prepare: func(d *atamodel.Disk) { d.SetPassword("NULL"); d.PowerCycle() },
+			prepare: func(d *atamodel.Disk) { d.SetPassword(""); d.PowerCycle() },
 			faults:  answering(unlock, 0, sgio.Result{}, nil),
-			err:     ata.ErrLocked, state: atamodel.SEC4, password: "NULL",
+			err:     ata.ErrLocked, state: atamodel.SEC4,
 		},
 
 		"the disk cannot be asked after it was unlocked": {
-			prepare: func(d *atamodel.Disk) { d.SetPassword("NULL"); d.PowerCycle() },
+			prepare: func(d *atamodel.Disk) { d.SetPassword(""); d.PowerCycle() },
 			faults:  answering(identifyDevice, 2, sgio.Result{Host: sgio.HostReset}, nil),
 			says:    []string{"host status 08h"}, state: atamodel.SEC1,
 		},
@@ -274,7 +274,7 @@ func TestErase(t *testing.T) {
 		},
 		"the power goes during the erase": {
 			faults: atamodel.Faults{PowerLoss: 0.5},
-			err:    ata.ErrPasswordLeft, says: []string{`"NULL"`, "SECURITY ERASE UNIT"}, state: atamodel.SEC3, password: "NULL",
+			err:    ata.ErrPasswordLeft, says: []string{"the empty one", "SECURITY ERASE UNIT"}, state: atamodel.SEC3,
 		},
 
 		// IDENTIFY DEVICE.

@@ -16,13 +16,14 @@ const (
 	enhancedErase = 1 << 1 // word 0 of SECURITY ERASE UNIT
 )
 
-// userPassword is what disks are locked with while they are erased (agent
-// contract, section "ATA").
-const userPassword = "NULL"
+// userPassword is what disks are locked with while they are erased: what the
+// agent contract (section "ATA") calls NULL and hdparm, when it is told NULL,
+// sends as the empty password. So each of them can unlock what another left.
+const userPassword = ""
 
-// userPasswords are those that an interrupted erase may have left behind. Newer
-// versions of hdparm take NULL for the empty password.
-func userPasswords() []string { return []string{userPassword, ""} }
+// userPasswords are those that an interrupted erase may have left behind; old
+// versions of hdparm sent the letters.
+func userPasswords() []string { return []string{userPassword, "NULL"} }
 
 func parameters(control uint16, password string) []byte {
 	b := make([]byte, blockSize)

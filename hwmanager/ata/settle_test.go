@@ -29,21 +29,21 @@ func TestSettle(t *testing.T) {
 			prepare: func(d *atamodel.Disk) { d.SetPassword("owner") }, state: atamodel.SEC5, sent: 1,
 		},
 		"locked by an erase": {
-			prepare: func(d *atamodel.Disk) { d.SetPassword("NULL"); d.PowerCycle() }, state: atamodel.SEC1,
-		},
-		"locked by hdparm": {
 			prepare: func(d *atamodel.Disk) { d.SetPassword(""); d.PowerCycle() }, state: atamodel.SEC1,
+		},
+		"locked by an old hdparm": {
+			prepare: func(d *atamodel.Disk) { d.SetPassword("NULL"); d.PowerCycle() }, state: atamodel.SEC1,
 		},
 		"locked by an owner": {
 			prepare: func(d *atamodel.Disk) { d.SetPassword("owner"); d.PowerCycle() }, err: ata.ErrLocked, state: atamodel.SEC4,
 		},
 		"the password cannot be disabled": {
-			prepare: func(d *atamodel.Disk) { d.SetPassword("NULL"); d.PowerCycle() },
+			prepare: func(d *atamodel.Disk) { d.SetPassword(""); d.PowerCycle() },
 			faults:  answering(disablePassword, 0, aborted, nil), err: ata.ErrPasswordLeft, state: atamodel.SEC5,
 		},
 		"one disk of a volume": {
 			config:  atamodel.Config{Size: size / 2},
-			prepare: func(d *atamodel.Disk) { d.SetPassword("NULL"); d.PowerCycle() }, state: atamodel.SEC4, sent: 1,
+			prepare: func(d *atamodel.Disk) { d.SetPassword(""); d.PowerCycle() }, state: atamodel.SEC4, sent: 1,
 		},
 		"no ATA disk": {faults: atamodel.Faults{Translation: atamodel.None}, state: atamodel.SEC1},
 		"no answer":   {faults: answering(identifyDevice, 0, sgio.Result{Host: sgio.HostTimeOut}, nil), err: ata.ErrTimeout, state: atamodel.SEC1},
