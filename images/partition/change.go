@@ -78,7 +78,11 @@ func (t *Table) writeGPT(d *disk.Device) error {
 // sealMBR corrects the protective MBR beside a GPT that was just written and
 // waits until both are on the medium.
 func (t *Table) sealMBR(d *disk.Device) error {
-	if t.gpt.ProtectiveMBR {
+	protective, err := protectiveMBR(d)
+	if err != nil {
+		return err
+	}
+	if protective {
 		// The library wraps the size of disks over 2^32 sectors; the
 		// standard wants all ones (UEFI 2.10, table 5.4).
 		size := make([]byte, 4)
@@ -88,6 +92,20 @@ func (t *Table) sealMBR(d *disk.Device) error {
 		}
 	}
 	return d.Sync()
+}
+
+// protectiveMBR tells whether the disk's MBR is nothing but the one that protects
+// a GPT, whatever size it says the disk has, and however large the sectors are
+// (UEFI 2.10, section 5.2.3): a hybrid one stays as it is.
+func protectiveMBR(d *disk.Device) (bool, error) {
+	sector := make([]byte, 512)
+	if _, err := d.ReadAt(sector, 0); err != nil {
+		return false, fmt.Errorf("read MBR of %s: %w", d.Path, err)
+	}
+	const first, second, end = 446, 446 + 16, 510
+	others := slices.ContainsFunc(sector[second:end], func(b byte) bool { return b != 0 })
+	return sector[end] == 0x55 && sector[end+1] == 0xaa && sector[first+4] == mbrProtective &&
+		binary.LittleEndian.Uint32(sector[first+8:]) == 1 && !others, nil
 }
 
 // Append adds a partition of size bytes at the end of the disk and
