@@ -26,7 +26,7 @@ const (
 	arrayUUIDSize   = 16
 	arrayNameAt     = 32
 	arrayNameSize   = 32
-	arrayLevelAt    = 72 // 32 bits with sign
+	arrayCreatedAt  = 64 // 64 bits, of which the lower 40 are seconds
 	arrayDisksAt    = 92 // 32 bits
 	arraySuperblock = 96
 
@@ -42,10 +42,10 @@ func arrayPlaces(size int64) []int64 {
 // superblock is what the member of an array tells of it. Whoever owned the
 // disk has written it.
 type superblock struct {
-	uuid  string // in hexadecimal digits
-	name  string // "host:name" or "name", "" for none
-	level int32
-	disks int // that the array has when it is complete
+	uuid    string // in hexadecimal digits
+	name    string // "host:name" or "name", "" for none
+	created uint64 // seconds
+	disks   int // that the array has when it is complete
 }
 
 // readSuperblock reads the superblock of version 1 on a device of size bytes;
@@ -64,10 +64,10 @@ func readSuperblock(r io.ReaderAt, size int64) (s superblock, ok bool, err error
 		}
 		name, _, _ := bytes.Cut(block[arrayNameAt:arrayNameAt+arrayNameSize], []byte{0})
 		return superblock{
-			uuid:  hex.EncodeToString(block[arrayUUIDAt : arrayUUIDAt+arrayUUIDSize]),
-			name:  string(name),
-			level: int32(binary.LittleEndian.Uint32(block[arrayLevelAt:])),
-			disks: int(binary.LittleEndian.Uint32(block[arrayDisksAt:])),
+			uuid:    hex.EncodeToString(block[arrayUUIDAt : arrayUUIDAt+arrayUUIDSize]),
+			name:    string(name),
+			created: binary.LittleEndian.Uint64(block[arrayCreatedAt:]) & (1<<40 - 1),
+			disks:   int(binary.LittleEndian.Uint32(block[arrayDisksAt:])),
 		}, true, nil
 	}
 	return s, false, nil

@@ -1,6 +1,7 @@
 package generic
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -299,5 +300,50 @@ func TestNoSoftwareRAID(t *testing.T) {
 	result, err := New().createConfiguration(t.Context(), lab(t), step)
 	if diff := cmp.Diff(map[string]any{}, result); diff != "" || err != nil {
 		t.Errorf("result (-want +got), error %v:\n%s", err, diff)
+	}
+}
+
+// FuzzSuperblock: whatever is where a superblock would be, reading it ends, and
+// what is told of it is what mdadm can be told.
+func FuzzSuperblock(f *testing.F) {
+	f.Add(arrayMember("host:data"), uint16(0))
+	f.Add(arrayMember("data"), uint16(4096))
+	f.Add([]byte{0xfc, 0x4e, 0x2b, 0xa9}, uint16(0xffff))
+	f.Fuzz(func(t *testing.T, block []byte, at uint16) {
+		device := make([]byte, int(at)+len(block))
+		copy(device[at:], block)
+		s, ok, err := readSuperblock(bytes.NewReader(device), int64(len(device)))
+		if err != nil {
+			t.Fatalf("%d bytes: %v", len(device), err)
+		}
+		if ok && (len(s.uuid) != 32 || len(s.name) > arrayNameSize || strings.ContainsRune(s.name, 0)) {
+			t.Errorf("superblock %+v", s)
+		}
+		if has, err := hasSuperblock(bytes.NewReader(device), int64(len(device))); err != nil || ok && !has {
+			t.Errorf("one reader finds a superblock: %v, the other %v, %v", ok, has, err)
+		}
+	})
+}
+
+// TestArraysKeepTheirNumbers: arrays are started in the order in which they were
+// made, those of one second in that of their partitions.
+func TestArraysKeepTheirNumbers(t *testing.T) {
+	of := func(name, uuid string, created uint64) found {
+		return found{superblock{uuid: uuid, created: created}, ipa.BlockDevice{Name: name}}
+	}
+	var got []string
+	for _, g := range byArray([]found{
+		of("/dev/sda1", "first", 7), of("/dev/sda2", "second", 7), of("/dev/sda3", "esp", 9),
+		of("/dev/sdb1", "older", 5), of("/dev/sdc1", "first", 7), of("/dev/sdc2", "second", 7),
+	}) {
+		names := g[0].uuid
+		for _, f := range g {
+			names += " " + f.device.Name
+		}
+		got = append(got, names)
+	}
+	want := []string{"older /dev/sdb1", "first /dev/sda1 /dev/sdc1", "second /dev/sda2 /dev/sdc2", "esp /dev/sda3"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("arrays (-want +got):\n%s", diff)
 	}
 }

@@ -252,7 +252,7 @@ func (m *Manager) makeMirror(ctx context.Context, h *hwmanager.Host, holders []d
 	var members []string
 	var targets []disk.Target
 	var numbers []int
-	device, err = freeArray(h, 0, 1)
+	device, err = freeArray(h, 0)
 	if err != nil {
 		return "", err
 	}

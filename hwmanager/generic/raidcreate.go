@@ -268,7 +268,7 @@ func (m *Manager) makeArrays(ctx context.Context, h *hwmanager.Host, p *raidPlan
 		if err := a.wipeMembers(ctx, h, targets); err != nil {
 			return made, fmt.Errorf("array %s: %w", a.volume, err)
 		}
-		device, err := freeArray(h, i, 1)
+		device, err := freeArray(h, i)
 		if err != nil {
 			return made, err
 		}

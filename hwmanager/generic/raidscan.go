@@ -1,6 +1,7 @@
 package generic
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,6 +123,7 @@ func superblockOf(h *hwmanager.Host, d ipa.BlockDevice) (superblock, bool, error
 // how long disks may take to appear that it misses.
 const (
 	maxArrayDisks = 384 // of version 1 (mdadm, man page)
+	maxArrays     = 512 // whose names are a number (linux, drivers/md/md.c)
 	arrayWait     = 5 * time.Second
 	arrayPoll     = 250 * time.Millisecond
 )
@@ -141,18 +143,8 @@ func (m *Manager) assembleArrays(ctx context.Context, h *hwmanager.Host, wait ti
 		if err != nil || len(all) == 0 {
 			return err
 		}
-		groups := map[string][]found{}
-		var order []string
-		complete := true
-		for _, f := range all {
-			if groups[f.uuid] == nil {
-				order = append(order, f.uuid)
-			}
-			groups[f.uuid] = append(groups[f.uuid], f)
-		}
-		for _, g := range groups {
-			complete = complete && (len(g) >= g[0].disks || g[0].disks > maxArrayDisks)
-		}
+		groups := byArray(all)
+		complete := !slices.ContainsFunc(groups, func(g []found) bool { return len(g) < g[0].disks && g[0].disks <= maxArrayDisks })
 		if !complete && time.Now().Before(deadline) {
 			select {
 			case <-time.After(arrayPoll):
@@ -161,13 +153,28 @@ func (m *Manager) assembleArrays(ctx context.Context, h *hwmanager.Host, wait ti
 				return context.Cause(ctx)
 			}
 		}
-		return m.startArrays(ctx, h, order, groups)
+		return m.startArrays(ctx, h, groups)
 	}
 }
 
-func (m *Manager) startArrays(ctx context.Context, h *hwmanager.Host, order []string, groups map[string][]found) error {
+// byArray groups superblocks by array, in the order in which the arrays were made:
+// so each gets the number that it had when it was made, by which hints may name it.
+func byArray(all []found) [][]found {
+	var groups [][]found
+	for _, f := range all {
+		at := slices.IndexFunc(groups, func(g []found) bool { return g[0].uuid == f.uuid })
+		if at < 0 {
+			at, groups = len(groups), append(groups, nil)
+		}
+		groups[at] = append(groups[at], f)
+	}
+	slices.SortStableFunc(groups, func(a, b []found) int { return cmp.Compare(a[0].created, b[0].created) })
+	return groups
+}
+
+func (m *Manager) startArrays(ctx context.Context, h *hwmanager.Host, groups [][]found) error {
 	if _, err := h.Run.Run(ctx, "mdadm", "--version"); hwmanager.NoProgram(err) {
-		h.Log.Warnf("the superblocks of %d arrays are on the disks, but there is no program mdadm", len(order))
+		h.Log.Warnf("the superblocks of %d arrays are on the disks, but there is no program mdadm", len(groups))
 		return nil
 	}
 	if _, err := h.Run.Run(ctx, "modprobe", "md_mod"); err != nil {
@@ -178,16 +185,16 @@ func (m *Manager) startArrays(ctx context.Context, h *hwmanager.Host, order []st
 		return raidError("assemble arrays: %w", err)
 	}
 	defer restore()
-	for _, uuid := range order {
-		device, err := freeArray(h, 127, -1)
+	for i, g := range groups {
+		device, err := freeArray(h, i)
 		if err != nil {
 			return raidError("assemble arrays: %w", err)
 		}
-		args := []string{"--assemble", device, "--config=none", "--uuid=" + mdadmUUID(uuid)}
-		for _, f := range groups[uuid] {
+		args := []string{"--assemble", device, "--config=none", "--uuid=" + mdadmUUID(g[0].uuid)}
+		for _, f := range g {
 			args = append(args, h.DevicePath(f.device.Name))
 		}
-		log := h.Log.WithField("device", device).WithField("name", groups[uuid][0].name)
+		log := h.Log.WithField("device", device).WithField("name", g[0].name)
 		if _, err := h.Run.Run(ctx, "mdadm", args...); err != nil {
 			log.WithError(err).Warn("array not started")
 			if _, err := h.Run.Run(ctx, "mdadm", "--stop", h.DevicePath(device)); err != nil {
@@ -217,9 +224,9 @@ func startReadOnly(h *hwmanager.Host) (restore func(), err error) {
 	}, nil
 }
 
-// freeArray is the first device from the number on, in steps, that is no array yet.
-func freeArray(h *hwmanager.Host, number, step int) (string, error) {
-	for ; number >= 0 && number < 512; number += step {
+// freeArray is the first device from the number on that is no array yet.
+func freeArray(h *hwmanager.Host, number int) (string, error) {
+	for ; number < maxArrays; number++ {
 		slaves, _ := os.ReadDir(filepath.Join(h.Sys, "block", fmt.Sprintf("md%d", number), "slaves"))
 		if len(slaves) == 0 {
 			return fmt.Sprintf("/dev/md%d", number), nil
