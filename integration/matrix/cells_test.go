@@ -33,10 +33,13 @@ type cell struct {
 	firmware lab.Firmware
 	image    imageKind
 	format   string // in which the image comes: "raw", "qcow2", or "zstd" for raw in zstd
-	hint     string // the root device hint: "serial" or "wwn"
+	hint     string // the root device hint: "serial", "wwn", or an array's "name"
 	// msdos has a BIOS machine's disk partitioned with such a table and not
 	// with a GPT.
 	msdos bool
+	// array has the machine make an array of two such disks first, to which the
+	// image goes.
+	array bool
 	// installer has the image bring GRUB's installer, and the conductor allow
 	// that it is run.
 	installer bool
@@ -49,6 +52,9 @@ func (c cell) name() string {
 	name := fmt.Sprintf("%s-%d-%s-%s", c.bus, c.sector, c.firmware, c.image)
 	if c.image == partition && c.firmware == lab.BIOS {
 		name += "-" + c.label()
+	}
+	if c.array {
+		name = "md-" + name
 	}
 	if c.installer {
 		name += "-installer"
@@ -83,6 +89,10 @@ var cells = [...]cell{
 	{bus: lab.Virtio, sector: 4096, firmware: lab.BIOS, image: whole, format: "raw", hint: "serial", want: cannot},
 	{bus: lab.SCSI, sector: 4096, firmware: lab.BIOS, image: whole, format: "zstd", hint: "wwn", want: cannot},
 	{bus: lab.NVMe, sector: 4096, firmware: lab.BIOS, image: whole, format: "qcow2", hint: "serial", want: cannot},
+
+	{bus: lab.Virtio, sector: 512, firmware: lab.UEFI, image: whole, format: "qcow2", hint: "name", array: true, want: boots},
+	{bus: lab.SATA, sector: 512, firmware: lab.UEFI, image: whole, format: "raw", hint: "name", array: true, want: boots},
+	{bus: lab.NVMe, sector: 4096, firmware: lab.UEFI, image: whole, format: "zstd", hint: "name", array: true, want: boots},
 
 	{bus: lab.Virtio, sector: 512, firmware: lab.UEFI, image: partition, format: "zstd", hint: "serial", want: boots},
 	{bus: lab.SCSI, sector: 512, firmware: lab.UEFI, image: partition, format: "raw", hint: "wwn", want: boots},

@@ -151,13 +151,13 @@ func TestCells(t *testing.T) {
 
 // imageKey tells the images of the table apart.
 type imageKey struct {
-	image     imageKind
-	sector    int
-	installer bool
+	image            imageKind
+	sector           int
+	installer, array bool
 }
 
 func (c cell) imageKey() imageKey {
-	key := imageKey{c.image, c.sector, c.installer}
+	key := imageKey{c.image, c.sector, c.installer, c.array}
 	if c.image == partition {
 		key.sector = 0 // a file system fits both
 	}
@@ -181,8 +181,11 @@ func (i images) file(c cell) (osimage.File, string) {
 	return image.Raw, "raw"
 }
 
-// show is what the deployed systems show on their consoles.
-const show = "efibootmgr -v"
+// What the deployed systems show on their consoles.
+const (
+	show       = "efibootmgr -v"
+	showArrays = "mdadm --detail --scan --verbose"
+)
 
 func buildImages(t *testing.T, dir string, chosen []cell) images {
 	t.Helper()
@@ -196,7 +199,10 @@ func buildImages(t *testing.T, dir string, chosen []cell) images {
 		if made[key] != nil {
 			continue
 		}
-		o := osimage.Options{CacheDir: filepath.Join(dir, "cache"), Sector: key.sector, Show: []string{show}, Installer: c.installer}
+		o := osimage.Options{CacheDir: filepath.Join(dir, "cache"), Sector: key.sector, Show: []string{show}, Installer: c.installer, Array: c.array}
+		if c.array {
+			o.Show = append(o.Show, showArrays)
+		}
 		build := osimage.Build
 		if c.image == partition {
 			build = osimage.BuildPartition
@@ -206,7 +212,7 @@ func buildImages(t *testing.T, dir string, chosen []cell) images {
 			t.Fatal(err)
 		}
 		for i, f := range []*osimage.File{&image.Raw, &image.QCOW2, &image.Zstd} {
-			name := filepath.Join(served, fmt.Sprintf("%s-%d-%v.%d", key.image, key.sector, key.installer, i))
+			name := filepath.Join(served, fmt.Sprintf("%s-%d-%v-%v.%d", key.image, key.sector, key.installer, key.array, i))
 			if err := os.Link(f.Path, name); err != nil {
 				t.Fatal(err)
 			}

@@ -117,6 +117,9 @@ func partitionTable(ctx context.Context, device string, sector int, label string
 	if err != nil {
 		return nil, err
 	}
+	if complaint, _, _ := strings.Cut(text, "\n"); !strings.HasPrefix(complaint, "{") {
+		return nil, fmt.Errorf("sfdisk --json: %s", complaint)
+	}
 	var answer struct {
 		Table struct {
 			Label      string

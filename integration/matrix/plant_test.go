@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// diskMiB has room for an EFI system partition of the default size, a root
-	// of a gibibyte, swap and a config drive.
-	diskMiB    = 2048
+	// diskMiB is what the agent takes a disk for that may get a system; it waits
+	// half a minute for one.
+	diskMiB    = 4096
 	plantLimit = 5 * time.Minute
 )
 

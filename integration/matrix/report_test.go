@@ -37,7 +37,7 @@ func (r *report) print(w io.Writer) {
 	slices.SortFunc(r.rows, func(a, b row) int { return slices.Index(cells[:], a.cell) - slices.Index(cells[:], b.cell) })
 	t := table.NewWriter()
 	t.SetOutputMirror(w)
-	t.AppendHeader(table.Row{"disk", "sector", "firmware", "image", "as", "hint", "clean s", "deploy s", "boot s", "result"})
+	t.AppendHeader(table.Row{"disk", "sector", "firmware", "image", "as", "hint", "clean s", "array s", "deploy s", "boot s", "result"})
 	for _, row := range r.rows {
 		c := row.cell
 		result := string(c.want)
@@ -58,7 +58,11 @@ func (r *report) print(w io.Writer) {
 		if c.installer {
 			image += ", GRUB's installer"
 		}
-		t.AppendRow(table.Row{c.bus, c.sector, c.firmware, image, c.format, c.hint, seconds(row.clean), seconds(row.deploy), seconds(row.boot), result})
+		bus := string(c.bus)
+		if c.array {
+			bus = "md on " + bus
+		}
+		t.AppendRow(table.Row{bus, c.sector, c.firmware, image, c.format, c.hint, seconds(row.clean), seconds(row.raid), seconds(row.deploy), seconds(row.boot), result})
 	}
 	t.SetStyle(table.StyleLight)
 	fmt.Fprintln(w)

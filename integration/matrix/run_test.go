@@ -22,8 +22,9 @@ const cellLimit = 20 * time.Minute
 // Of each machine's disks the decoy is the first, so that it is the one that
 // is taken without a hint.
 const (
-	decoyDisk = 0
-	rootDisk  = 1
+	decoyDisk  = 0
+	rootDisk   = 1
+	secondDisk = 2 // of an array
 )
 
 func nodeName(i int) string { return fmt.Sprintf("cell%d", i) }
@@ -31,7 +32,11 @@ func nodeName(i int) string { return fmt.Sprintf("cell%d", i) }
 // node is the machine of a cell.
 func (c cell) node(dir string, i int) lab.NodeConfig {
 	n := lab.NodeConfig{Name: nodeName(i), Firmware: c.firmware}
-	for disk := range rootDisk + 1 {
+	disks := rootDisk + 1
+	if c.array {
+		disks = secondDisk + 1
+	}
+	for disk := range disks {
 		d := lab.Disk{Kind: c.bus, Sector: c.sector, SizeMiB: diskMiB, Serial: fmt.Sprintf("SN%03d%d", i, disk), Data: disk == decoyDisk}
 		if c.bus == lab.SCSI || c.bus == lab.SATA {
 			d.WWN = 0x5000c50015ea7000 + uint64(i)<<4 + uint64(disk)
@@ -62,11 +67,14 @@ type run struct {
 	machine *stories.Machine
 	decoy   string // its fingerprint
 	// How long the acts took.
-	clean, deploy, boot time.Duration
-	note                string
+	clean, raid, deploy, boot time.Duration
+	note                      string
 }
 
 func (r *run) root() lab.Disk { return r.machine.Config.Disks[rootDisk] }
+
+// members are the disks that the image goes to.
+func (r *run) members() []lab.Disk { return r.machine.Config.Disks[rootDisk:] }
 
 func (r *run) medium(d lab.Disk) medium { return medium{file: d.File, sector: d.Sector} }
 
@@ -81,6 +89,7 @@ func (r *run) do(ctx context.Context) error {
 		{"prepare", r.prepare},
 		{"clean", r.cleaned},
 		{"disk after cleaning", r.judgeCleaned},
+		{"array", r.arrayMade},
 		{"deploy", r.deployed},
 		{"boot", r.booted},
 		{"disk after deployment", r.judgeDeployed},
@@ -102,7 +111,11 @@ func (r *run) prepare(ctx context.Context) error {
 	if r.machine, err = r.site.Machine(r.name, file, format); err != nil {
 		return err
 	}
-	r.machine.RootSerial = r.root().Serial
+	if !r.cell.array {
+		r.machine.RootSerial = r.root().Serial
+	} else {
+		r.machine.RootSerial = ""
+	}
 	if r.cell.image == partition {
 		r.machine.InstanceInfo = map[string]any{"image_type": "partition", "root_gb": 1, "swap_mb": 64}
 	}
@@ -120,8 +133,11 @@ func (r *run) prepare(ctx context.Context) error {
 		return err
 	}
 	hint := map[string]any{"serial": r.root().Serial}
-	if r.cell.hint == "wwn" {
+	switch r.cell.hint {
+	case "wwn":
 		hint = map[string]any{"wwn": fmt.Sprintf("%#x", r.root().WWN)}
+	case "name":
+		hint = map[string]any{"name": "/dev/md0"}
 	}
 	skip := []any{map[string]any{"serial": r.machine.Config.Disks[decoyDisk].Serial}}
 	if _, err := r.site.API.UpdateNode(ctx, r.name, ironic.Patch{
@@ -130,6 +146,11 @@ func (r *run) prepare(ctx context.Context) error {
 		{Op: "add", Path: "/properties/skip_block_devices", Value: skip},
 	}); err != nil {
 		return err
+	}
+	if r.cell.array {
+		if err := r.configureArray(ctx); err != nil {
+			return err
+		}
 	}
 	return r.machine.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbManage}, ironic.StateManageable)
 }
@@ -146,7 +167,12 @@ func (r *run) judgeCleaned(ctx context.Context) error {
 	if r.machine.Powered() {
 		return errors.New("the machine is still on")
 	}
-	return judgeErased(ctx, r.medium(r.root()), r.stale.parts)
+	for _, d := range r.members() {
+		if err := judgeErased(ctx, r.medium(d), r.stale.parts); err != nil {
+			return fmt.Errorf("disk %s: %w", d.Serial, err)
+		}
+	}
+	return nil
 }
 
 func (r *run) judgeDecoy() error {
@@ -246,9 +272,19 @@ func (r *run) judgeDeployed(ctx context.Context) error {
 		return nil
 	}
 	disk := r.medium(r.root())
+	var esps []systemPartition
+	if r.cell.array {
+		var err error
+		if disk, esps, err = r.judgeArray(ctx); err != nil {
+			return err
+		}
+	}
 	parts, err := judgeTable(ctx, disk, r.cell.label())
 	if err != nil {
 		return err
+	}
+	if !r.cell.array {
+		esps = espsOf(disk, parts)
 	}
 	found := map[string]contents{}
 	for _, p := range parts {
@@ -260,18 +296,7 @@ func (r *run) judgeDeployed(ctx context.Context) error {
 			found[c.kind+" "+strings.ToLower(c.label)] = c
 		}
 	}
-	// Isofs cannot be mounted where sectors are larger than its own (agent
-	// contract, section "Config drive").
-	want := []string{map[int]string{512: "iso9660 config-2", 4096: "vfat config-2"}[r.cell.sector]}
-	switch r.cell.image {
-	case whole:
-		want = append(want, "vfat ferric-esp", "ext4 ferric-root")
-	case partition:
-		want = append(want, "ext4 ferric-root", "swap swap1")
-		if r.cell.firmware == lab.UEFI {
-			want = append(want, "vfat efi-part")
-		}
-	}
+	want := r.wanted()
 	for _, w := range want {
 		if _, ok := found[w]; !ok {
 			return fmt.Errorf("blkid does not find %q but %v", w, found)
@@ -280,12 +305,38 @@ func (r *run) judgeDeployed(ctx context.Context) error {
 	if len(found) != len(want) {
 		return fmt.Errorf("blkid finds %v, want %v and no more", found, want)
 	}
-	if r.cell.firmware != lab.UEFI {
+	if r.cell.firmware != lab.UEFI || r.cell.want != boots {
 		return nil
 	}
 	shown, status := shownBy(r.machine.Node, 0, show)
 	if status != "<nil>" {
 		return fmt.Errorf("%s in the deployed system: %s: %s", show, status, strings.Join(shown, "; "))
 	}
-	return judgeEntries(ctx, shown, espsOf(disk, parts))
+	if err := judgeEntries(ctx, shown, esps); err != nil || !r.cell.array {
+		return err
+	}
+	shown, status = shownBy(r.machine.Node, 0, showArrays)
+	if text := strings.Join(shown, " "); status != "<nil>" || !runs.MatchString(text) {
+		return fmt.Errorf("%s in the deployed system: %s: %s", showArrays, status, text)
+	}
+	return nil
+}
+
+// wanted is what blkid has to find on the partitions: types and labels.
+func (r *run) wanted() []string {
+	// Isofs cannot be mounted where sectors are larger than its own (agent
+	// contract, section "Config drive").
+	want := []string{map[int]string{512: "iso9660 config-2", 4096: "vfat config-2"}[r.cell.sector]}
+	switch {
+	case r.cell.image == whole && r.cell.array: // its loader moves to the disks
+		want = append(want, "ext4 ferric-root")
+	case r.cell.image == whole:
+		want = append(want, "vfat ferric-esp", "ext4 ferric-root")
+	default:
+		want = append(want, "ext4 ferric-root", "swap swap1")
+		if r.cell.firmware == lab.UEFI {
+			want = append(want, "vfat efi-part")
+		}
+	}
+	return want
 }
