@@ -45,7 +45,7 @@ type superblock struct {
 	uuid    string // in hexadecimal digits
 	name    string // "host:name" or "name", "" for none
 	created uint64 // seconds
-	disks   int // that the array has when it is complete
+	disks   int    // that the array has when it is complete
 }
 
 // readSuperblock reads the superblock of version 1 on a device of size bytes;
