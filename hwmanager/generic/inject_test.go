@@ -1,7 +1,9 @@
 package generic
 
 import (
+	"context"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -373,6 +375,10 @@ func TestInjectURL(t *testing.T) {
 	plain, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
 	defer plain.Close()
 	defer secure.Close()
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name, url string
 		verify    any
@@ -384,6 +390,7 @@ func TestInjectURL(t *testing.T) {
 		{"TLS", secure.URL + "/f", nil, "certificate", "old"},
 		{"TLS, verified", secure.URL + "/f", true, "certificate", "old"},
 		{"TLS, not verified", secure.URL + "/f", false, "", "content of /f"},
+		{"TLS, with its authority", secure.URL + "/ca", nil, "", "content of /ca"},
 		{"missing", plain.URL + "/missing?token=secret", nil, "status 404", "old"},
 		{"elsewhere", plain.URL + "/redirect", nil, "unsupported protocol scheme", "old"},
 		{"large", plain.URL + "/large", nil, "has 2048 bytes, more than the 1024", "old"},
@@ -392,6 +399,10 @@ func TestInjectURL(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			asked, authorized = "", ""
+			h.Settings.CAFile = ""
+			if strings.HasSuffix(c.url, "/ca") {
+				h.Settings.CAFile = authority
+			}
 			withMounted(t, disk.Node(device.Name, 1), func(dir string) { plant(t, dir, map[string]string{"etc/motd": "old"}) })
 			_, err := injectAs(t, h, device, map[string]any{"files": []any{map[string]any{"path": "/etc/motd", "content": c.url}}, "verify_ca": c.verify}, 1024)
 			if (err == nil) != (c.wrong == "") || err != nil && (!strings.Contains(err.Error(), c.wrong) || strings.Contains(err.Error(), "secret")) {
@@ -403,6 +414,40 @@ func TestInjectURL(t *testing.T) {
 			holds(t, device, 1, map[string]string{"etc/motd": c.content})
 		})
 	}
+}
+
+// TestInjectAborted: an abort in the middle of a download leaves what was there,
+// and nothing mounted.
+func TestInjectAborted(t *testing.T) {
+	h, device := diskOf(t, 16*mib, seed{mkfs: ext4, files: map[string]string{"etc/motd": "old"}})
+	h.Settings.ConnectTimeout = time.Minute
+	ctx, abort := context.WithCancelCause(t.Context())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = w.Write([]byte("half"))
+		w.(http.Flusher).Flush()
+		abort(errors.New("aborted by the operator"))
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	in, err := New().newInjector(ctx, h, device, hwmanager.Node{}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = in.all(ctx, []injection{{path: "/etc/motd", url: server.URL + "/f"}})
+	if err == nil || !strings.Contains(err.Error(), "aborted by the operator") {
+		t.Errorf("error = %v", err)
+	}
+	if left := mountsOf(t, device.Name); left != "" {
+		t.Errorf("still mounted: %s", left)
+	}
+	withMounted(t, disk.Node(device.Name, 1), func(dir string) {
+		names, err := os.ReadDir(filepath.Join(dir, "etc"))
+		if err != nil || len(names) != 1 {
+			t.Errorf("%v, %v; want motd alone", names, err)
+		}
+	})
+	holds(t, device, 1, map[string]string{"etc/motd": "old"})
 }
 
 // TestForeign: what only seems to be a file system, or is none.

@@ -3,6 +3,7 @@ package generic
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -146,6 +147,21 @@ func FuzzContentURL(f *testing.F) {
 		url, err := contentURL(text, hwmanager.Node{"uuid": "1", "a": map[string]any{"b": json.Number("2")}}, nil)
 		if err == nil && !strings.HasPrefix(strings.ToLower(url), "http://") && !strings.HasPrefix(strings.ToLower(url), "https://") {
 			t.Errorf("%q is %q", text, url)
+		}
+	})
+}
+
+func FuzzParseFstab(f *testing.F) {
+	f.Add("UUID=a / ext4\nLABEL=b /var\\040x xfs noauto,x-systemd.automount\n# c /d e\n/dev/sda1 none swap sw 0 0\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		entries := parseFstab(text)
+		if len(entries) > maxFstabEntries {
+			t.Errorf("%d entries", len(entries))
+		}
+		for _, e := range entries {
+			if e.dir != filepath.Clean(e.dir) || !filepath.IsAbs(e.dir) || strings.Contains(e.dir, "\x00") || strings.Contains(e.subvolume(), ",") {
+				t.Errorf("%+v", e)
+			}
 		}
 	})
 }
