@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kdomanski/iso9660"
 
@@ -368,16 +369,26 @@ func TestWipeRemovesSignatures(t *testing.T) {
 	})
 }
 
-func TestDiskInUseIsRefused(t *testing.T) {
+// TestDiskInUse: a disk that stays in use is refused, one that is given back
+// meanwhile is written.
+func TestDiskInUse(t *testing.T) {
 	device := loopDevice(t, 32*mib, 512)
 	holder, err := disktest.Target(t, device).Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer holder.Close()
 	raw := makeRaw(t, t.TempDir(), 4*mib)
-	_, err = images.Write(context.Background(), disktest.Target(t, device), request(serve(t, raw), "raw", sha256File(t, raw)), nil)
-	if !errors.Is(err, disk.ErrBusy) {
+	write := func(ctx context.Context) error {
+		_, err := images.Write(ctx, disktest.Target(t, device), request(serve(t, raw), "raw", sha256File(t, raw)), nil)
+		return err
+	}
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := write(short); !errors.Is(err, disk.ErrBusy) {
 		t.Errorf("got %v", err)
+	}
+	time.AfterFunc(600*time.Millisecond, func() { holder.Close() })
+	if err := write(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

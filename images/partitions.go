@@ -155,7 +155,7 @@ func (p *partitioning) write(ctx context.Context, req Request) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.dev, err = p.target.Open(); err != nil {
+	if p.dev, err = claim(ctx, p.target); err != nil {
 		return fmt.Errorf("%w: %w", ErrWrite, err)
 	}
 	defer func() { err = errors.Join(err, p.dev.Close()) }()

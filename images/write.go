@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"strings"
+	"time"
 
 	"ferric/api/ipa"
 	"ferric/images/decompress"
@@ -44,7 +45,7 @@ func write(ctx context.Context, target disk.Target, req Request, m *monitor) (Re
 	if err != nil {
 		return Result{}, fmt.Errorf("write image to %s: %w", target.Path(), err)
 	}
-	dev, err := target.Open()
+	dev, err := claim(ctx, target)
 	if err != nil {
 		return Result{}, fmt.Errorf("write image: %w: %w", ErrWrite, err)
 	}
@@ -57,6 +58,32 @@ func write(ctx context.Context, target disk.Target, req Request, m *monitor) (Re
 		return res, fmt.Errorf("write image%s to %s: %w", named(res.URL), target.Path(), err)
 	}
 	return res, nil
+}
+
+// How long a disk may be in use before it is refused, and how often it is asked
+// (agent contract: check_device_max_retries 20, check_device_interval 1 s).
+const (
+	claimTimeout  = 20 * time.Second
+	claimInterval = 250 * time.Millisecond
+)
+
+// claim opens the disk for writing; one that is in use is asked again.
+func claim(ctx context.Context, target disk.Target) (*disk.Device, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	for {
+		dev, err := target.Open()
+		if !errors.Is(err, disk.ErrBusy) {
+			return dev, err
+		}
+		timer := time.NewTimer(claimInterval)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
+	}
 }
 
 // wipeAll removes what identifies the former contents of the disk and of its

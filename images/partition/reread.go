@@ -57,6 +57,9 @@ func rereadOnce(device string) error {
 	if !d.IsBlock() {
 		return nil
 	}
+	if mapped, err := isMapped(d); err != nil || mapped {
+		return err
+	}
 	fd := int(d.File().Fd())
 	err = unix.IoctlSetInt(fd, unix.BLKRRPART, 0)
 	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTTY) && !errors.Is(err, unix.EOPNOTSUPP) {
@@ -113,13 +116,33 @@ func isExtended(p Partition) bool {
 	return p.Type == "0x05" || p.Type == "0x0f" || p.Type == "0x85"
 }
 
-// kernelPartitions are the partitions of d that the kernel shows in sysfs.
-func kernelPartitions(d *disk.Device) (map[int]Partition, error) {
+// isMapped tells a device of the device mapper, as multipath makes them: the kernel
+// knows no partitions of it (linux, drivers/md/dm.c: GENHD_FL_NO_PART). Those are
+// further mapped devices, which kpartx makes; an image needs none of them.
+func isMapped(d *disk.Device) (bool, error) {
+	dir, err := sysDir(d)
+	if err != nil {
+		return false, err
+	}
+	_, err = os.Stat(filepath.Join(dir, "dm"))
+	return err == nil, nil
+}
+
+// sysDir is the directory of the disk in sysfs.
+func sysDir(d *disk.Device) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(d.File().Fd()), &st); err != nil {
-		return nil, fmt.Errorf("stat %s: %w", d.Path, err)
+		return "", fmt.Errorf("stat %s: %w", d.Path, err)
 	}
-	dir := fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)))
+	return fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))), nil
+}
+
+// kernelPartitions are the partitions of d that the kernel shows in sysfs.
+func kernelPartitions(d *disk.Device) (map[int]Partition, error) {
+	dir, err := sysDir(d)
+	if err != nil {
+		return nil, err
+	}
 	numbers, err := filepath.Glob(dir + "/*/partition")
 	if err != nil {
 		return nil, err
