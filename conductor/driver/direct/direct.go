@@ -158,7 +158,7 @@ func (d *Deploy) prepareInstanceBoot(ctx context.Context, t *task.Task, _ map[st
 	if uuids.Root != nil && *uuids.Root != "" {
 		t.Node.DriverInternalInfo["root_uuid_or_disk_id"] = *uuids.Root
 	}
-	if driver.BootMode(t.Node) == "uefi" || imageType(t.Node.InstanceInfo) == ipa.PartitionImage {
+	if driver.BootMode(t.Node) == "uefi" || imageType(t.Node.InstanceInfo) == ipa.PartitionImage || onSoftwareRAID(t.Node) && rootUUID(t.Node) != "" {
 		if err := d.installBootloader(ctx, t, uuids); err != nil {
 			return 0, err
 		}

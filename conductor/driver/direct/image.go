@@ -122,6 +122,25 @@ type partitionUUIDs struct {
 	PReP *string `json:"PReP Boot partition uuid"`
 }
 
+// onSoftwareRAID reports whether the node is to have arrays of the operating system.
+func onSoftwareRAID(n *store.Node) bool {
+	disks, _ := n.TargetRAIDConfig["logical_disks"].([]any)
+	return slices.ContainsFunc(disks, func(item any) bool {
+		disk, _ := item.(map[string]any)
+		return disk["controller"] == "software"
+	})
+}
+
+// rootUUID names the root file system to the boot loader, or else the disk: with
+// software RAID a whole-disk image has to tell it (deploy flow, section 5). "" is
+// not known.
+func rootUUID(n *store.Node) string {
+	if id := n.InstanceInfo.String("image_rootfs_uuid"); id != "" && onSoftwareRAID(n) {
+		return id
+	}
+	return n.DriverInternalInfo.String("root_uuid_or_disk_id")
+}
+
 // installBootloader has the agent make the disk bootable and waits until it
 // has.
 func (d *Deploy) installBootloader(ctx context.Context, t *task.Task, uuids partitionUUIDs) error {
@@ -130,7 +149,7 @@ func (d *Deploy) installBootloader(ctx context.Context, t *task.Task, uuids part
 		return err
 	}
 	var root any // null for an image without an MBR signature
-	if id := t.Node.DriverInternalInfo.String("root_uuid_or_disk_id"); id != "" {
+	if id := rootUUID(t.Node); id != "" {
 		root = id
 	}
 	params := map[string]any{"root_uuid": root, "efi_system_part_uuid": uuids.ESP, "prep_boot_part_uuid": uuids.PReP, "target_boot_mode": driver.BootMode(t.Node)}
