@@ -12,6 +12,7 @@ import (
 	"ferric/api/ipa"
 	"ferric/hwmanager"
 	"ferric/images/tree"
+	"ferric/images/volume"
 )
 
 // stepCall is the arguments and the node as JSON has them.
@@ -164,4 +165,44 @@ func FuzzParseFstab(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestInjectElsewhere: a device that is named may be another disk, but for those
+// that are not to be touched.
+func TestInjectElsewhere(t *testing.T) {
+	h := lab(t)
+	tool(t, "mke2fs", "-q", "-F", "-t", "ext4", h.DevicePath("/dev/sdb"), "64M")
+	root := ipa.BlockDevice{Name: "/dev/vda"}
+	for _, c := range []struct {
+		name, device, skip string
+		guard              []string
+		kind, wrong        string
+	}{
+		{name: "another disk", device: "/dev/sdb", kind: volume.Ext4},
+		{name: "the root device", device: "/dev/vda"},
+		{name: "to be skipped", device: "/dev/sdb", skip: "/dev/sdb", wrong: "skip_block_devices"},
+		{name: "another to be skipped", device: "/dev/sdb", skip: "/dev/sda", kind: volume.Ext4},
+		{name: "not to be written to", device: "/dev/sdb", guard: []string{h.DevicePath("/dev/vda")}, wrong: "not allowed"},
+		{name: "none", device: "/dev/sdx", wrong: "there is no /dev/sdx"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			all := h.Guard.Allowed
+			defer func() { h.Guard.Allowed = all }()
+			if c.guard != nil {
+				h.Guard.Allowed = c.guard
+			}
+			node := hwmanager.Node{}
+			if c.skip != "" {
+				node["properties"] = map[string]any{"skip_block_devices": []any{map[string]any{"name": c.skip}}}
+			}
+			in := &injector{m: New(), h: h, node: node, device: root}
+			p, err := in.named(t.Context(), injection{device: c.device})
+			if (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) {
+				t.Fatalf("error = %v; want %q", err, c.wrong)
+			}
+			if err == nil && (p.name != c.device || p.info.Kind != c.kind) {
+				t.Errorf("%s with %q; want %s with %q", p.name, p.info.Kind, c.device, c.kind)
+			}
+		})
+	}
 }

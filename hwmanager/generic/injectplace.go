@@ -201,8 +201,12 @@ func (in *injector) byPath(ctx context.Context, name string) (*place, error) {
 		if in.h.DevicePath(d.Name) != real {
 			continue
 		}
-		if kept, err := withoutSkipped(in.h, []ipa.BlockDevice{parent}, in.node); err != nil || len(kept) == 0 {
-			return nil, ipa.ProtectedDevice.New("%s is on one of the skip_block_devices of the node (%v)", name, err)
+		kept, err := withoutSkipped(in.h, []ipa.BlockDevice{parent}, in.node)
+		if err != nil {
+			return nil, ipa.ProtectedDevice.New("%s: %v", name, err)
+		}
+		if len(kept) == 0 {
+			return nil, ipa.ProtectedDevice.New("%s is on one of the skip_block_devices of the node", name)
 		}
 		target, err := in.h.Fence(d)
 		if err != nil {
