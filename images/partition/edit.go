@@ -71,8 +71,11 @@ func Remove(target disk.Target, numbers ...int) error {
 		t.gpt.Partitions = slices.DeleteFunc(t.gpt.Partitions, func(p *gpt.Partition) bool { return slices.Contains(numbers, p.Index) })
 		return t.writeGPT(d)
 	}
-	for _, n := range numbers {
-		if err := t.changeMBR(d, Partition{Number: n, Type: "0x00"}); err != nil {
+	for _, p := range t.Partitions {
+		if !slices.Contains(numbers, p.Number) {
+			continue
+		}
+		if err := t.changeMBR(d, Partition{Number: p.Number, Type: "0x00"}); err != nil {
 			return err
 		}
 	}
