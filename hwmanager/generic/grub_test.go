@@ -13,6 +13,7 @@ import (
 	"ferric/api/ipa"
 	"ferric/hwmanager"
 	"ferric/images/disk/disktest"
+	"ferric/images/partition"
 )
 
 // grubImage is a root file system with programs that pose as GRUB's.
@@ -58,8 +59,12 @@ func TestRunGRUB(t *testing.T) {
 				t.Fatal(err)
 			}
 			req := hwmanager.BootloaderRequest{RootUUID: result.RootUUID, ESPUUID: result.ESPUUID}
-			if err := m.InstallBootloader(t.Context(), h, device, req); !ipa.InvalidImage.Is(err) || !strings.Contains(err.Error(), "CVE-2026-43003") {
+			refusal := device.Name + " holds no boot loader, and running the image's installer for one is disabled because of CVE-2026-43003 (enable_bios_bootloader_install)"
+			if err := m.InstallBootloader(t.Context(), h, device, req); !ipa.InvalidImage.Is(err) || !strings.HasSuffix(err.Error(), refusal) {
 				t.Fatalf("without permission: %v", err)
+			}
+			if code := read(t, device.Name, 0, partition.BootCode); strings.Trim(string(code), "\x00") != "" {
+				t.Error("there is code in the first sector after the refusal")
 			}
 			h.Settings.EnableBIOSBootloaderInstall = true
 			err = m.InstallBootloader(t.Context(), h, device, req)

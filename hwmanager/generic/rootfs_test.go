@@ -97,3 +97,39 @@ func TestRootFileSystems(t *testing.T) {
 		})
 	}
 }
+
+// TestEphemeral makes ephemeral partitions of all kinds, and keeps what is on
+// them when the machine is deployed again.
+func TestEphemeral(t *testing.T) {
+	for _, sector := range []string{"512", "4096"} {
+		for _, kind := range []string{"ext4", "xfs", "btrfs", "vfat"} {
+			t.Run(kind+" "+sector, func(t *testing.T) {
+				h, device := loopMachine(t, 2<<30)
+				tool(t, "losetup", "--sector-size", sector, device.Name)
+				info := rootImage(t, nil)
+				info.EphemeralFormat, *info.EphemeralMB = kind, 320
+				m := New()
+				first, err := m.WriteImage(t.Context(), h, device, info, "", uefiNode, none)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ephemeral := first.Partitions["ephemeral"]
+				if got := tool(t, "blkid", "-p", "-o", "value", "-s", "TYPE", ephemeral) + " " + tool(t, "blkid", "-p", "-o", "value", "-s", "LABEL", ephemeral); got != kind+" ephemeral0" {
+					t.Errorf("%s is %s, want %s labelled ephemeral0", ephemeral, got, kind)
+				}
+				before := tool(t, "sha256sum", ephemeral)
+				*info.PreserveEphemeral = true
+				second, err := m.WriteImage(t.Context(), h, device, info, "", uefiNode, none)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if second == first || second.ESPUUID == first.ESPUUID || second.Partitions["ephemeral"] != ephemeral {
+					t.Errorf("deployed again: %+v, was %+v", second, first)
+				}
+				if after := tool(t, "sha256sum", ephemeral); after != before {
+					t.Errorf("the ephemeral partition has changed from %s to %s", before, after)
+				}
+			})
+		}
+	}
+}
