@@ -43,8 +43,8 @@ func (r *report) print(w io.Writer) {
 		result := string(c.want)
 		if row.note != "" {
 			result = row.note
-			if c.want == cannot {
-				result = string(cannot) + ": " + row.note
+			if c.want != refused {
+				result = string(c.want) + ": " + row.note
 			}
 		}
 		if row.err != nil {

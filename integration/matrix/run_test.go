@@ -16,8 +16,12 @@ import (
 	"ferric/integration/stories"
 )
 
-// cellLimit bounds one cell; it takes two minutes beside another one.
-const cellLimit = 20 * time.Minute
+// cellLimit bounds one cell, bootLimit what firmware does with its disk; they
+// take two minutes and a quarter of one beside another cell.
+const (
+	cellLimit = 20 * time.Minute
+	bootLimit = 3 * time.Minute
+)
 
 // Of each machine's disks the decoy is the first, so that it is the one that
 // is taken without a hint.
@@ -201,10 +205,12 @@ func (r *run) deployed(ctx context.Context) error {
 
 var (
 	up = regexp.MustCompile(`ferric-os: up\s*$`)
-	// What SeaBIOS says in the end, and on its debug port of a disk that has
-	// not 512 bytes a sector (seabios 1.16: virtio-blk.c, blockcmd.c, nvme.c).
-	noDisk  = regexp.MustCompile(`No bootable device`)
-	ignored = regexp.MustCompile(`(?m)^.*(block size 4096 is unsupported|unsupported block size 4096|4096-byte blocks).*$`)
+	// What SeaBIOS says when it starts a disk and when there is none, and on its
+	// debug port of one that has not 512 bytes a sector (seabios 1.16: boot.c,
+	// virtio-blk.c, blockcmd.c).
+	fromDisk = regexp.MustCompile(`Booting from Hard Disk`)
+	noDisk   = regexp.MustCompile(`No bootable device`)
+	ignored  = regexp.MustCompile(`(?m)^.*(block size 4096 is unsupported|unsupported block size 4096).*$`)
 )
 
 // booted waits for the deployed system, or for the firmware to give up.
@@ -212,6 +218,8 @@ func (r *run) booted(ctx context.Context) error {
 	if r.cell.want == refused {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
 	on, ok := r.lastOn()
 	if !ok {
 		return errors.New("the machine was never switched on")
@@ -231,6 +239,15 @@ func (r *run) booted(ctx context.Context) error {
 		r.boot = line.Time.Sub(on)
 		r.note, err = r.firmwareSays()
 		return err
+	}
+	if r.cell.want == noLoader {
+		line, err := r.machine.Console.WaitFor(ctx, since, fromDisk)
+		if err != nil {
+			return err
+		}
+		r.boot = line.Time.Sub(on)
+		r.note = "SeaBIOS: " + strings.TrimSpace(line.Text) + " (the image has no loader for it)"
+		return nil
 	}
 	if _, err := r.machine.Booted(ctx, since); err != nil {
 		return err
