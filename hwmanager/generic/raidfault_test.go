@@ -42,8 +42,12 @@ func (f *faultyArrays) Run(_ context.Context, name string, args ...string) ([]by
 	case "--create":
 		at := slices.Index(args, "--raid-devices")
 		for _, member := range args[at+2:] {
-			if filepath.Base(member) != f.drops {
-				f.must(os.MkdirAll(filepath.Join(array, "slaves", filepath.Base(member)), 0o755))
+			name := filepath.Base(member)
+			part := filepath.Join(f.h.Sys, "block", name[:len(name)-1], name)
+			f.must(os.MkdirAll(part, 0o755))
+			f.must(os.WriteFile(filepath.Join(part, "partition"), []byte(name[len(name)-1:]), 0o644))
+			if name != f.drops {
+				f.must(os.MkdirAll(filepath.Join(array, "slaves", name), 0o755))
 			}
 		}
 		f.must(os.WriteFile(filepath.Join(array, "size"), []byte("131072\n"), 0o644))

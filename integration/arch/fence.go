@@ -32,6 +32,8 @@ func writers() map[string]string {
 		"hwmanager/generic/grub.go":        "nothing: it mounts the kernel's file systems and what a Target has checked",
 		"hwmanager/generic/injectmount.go": "nothing: it mounts what a Target has checked",
 		"hwmanager/generic/i40e.go":        "the driver's debugfs; it mounts that",
+		"hwmanager/generic/raidboot.go":    "etc/default/grub of the deployed system",
+		"hwmanager/generic/raidscan.go":    "start_ro of the md driver",
 	}
 }
 
