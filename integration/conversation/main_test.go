@@ -38,6 +38,7 @@ func TestConversations(t *testing.T) {
 		all = append(all,
 			scenario{"discovery, reboot, lockdown", discoveryRebootLockdown},
 			scenario{"virtual media", virtualMedia},
+			scenario{"burn-in", burnIn},
 		)
 	}
 	for _, c := range all {
