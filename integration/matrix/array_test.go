@@ -101,11 +101,27 @@ func (r *run) judgeArray(ctx context.Context) (content medium, esps []systemPart
 		}
 	}
 	for _, esp := range esps {
-		if _, err := judgeContents(ctx, esp.medium.part(esp.tablePart.span)); err != nil {
+		if err := judgeMirror(ctx, esp.medium.part(esp.tablePart.span)); err != nil {
 			return content, nil, fmt.Errorf("EFI system partition %+v: %w", esp, err)
 		}
 	}
 	return content, esps, nil
+}
+
+// judgeMirror judges a member of the array of EFI system partitions, which
+// firmware takes for a file system: so does fsck.vfat, while blkid sees both.
+func judgeMirror(ctx context.Context, m medium) error {
+	return onLoop(ctx, m, func(device string) error {
+		found, err := probe(ctx, device)
+		if err == nil && found.kind != "linux_raid_member" {
+			err = fmt.Errorf("blkid finds %+v", found)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tool(ctx, "fsck.vfat", "-n", device)
+		return err
+	})
 }
 
 // examine returns where the content is on a member.

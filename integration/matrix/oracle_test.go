@@ -297,7 +297,7 @@ func fingerprint(path string) (string, error) {
 
 // entryLine is a boot entry as efibootmgr -v shows it for a loader on a
 // partition of a GPT disk (UEFI 2.10, 10.3.5.1: number, signature, start, size).
-var entryLine = regexp.MustCompile(`^Boot([0-9A-F]{4})\* (\S+)\s+HD\((\d+),GPT,([0-9a-f-]+),0x([0-9a-f]+),0x([0-9a-f]+)\)/File\((\\[^)]*)\)`)
+var entryLine = regexp.MustCompile(`^Boot([0-9A-F]{4})\* (.*?)\s+HD\((\d+),GPT,([0-9a-f-]+),0x([0-9a-f]+),0x([0-9a-f]+)\)/File\((\\[^)]*)\)`)
 
 // judgeEntries compares the boot entries that efibootmgr shows in the deployed
 // system with the disks: one for a loader on each of the EFI system partitions,
