@@ -139,6 +139,9 @@ func (m *Manager) createArrays(ctx context.Context, h *hwmanager.Host, node hwma
 	if err := plan.lay(); err != nil {
 		return nil, raidError("%w", err)
 	}
+	if _, err := h.Run.Run(ctx, "mdadm", "--version"); err != nil {
+		return nil, raidError("arrays need mdadm in the ramdisk: %w", err)
+	}
 	made, err := m.makeArrays(ctx, h, plan, targets)
 	if err != nil {
 		undone := undoArrays(context.WithoutCancel(ctx), h, plan, targets, made)

@@ -34,7 +34,7 @@ func (f *faultyArrays) Run(_ context.Context, name string, args ...string) ([]by
 	if f.fails != "" && strings.Contains(command, f.fails) {
 		return nil, errors.New("exit status 1: it is on fire")
 	}
-	if name != "mdadm" {
+	if name != "mdadm" || len(args) < 2 {
 		return nil, nil
 	}
 	array := filepath.Join(f.h.Sys, "block", filepath.Base(args[1]))
@@ -82,13 +82,14 @@ func TestArraysThatCannotBeMade(t *testing.T) {
 		want   []string
 		wrong  string
 	}{
-		{"nothing fails", faultyArrays{}, []string{"modprobe md_mod", first, second}, ""},
-		{"no first array", faultyArrays{fails: "--name root"}, []string{"modprobe md_mod", first}, "array root: exit status 1: it is on fire; what was made is removed again"},
-		{"no second array", faultyArrays{fails: "--name md1"}, []string{"modprobe md_mod", first, second, "mdadm --stop /dev/md0"}, "array md1: exit status 1: it is on fire; what was made is removed again"},
-		{"a member is lost", faultyArrays{drops: "sdb1", addsAt: 2}, []string{"modprobe md_mod", first, "mdadm --add /dev/md0 /dev/sdb1", "mdadm --add /dev/md0 /dev/sdb1", second}, ""},
+		{"nothing fails", faultyArrays{}, []string{"mdadm --version", "modprobe md_mod", first, second}, ""},
+		{"no mdadm", faultyArrays{fails: "--version"}, []string{"mdadm --version"}, "arrays need mdadm in the ramdisk"},
+		{"no first array", faultyArrays{fails: "--name root"}, []string{"mdadm --version", "modprobe md_mod", first}, "array root: exit status 1: it is on fire; what was made is removed again"},
+		{"no second array", faultyArrays{fails: "--name md1"}, []string{"mdadm --version", "modprobe md_mod", first, second, "mdadm --stop /dev/md0"}, "array md1: exit status 1: it is on fire; what was made is removed again"},
+		{"a member is lost", faultyArrays{drops: "sdb1", addsAt: 2}, []string{"mdadm --version", "modprobe md_mod", first, "mdadm --add /dev/md0 /dev/sdb1", "mdadm --add /dev/md0 /dev/sdb1", second}, ""},
 		{
 			"a member stays away", faultyArrays{drops: "sdb1"},
-			[]string{"modprobe md_mod", first, "mdadm --add /dev/md0 /dev/sdb1", "mdadm --add /dev/md0 /dev/sdb1", "mdadm --add /dev/md0 /dev/sdb1", "mdadm --stop /dev/md0"},
+			[]string{"mdadm --version", "modprobe md_mod", first, "mdadm --add /dev/md0 /dev/sdb1", "mdadm --add /dev/md0 /dev/sdb1", "mdadm --add /dev/md0 /dev/sdb1", "mdadm --stop /dev/md0"},
 			"/dev/md0 lacks its member /dev/sdb1 after adding it 3 times",
 		},
 	} {
