@@ -87,6 +87,6 @@ func profiles() map[Profile][]string {
 		nvme_tcp nvme_rdma nvme_fc vmd mmc_block sdhci_pci sdhci_acpi
 
 		ipmi_ssif ipmi_watchdog iTCO_wdt hpwdt sp5100_tco
-		mei_me i2c_i801 xfs dm_mod dm_crypt dm_multipath dm_raid overlay squashfs`)...)
+		mei_me i2c_i801 xfs btrfs dm_mod dm_crypt dm_multipath dm_raid overlay squashfs`)...)
 	return map[Profile][]string{Virtual: virtual, Server: server}
 }
