@@ -138,7 +138,7 @@ func (m *Manager) mirrorESP(ctx context.Context, h *hwmanager.Host, a array, tar
 	// Each one's entries go before the others': the first disk's come last.
 	efivars := filepath.Join(h.Sys, "firmware/efi/efivars")
 	for i, holder := range slices.Backward(holders) {
-		entries, err := efi.InstallMirror(ctx, efivars, holder.Path(), "", fmt.Sprintf(" (RAID, part%d)", i))
+		entries, err := efi.InstallMirror(ctx, efivars, holder.Path(), h.DevicePath(mirror), fmt.Sprintf(" (RAID, part%d)", i))
 		if err != nil {
 			return err
 		}

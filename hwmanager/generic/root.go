@@ -19,6 +19,11 @@ const minRoot = 4 << 30
 // InstallDevice implements hwmanager.RootPicker (agent contract, section
 // "Root device selection"). Errors are of kind ipa.DeviceNotFound.
 func (m *Manager) InstallDevice(ctx context.Context, h *hwmanager.Host, node hwmanager.Node) (ipa.BlockDevice, error) {
+	if node != nil { // a disk of an array may have appeared late
+		if err := m.assembleArrays(ctx, h, 0); err != nil {
+			return ipa.BlockDevice{}, ipa.DeviceNotFound.New("%v", err)
+		}
+	}
 	disks, err := m.candidates(ctx, h, node)
 	if err != nil {
 		return ipa.BlockDevice{}, ipa.DeviceNotFound.New("%v", err)

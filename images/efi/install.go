@@ -48,28 +48,58 @@ type loader struct {
 // not mark one. It fails with ErrNoESP or ErrNoLoader if there is nothing to
 // boot.
 func Install(ctx context.Context, efivars, device, espUUID string) ([]Entry, error) {
-	return InstallMirror(ctx, efivars, device, espUUID, "")
-}
-
-// InstallMirror is Install for one of several disks with the same EFI system
-// partition, whose entries are told apart by a suffix of their labels.
-func InstallMirror(ctx context.Context, efivars, device, espUUID, suffix string) ([]Entry, error) {
-	d, err := disk.OpenReadOnly(device)
+	d, table, err := readTable(device)
 	if err != nil {
-		return nil, fmt.Errorf("boot entries: %w", err)
+		return nil, err
 	}
 	defer d.Close()
-	table, err := partition.Read(d)
-	if err != nil {
-		return nil, fmt.Errorf("boot entries: %w", err)
-	}
 	esp, err := findESP(d, table, espUUID)
 	if err != nil {
 		return nil, err
 	}
-	loaders, err := findLoaders(io.NewSectionReader(d, esp.Start, esp.Size))
+	return install(ctx, efivars, d, table, esp, io.NewSectionReader(d, esp.Start, esp.Size), "")
+}
+
+// InstallMirror is Install for one of several disks whose EFI system partitions
+// the array at mirror makes of one file system. The suffix of their labels tells
+// the disks' entries apart.
+func InstallMirror(ctx context.Context, efivars, device, mirror, suffix string) ([]Entry, error) {
+	d, table, err := readTable(device)
 	if err != nil {
-		return nil, fmt.Errorf("partition %d of %s: %w", esp.Number, device, err)
+		return nil, err
+	}
+	defer d.Close()
+	esp, err := findESP(d, table, "")
+	if err != nil {
+		return nil, err
+	}
+	// What the array has written need not be in what is cached of the disk.
+	content, err := disk.OpenReadOnly(mirror)
+	if err != nil {
+		return nil, fmt.Errorf("boot entries: %w", err)
+	}
+	defer content.Close()
+	return install(ctx, efivars, d, table, esp, io.NewSectionReader(content, 0, content.Size), suffix)
+}
+
+func readTable(device string) (*disk.Device, *partition.Table, error) {
+	d, err := disk.OpenReadOnly(device)
+	if err != nil {
+		return nil, nil, fmt.Errorf("boot entries: %w", err)
+	}
+	table, err := partition.Read(d)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("boot entries: %w", err), d.Close())
+	}
+	return d, table, nil
+}
+
+// install writes entries for the loaders in content, which is what the partition
+// esp of d holds.
+func install(ctx context.Context, efivars string, d *disk.Device, table *partition.Table, esp partition.Partition, content *io.SectionReader, suffix string) ([]Entry, error) {
+	loaders, err := findLoaders(content)
+	if err != nil {
+		return nil, fmt.Errorf("partition %d of %s: %w", esp.Number, d.Path, err)
 	}
 	options := make([]loadOption, 0, len(loaders))
 	for i, l := range loaders {
