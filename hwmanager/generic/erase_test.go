@@ -246,6 +246,28 @@ func TestPartitionTableInACircle(t *testing.T) {
 	}
 }
 
+// TestTablesThatMakeNoSense keep no disk from being erased.
+func TestTablesThatMakeNoSense(t *testing.T) {
+	for _, start := range []uint64{1 << 63, 1<<63 - 1, 1 << 54, 1<<54 - 1, 1 << 40} {
+		h := lab(t)
+		shrink(t, h, 2*mib, "vda", "sda", "sdb", "nvme0n1")
+		path := filepath.Join(h.Dev, "sda")
+		header := make([]byte, 128)
+		copy(header, "EFI PART")
+		binary.LittleEndian.PutUint64(header[72:], 2)
+		binary.LittleEndian.PutUint32(header[80:], 128)
+		binary.LittleEndian.PutUint32(header[84:], 128)
+		write(t, path, 512, header)
+		partition := make([]byte, 128)
+		partition[0] = 1
+		binary.LittleEndian.PutUint64(partition[32:], start)
+		write(t, path, 1024, partition)
+		if _, err := New().eraseDevices(t.Context(), h, call(nil)); err != nil {
+			t.Errorf("a partition at sector %d: %v", start, err)
+		}
+	}
+}
+
 // mustProtect checks that nothing is erased because of /dev/sdb, not even the
 // disks before it.
 func mustProtect(t *testing.T, h *hwmanager.Host) {

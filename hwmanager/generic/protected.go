@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"slices"
 	"strings"
 
 	"ferric/api/ipa"
@@ -48,31 +47,31 @@ func checkProtected(path string, d ipa.BlockDevice) error {
 	if err != nil {
 		return ipa.BlockDeviceErase.New("read partition table of %s: %v", d.Name, err)
 	}
-	parts = append(parts, entry{})
-	for _, p := range slices.Clone(parts) {
+	for _, p := range append(parts, entry{}) {
 		inside, err := arrayEntries(f, p.start, max(d.LogicalSectors, 512))
 		if err != nil {
 			return ipa.BlockDeviceErase.New("read the member of an array on %s: %v", d.Name, err)
 		}
-		parts = append(parts, inside...)
-	}
-	for _, p := range parts {
-		what := protectedTypes[p.guid]
-		switch {
-		case p.mbr == mbrVMFS:
-			what = "VMware VMFS partition"
-		case what == "" && isGFS2(f, p.start):
-			what = "Red Hat Global File System 2"
-		}
-		if what != "" {
-			return &ipa.Error{
-				Type: ipa.ProtectedDevice.Type, Code: ipa.ProtectedDevice.Code,
-				Message: fmt.Sprintf("protected %s on %s", what, d.Name),
-				Details: fmt.Sprintf("protected %s on %s", what, d.Name),
+		for _, e := range append(inside, p) {
+			if what := protectedContent(f, e); what != "" {
+				return ipa.ProtectedDevice.New("protected %s on %s", what, d.Name)
 			}
 		}
 	}
 	return nil
+}
+
+// protectedContent is what must not be erased of an entry, "" for nothing.
+func protectedContent(f io.ReaderAt, e entry) string {
+	switch {
+	case protectedTypes[e.guid] != "":
+		return protectedTypes[e.guid]
+	case e.mbr == mbrVMFS:
+		return "VMware VMFS partition"
+	case isGFS2(f, e.start):
+		return "Red Hat Global File System 2"
+	}
+	return ""
 }
 
 func isGFS2(f io.ReaderAt, start int64) bool {
@@ -85,10 +84,16 @@ func isGFS2(f io.ReaderAt, start int64) bool {
 // data_offset in units of 512 bytes (linux, include/uapi/linux/raid/md_p.h).
 const arrayDataAt = 128
 
+// maxStart is beyond every disk, in bytes.
+const maxStart = 1 << 60
+
 // arrayEntries are what begins on the member of a Linux array at start, which
 // need not be assembled: the array itself and, of a mirror, its partitions. In
 // versions 0.90 and 1.0 it begins where the member does.
 func arrayEntries(f io.ReaderAt, start int64, sector int) ([]entry, error) {
+	if start < 0 || start > maxStart {
+		return nil, nil // of a table that makes no sense
+	}
 	for _, at := range []int64{0, 4 << 10} { // versions 1.1 and 1.2
 		block := make([]byte, arrayDataAt+8)
 		if _, err := f.ReadAt(block, start+at); errors.Is(err, io.EOF) {
