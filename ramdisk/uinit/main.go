@@ -97,6 +97,7 @@ func boot() {
 	plug.scan()
 	if _, err := os.Stat("/sys/firmware/efi"); err == nil {
 		plug.load("efivarfs")
+		plug.load("efi_pstore") // what a crashed kernel left with the firmware shows up in pstore
 		for _, err := range mountAll(efiMounts) {
 			out.printf("uinit: %v", err)
 		}

@@ -22,6 +22,7 @@ var baseMounts = []mount{
 	{"devtmpfs", "/dev", "devtmpfs", unix.MS_NOSUID, "mode=0755"},
 	{"proc", "/proc", "proc", quiet, ""},
 	{"sysfs", "/sys", "sysfs", quiet, ""},
+	{"pstore", "/sys/fs/pstore", "pstore", quiet, ""},
 	{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
 	{"tmpfs", "/tmp", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
 	{"devpts", "/dev/pts", "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=0620,ptmxmode=0666"},
