@@ -90,8 +90,8 @@ func TestCells(t *testing.T) {
 	})
 	images := buildImages(t, dir, chosen)
 	plants := plant(t, dir)
-	report := &report{}
-	t.Cleanup(func() { report.print(os.Stdout) })
+	report := &report{w: os.Stdout}
+	t.Cleanup(report.print)
 	// The option is the conductor's, so there is one for each of both.
 	for _, installer := range []bool{false, true} {
 		var group []cell

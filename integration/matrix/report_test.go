@@ -13,8 +13,10 @@ import (
 	"ferric/integration/lab"
 )
 
-// report collects the results of cells. It may be used concurrently.
+// report collects the results of cells, and tells each at once. It may be used
+// concurrently.
 type report struct {
+	w    io.Writer
 	mu   sync.Mutex
 	rows []row
 }
@@ -28,29 +30,32 @@ func (r *report) add(done *run, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rows = append(r.rows, row{done, err})
+	fmt.Fprintf(r.w, "%s: clean %s, array %s, deploy %s, boot %s s: %s\n", done.cell.name(),
+		seconds(done.clean), seconds(done.raid), seconds(done.deploy), seconds(done.boot), row{done, err}.result())
+}
+
+// result says how a cell ended, in one line.
+func (r row) result() string {
+	switch {
+	case r.err != nil:
+		first, _, _ := strings.Cut(r.err.Error(), "\n")
+		return "FAILED: " + first[:min(len(first), 100)]
+	case r.note == "":
+		return string(r.cell.want)
+	}
+	return string(r.cell.want) + ": " + r.note
 }
 
 // print writes the table in the order of the cells.
-func (r *report) print(w io.Writer) {
+func (r *report) print() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	slices.SortFunc(r.rows, func(a, b row) int { return slices.Index(cells[:], a.cell) - slices.Index(cells[:], b.cell) })
 	t := table.NewWriter()
-	t.SetOutputMirror(w)
+	t.SetOutputMirror(r.w)
 	t.AppendHeader(table.Row{"disk", "sector", "firmware", "image", "as", "hint", "clean s", "array s", "deploy s", "boot s", "result"})
 	for _, row := range r.rows {
 		c := row.cell
-		result := string(c.want)
-		if row.note != "" {
-			result = row.note
-			if c.want != refused {
-				result = string(c.want) + ": " + row.note
-			}
-		}
-		if row.err != nil {
-			result = "FAILED: " + strings.SplitN(row.err.Error(), "\n", 2)[0]
-			result = result[:min(len(result), 100)]
-		}
 		image := string(c.image)
 		if c.image == partition && c.firmware == lab.BIOS {
 			image += ", " + c.label()
@@ -62,10 +67,10 @@ func (r *report) print(w io.Writer) {
 		if c.array {
 			bus = "md on " + bus
 		}
-		t.AppendRow(table.Row{bus, c.sector, c.firmware, image, c.format, c.hint, seconds(row.clean), seconds(row.raid), seconds(row.deploy), seconds(row.boot), result})
+		t.AppendRow(table.Row{bus, c.sector, c.firmware, image, c.format, c.hint, seconds(row.clean), seconds(row.raid), seconds(row.deploy), seconds(row.boot), row.result()})
 	}
 	t.SetStyle(table.StyleLight)
-	fmt.Fprintln(w)
+	fmt.Fprintln(r.w)
 	t.Render()
 }
 

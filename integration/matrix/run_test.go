@@ -13,6 +13,7 @@ import (
 	"ferric/api/client"
 	"ferric/api/ironic"
 	"ferric/integration/lab"
+	"ferric/integration/osimage"
 	"ferric/integration/stories"
 )
 
@@ -199,7 +200,7 @@ func (r *run) deployed(ctx context.Context) error {
 	if !errors.As(err, &failed) || failed.State != ironic.StateDeployFailed || !strings.Contains(err.Error(), "enable_bios_bootloader_install") {
 		return fmt.Errorf("not refused: %w", err)
 	}
-	r.note = "refused without enable_bios_bootloader_install"
+	r.note = "without enable_bios_bootloader_install"
 	return nil
 }
 
@@ -321,6 +322,11 @@ func (r *run) judgeDeployed(ctx context.Context) error {
 	}
 	if len(found) != len(want) {
 		return fmt.Errorf("blkid finds %v, want %v and no more", found, want)
+	}
+	if r.cell.image == partition {
+		if root := found["ext4 ferric-root"].uuid; root != osimage.PartitionRootUUID {
+			return fmt.Errorf("blkid: root file system %s, want that of the image, %s", root, osimage.PartitionRootUUID)
+		}
 	}
 	if r.cell.firmware != lab.UEFI || r.cell.want != boots {
 		return nil
