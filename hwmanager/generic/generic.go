@@ -18,7 +18,7 @@ import (
 )
 
 // version of the manager; a change of the steps raises it.
-const version = "1.2"
+const version = "1.3"
 
 // Manager is the generic hardware manager of one machine. Use New.
 type Manager struct {
