@@ -1,6 +1,7 @@
 package conversation_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -70,9 +71,27 @@ func deployPartitionImage(t *testing.T) {
 	if !strings.Contains(string(ended.Result), text) {
 		t.Errorf("result %s, want %q", ended.Result, text)
 	}
-	_, err = s.Wait(ctx, "image.install_bootloader", map[string]any{
+	// Files go to the root file system, and to the FAT of the EFI system partition.
+	ended, err = s.Step(ctx, conversation.Deploy, map[string]any{"interface": "deploy", "step": "inject_files", "args": map[string]any{"files": []map[string]any{
+		{"path": "/etc/motd", "content": base64.StdEncoding.EncodeToString([]byte("injected")), "mode": 0o644, "owner": 0},
+		{"path": "/ferric/note.txt", "content": base64.StdEncoding.EncodeToString([]byte("note")), "partition": 1},
+	}}})
+	must(t, err)
+	if want := "/etc/motd written to /dev/sda4; /ferric/note.txt written to /dev/sda1"; !strings.Contains(string(ended.Result), want) {
+		t.Errorf("result %s, want %q", ended.Result, want)
+	}
+	bootloader := map[string]any{
 		"root_uuid": uuids["root uuid"], "efi_system_part_uuid": esp, "prep_boot_part_uuid": nil, "target_boot_mode": "uefi",
-	})
+	}
+	_, err = s.Wait(ctx, "image.install_bootloader", bootloader)
+	must(t, err)
+	// The firmware forgets the boot entry and is told again.
+	ended, err = s.Step(ctx, conversation.Deploy, map[string]any{"interface": "deploy", "step": "clean_uefi_nvram", "args": map[string]any{}})
+	must(t, err)
+	if !regexp.MustCompile(`boot entries deleted: .*Boot[0-9A-F]{4} \(ironic1\)`).Match(ended.Result) {
+		t.Errorf("result %s, want the boot entry deleted", ended.Result)
+	}
+	_, err = s.Wait(ctx, "image.install_bootloader", bootloader)
 	must(t, err)
 	_, err = s.Command(ctx, "standby.power_off", nil, false)
 	must(t, err)
@@ -81,7 +100,7 @@ func deployPartitionImage(t *testing.T) {
 	mark := s.Machine.Console.Mark()
 	must(t, s.Machine.SetSelector(lab.SelectDisk))
 	must(t, s.Machine.PowerOn())
-	for _, want := range []string{"disk-serial=machine-disk0", "firmware=uefi", "efi-mount=UUID=" + esp, "hostname=partitioned", "nonce=n0nce-p", "up"} {
+	for _, want := range []string{"disk-serial=machine-disk0", "firmware=uefi", "motd=injected", "efi-mount=UUID=" + esp, "hostname=partitioned", "nonce=n0nce-p", "up"} {
 		_, err := s.Machine.Console.WaitFor(ctx, mark, regexp.MustCompile("ferric-os: "+want))
 		must(t, err)
 	}

@@ -83,6 +83,9 @@ func boot(say func(string, ...any)) error {
 			say("menu=%s", clean(menu))
 		}
 	}
+	if motd, err := readFile("/root/etc/motd"); err == nil { // the images have none
+		say("motd=%s", clean(string(motd)))
+	}
 	if source := mountedAt("/root/etc/fstab", "/boot/efi"); source != "" {
 		say("efi-mount=%s", source)
 	}
