@@ -228,7 +228,7 @@ func (r *run) booted(ctx context.Context) error {
 	// Lines of the boot, which began at the last power-on.
 	since := 0
 	for _, line := range r.machine.Console.Lines(0) {
-		if line.Time.Before(on) {
+		if !line.Time.IsZero() && line.Time.Before(on) { // an empty line has no time
 			since = line.Number + 1
 		}
 	}
