@@ -298,7 +298,7 @@ func TestImageFailures(t *testing.T) {
 	if _, err := io.ReadFull(f, first); err != nil || len(bytes.Trim(first, "\x00")) > 0 {
 		t.Errorf("the disk begins with data after failures (%v); want it wiped", err)
 	}
-	if got := agent.run(t, "deploy.execute_deploy_step", object{"node": node(), "ports": []any{}, "step": step("apply_configuration", nil)}); got.Error == nil || got.Error.Type != "HardwareManagerMethodNotFound" {
+	if got := agent.run(t, "deploy.execute_deploy_step", object{"node": node(), "ports": []any{}, "step": step("no_such_step", nil)}); got.Error == nil || got.Error.Type != "HardwareManagerMethodNotFound" {
 		t.Errorf("unknown step: %+v; want HardwareManagerMethodNotFound", got)
 	}
 	var fault map[string]string
