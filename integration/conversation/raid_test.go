@@ -68,7 +68,11 @@ func TestSoftwareRAID(t *testing.T) {
 		if c.reset {
 			r.reset(c)
 		}
-		_, err := s.Step(ctx, conversation.Clean, raidStep("delete_configuration"))
+		remove := raidStep("delete_configuration")
+		if c.erase {
+			remove = step("erase_devices_metadata")
+		}
+		_, err := s.Step(ctx, conversation.Clean, remove)
 		must(t, err)
 		r.gone(c)
 	}
@@ -83,6 +87,7 @@ type raidCase struct {
 	sector     int      // of theirs
 	parts      []string // of each disk as sfdisk lists them: MiB where they begin and how many, type
 	arrays     []raidExpected
+	erase      bool // the disks, instead of deleting the configuration
 	reset      bool // switch off and on, and find the arrays again
 }
 
@@ -124,6 +129,7 @@ func raidCases() []raidCase {
 				logical("1", 1.0, map[string]any{"physical_disks": bySerial("b", "c")}),
 				logical("5", "MAX", map[string]any{"physical_disks": bySerial("b", "c", "d")}),
 			},
+			erase: true,
 			arrays: []raidExpected{
 				{"/dev/md0", "raid1", "md0", []string{"vdb1", "vdc1"}},
 				{"/dev/md1", "raid5", "md1", []string{"vdb2", "vdc2", "vdd1"}},
