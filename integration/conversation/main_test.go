@@ -39,6 +39,7 @@ func TestConversations(t *testing.T) {
 			scenario{"discovery, reboot, lockdown", discoveryRebootLockdown},
 			scenario{"virtual media", virtualMedia},
 			scenario{"burn-in", burnIn},
+			scenario{"erase", eraseDisks},
 		)
 	}
 	for _, c := range all {
