@@ -10,9 +10,6 @@ package ata
 import (
 	"context"
 	"fmt"
-	"os"
-
-	"golang.org/x/sys/unix"
 
 	"ferric/hwmanager/sgio"
 	"ferric/images/disk"
@@ -37,19 +34,6 @@ func driveOf(dev *disk.Device, options Options) *drive {
 		d.transport = sgio.New(dev.File())
 	}
 	return d
-}
-
-// writable refuses a disk that was opened for reading: nobody has decided that
-// it may be erased, and Linux lets root send any command all the same.
-func writable(dev *disk.Device) error {
-	flags, err := unix.FcntlInt(dev.File().Fd(), unix.F_GETFL, 0)
-	if err != nil {
-		return fmt.Errorf("how it was opened: %w", err)
-	}
-	if flags&unix.O_ACCMODE == unix.O_RDONLY {
-		return fmt.Errorf("it was opened for reading only: %w", os.ErrPermission)
-	}
-	return nil
 }
 
 // Identify asks the disk what it is. Where it is no ATA disk, or something in

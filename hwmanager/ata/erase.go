@@ -53,7 +53,7 @@ func Erase(ctx context.Context, dev *disk.Device, options Options, progress func
 	if progress == nil {
 		progress = func(float64) {}
 	}
-	method, err := erasure.Method{}, writable(dev)
+	method, err := erasure.Method{}, dev.Writable()
 	if err == nil {
 		method, err = driveOf(dev, options).erase(ctx, progress)
 	}

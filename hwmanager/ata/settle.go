@@ -14,7 +14,7 @@ import (
 // left of the content stays. It is nil at once for what is no ATA disk, or is
 // not locked. The error is ErrLocked where the password is somebody else's.
 func Settle(ctx context.Context, dev *disk.Device, options Options) error {
-	err := writable(dev)
+	err := dev.Writable()
 	if err == nil {
 		err = driveOf(dev, options).free(ctx)
 	}

@@ -70,6 +70,9 @@ func Format(ctx context.Context, dev *disk.Device, o Options, progress func(frac
 }
 
 func (o Options) ladder(ctx context.Context, dev *disk.Device, progress func(float64), climb func(context.Context, *drive, func(float64)) (erasure.Method, error)) (erasure.Method, error) {
+	if err := dev.Writable(); err != nil {
+		return erasure.Method{}, err
+	}
 	t := o.Transport
 	if t == nil {
 		t = Open(dev)

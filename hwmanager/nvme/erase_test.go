@@ -53,6 +53,27 @@ func kept(t *testing.T, dev *disk.Device) bool {
 	return false
 }
 
+// TestReadOnly: a disk that was opened for reading is not erased.
+func TestReadOnly(t *testing.T) {
+	d, dev := drive(t)
+	reader, err := disk.OpenReadOnly(dev.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	options := nvme.Options{Transport: d.Transport(1)}
+	for name, erase := range map[string]func(context.Context, *disk.Device, nvme.Options, func(float64)) (erasure.Method, error){
+		"erase": nvme.Erase, "sanitize": nvme.Sanitize, "format": nvme.Format,
+	} {
+		if _, err := erase(t.Context(), reader, options, nil); !errors.Is(err, os.ErrPermission) || errors.Is(err, erasure.ErrNotSupported) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(d.Sanitizes()) != 0 || d.Formats() != 0 {
+		t.Errorf("it was told to erase: %v, %d formats", d.Sanitizes(), d.Formats())
+	}
+}
+
 // TestErase drives the ladder through drives of all abilities and moods.
 func TestErase(t *testing.T) {
 	const all = nvme.SanitizeCryptoErase | nvme.SanitizeBlockErase | nvme.SanitizeOverwrite

@@ -57,6 +57,20 @@ func kept(t *testing.T, dev *disk.Device) bool {
 	return false
 }
 
+// TestReadOnly: a disk that was opened for reading is not erased.
+func TestReadOnly(t *testing.T) {
+	d, dev := model(t)
+	reader, err := disk.OpenReadOnly(dev.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	_, err = scsi.Erase(t.Context(), reader, scsi.Options{Transport: d}, nil)
+	if !errors.Is(err, os.ErrPermission) || errors.Is(err, erasure.ErrNotSupported) || len(d.Sanitizes()) != 0 {
+		t.Errorf("%v, told to erase: %v", err, d.Sanitizes())
+	}
+}
+
 // TestErase drives an erase through disks of all abilities and moods, with sense
 // data of both formats.
 func TestErase(t *testing.T) {

@@ -62,6 +62,9 @@ func Erase(ctx context.Context, dev *disk.Device, o Options, progress func(fract
 	if progress == nil {
 		progress = func(float64) {}
 	}
+	if err := dev.Writable(); err != nil {
+		return erasure.Method{}, err
+	}
 	d := o.device(dev)
 	failedBefore, err := d.settle(ctx, progress)
 	if err == nil {

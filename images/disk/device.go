@@ -22,6 +22,7 @@ type Device struct {
 
 	base     int64 // of a section
 	block    bool
+	writable bool
 	buffered *os.File
 	direct   *os.File // nil where the kernel refuses O_DIRECT
 }
@@ -38,7 +39,7 @@ func open(path string, mode int, claim bool, check Check) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open disk: %w", err)
 	}
-	d := &Device{Path: path, Sector: 512}
+	d := &Device{Path: path, Sector: 512, writable: mode != os.O_RDONLY}
 	switch {
 	case info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0:
 		d.block = true
@@ -55,7 +56,7 @@ func open(path string, mode int, claim bool, check Check) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open disk: %w", err)
 	}
-	if err := check(d.buffered); err != nil {
+	if err := errors.Join(same(info, d.buffered), check(d.buffered)); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("open disk %s: %w", path, err)
 	}
@@ -69,7 +70,7 @@ func open(path string, mode int, claim bool, check Check) (*Device, error) {
 			return nil, fmt.Errorf("sector size of disk %s: %w", path, err)
 		}
 	}
-	if mode != os.O_RDONLY {
+	if d.writable {
 		// Direct writes spare the page cache, whose copying is what limits
 		// buffered ones. The second descriptor shares the first one's claim,
 		// so it must not ask for a claim of its own; it is opened through
@@ -77,6 +78,19 @@ func open(path string, mode int, claim bool, check Check) (*Device, error) {
 		d.direct, _ = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", d.buffered.Fd()), os.O_RDWR|unix.O_DIRECT, 0)
 	}
 	return d, nil
+}
+
+// same is nil if what was opened is what was looked at before: whether it is a
+// block device decides whether it is claimed.
+func same(looked os.FileInfo, f *os.File) error {
+	opened, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(looked, opened) {
+		return errors.New("something else has got its name")
+	}
+	return nil
 }
 
 // Section is the part of d that a partition is: size bytes from off, as a
@@ -95,6 +109,16 @@ func (d *Device) Section(off, size int64) (*Device, error) {
 
 // IsBlock reports whether this is a block device rather than a regular file.
 func (d *Device) IsBlock() bool { return d.block }
+
+// Writable is nil if the disk was opened for writing, through a Target. It
+// belongs before commands that change a disk and go round the kernel's block
+// layer, which lets root send them through any descriptor.
+func (d *Device) Writable() error {
+	if !d.writable {
+		return fmt.Errorf("disk %s was opened for reading only: %w", d.Path, os.ErrPermission)
+	}
+	return nil
+}
 
 // File is the descriptor for ioctls and for libraries that want a file; writes
 // through it are buffered.
