@@ -56,13 +56,17 @@ func (h *Host) diskName(path, device string) string {
 }
 
 // kernelName is what the kernel calls the disk that is open, or the disk of the
-// partition that is. A regular file stands for the disk with the name.
+// partition that is. A regular file stands for the disk with the name, unless the
+// kernel has that itself: a program makes such a file where a disk went away.
 func (h *Host) kernelName(f *os.File, name string) (string, error) {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
 		return "", fmt.Errorf("stat %s: %w", f.Name(), err)
 	}
 	if stat.Mode&unix.S_IFMT != unix.S_IFBLK {
+		if number := sysText(filepath.Join(h.Sys, "block", name), "dev"); number != "" {
+			return "", fmt.Errorf("%s is no block device, %s has the number %s", f.Name(), name, number)
+		}
 		return name, nil
 	}
 	// Both are the kernel's: whatever is done to the names in /dev does not count.

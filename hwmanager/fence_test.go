@@ -1,6 +1,7 @@
 package hwmanager_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,6 +93,12 @@ func TestFence(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "that was chosen"},
+		{"the name goes to a file", func(t *testing.T, dev, chosen, _ string) {
+			at := filepath.Join(dev, filepath.Base(chosen))
+			if err := errors.Join(os.Remove(at), os.WriteFile(at, make([]byte, 8<<20), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}, "no block device"},
 		{"the disk is replaced by its like", func(t *testing.T, _, chosen, _ string) {
 			file := backing(t, chosen)
 			losetup(t, "-d", chosen)
