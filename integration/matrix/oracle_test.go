@@ -301,7 +301,8 @@ var entryLine = regexp.MustCompile(`^Boot([0-9A-F]{4})\* (.*?)\s+HD\((\d+),GPT,(
 
 // judgeEntries compares the boot entries that efibootmgr shows in the deployed
 // system with the disks: one for a loader on each of the EFI system partitions,
-// in front of all others, and by one of them the machine was booted.
+// all in the order and one of them at its head, and by one of them the machine
+// was booted. QEMU has OVMF sort entries by disk, its own ones among them.
 func judgeEntries(ctx context.Context, shown []string, esps []systemPartition) error {
 	var current, order string
 	ours := map[string]string{} // entry by UUID of the partition
@@ -335,16 +336,20 @@ func judgeEntries(ctx context.Context, shown []string, esps []systemPartition) e
 			return fmt.Errorf("efibootmgr: the loader of entry %q: %w", line, err)
 		}
 	}
-	booted := false
+	first, booted := false, false
 	for _, esp := range esps {
 		entry := ours[esp.uuid]
 		if entry == "" {
 			return fmt.Errorf("efibootmgr shows no entry for a loader on %+v:\n%s", esp, strings.Join(shown, "\n"))
 		}
-		if first := order[:min(len(order), len("0000,")*len(esps))]; !strings.Contains(first, entry) {
-			return fmt.Errorf("efibootmgr: order %s does not begin with %s", order, entry)
+		if !strings.Contains(order, entry) {
+			return fmt.Errorf("efibootmgr: order %s lacks %s", order, entry)
 		}
+		first = first || strings.HasPrefix(order, entry)
 		booted = booted || current == entry
+	}
+	if !first {
+		return fmt.Errorf("efibootmgr: order %s does not begin with one of %v", order, ours)
 	}
 	if !booted {
 		return fmt.Errorf("efibootmgr: booted by Boot%s, want one of %v", current, ours)

@@ -107,7 +107,7 @@ func TestJudgeEntries(t *testing.T) {
 		"none":         {[]string{"BootCurrent: 0007", "BootOrder: 0007", others}, esp, "no entry"},
 		"two":          {[]string{"BootCurrent: 0008", "BootOrder: 0008", entry, strings.Replace(entry, "0008", "0009", 1)}, esp, "more than one"},
 		"booted other": {[]string{"BootCurrent: 0007", "BootOrder: 0008,0007", others, entry}, esp, "booted by Boot0007"},
-		"not first":    {[]string{"BootCurrent: 0008", "BootOrder: 0007,0008", others, entry}, esp, "does not begin with 0008"},
+		"not first":    {[]string{"BootCurrent: 0008", "BootOrder: 0007,0008", others, entry}, esp, "does not begin with one of"},
 		"elsewhere":    {[]string{"BootCurrent: 0008", "BootOrder: 0008", entry}, moved, "is not for the EFI system partition"},
 		"no such file": {[]string{"BootCurrent: 0008", "BootOrder: 0008", strings.Replace(entry, "X64", "AA64", 1)}, esp, "the loader of entry"},
 	} {
