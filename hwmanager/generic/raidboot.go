@@ -135,15 +135,15 @@ func (m *Manager) mirrorESP(ctx context.Context, h *hwmanager.Host, a array, tar
 			return fmt.Errorf("EFI system partition %d of %s, which was moved: %w", number, a.device.Name, err)
 		}
 	}
-	// Each one's entries go before the others': the first disk's come last.
-	efivars := filepath.Join(h.Sys, "firmware/efi/efivars")
-	for i, holder := range slices.Backward(holders) {
-		entries, err := efi.InstallMirror(ctx, efivars, holder.Path(), h.DevicePath(mirror), fmt.Sprintf(" (RAID, part%d)", i))
-		if err != nil {
-			return err
-		}
-		h.Log.WithField("device", holder.Path()).WithField("entries", len(entries)).Info("boot entries written")
+	var disks []string
+	for _, holder := range holders {
+		disks = append(disks, holder.Path())
 	}
+	entries, err := efi.InstallMirror(ctx, filepath.Join(h.Sys, "firmware/efi/efivars"), h.DevicePath(mirror), disks)
+	if err != nil {
+		return err
+	}
+	h.Log.WithField("device", a.device.Name).WithField("entries", len(entries)).Info("boot entries written")
 	return nil
 }
 

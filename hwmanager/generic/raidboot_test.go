@@ -2,7 +2,9 @@ package generic
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,19 +108,17 @@ func TestBootFromArray(t *testing.T) {
 		t.Error("the EFI system partition of the image is still there")
 	}
 	var labels []string
-	entries, _ := filepath.Glob(filepath.Join(h.Sys, "firmware/efi/efivars/Boot0*"))
-	for _, entry := range entries {
-		text, err := os.ReadFile(entry)
+	order, err := os.ReadFile(filepath.Join(h.Sys, "firmware/efi/efivars/BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c"))
+	faults.must(err)
+	for number := order[4:]; len(number) >= 2; number = number[2:] { // behind the attributes
+		path := fmt.Sprintf("firmware/efi/efivars/Boot%04X-8be4df61-93ca-11d2-aa0d-00e098032b8c", binary.LittleEndian.Uint16(number))
+		text, err := os.ReadFile(filepath.Join(h.Sys, path))
 		faults.must(err)
-		for _, label := range []string{"ironic1 (RAID, part0)", "ironic1 (RAID, part1)"} {
-			if bytes.Contains(bytes.ReplaceAll(text, []byte{0}, nil), []byte(label)) {
-				labels = append(labels, label)
-			}
-		}
+		label, _, _ := bytes.Cut(text[10:], []byte{0, 0, 0}) // attributes, and those of the option with the length of its path
+		labels = append(labels, string(bytes.ReplaceAll(label, []byte{0}, nil)))
 	}
-	slices.Sort(labels)
-	if !slices.Equal(labels, []string{"ironic1 (RAID, part0)", "ironic1 (RAID, part1)"}) {
-		t.Errorf("boot entries %q of %d", labels, len(entries))
+	if want := []string{"ironic1 (RAID, part0)", "ironic1 (RAID, part1)"}; !slices.Equal(labels, want) {
+		t.Errorf("the boot order is %q, want %q", labels, want)
 	}
 }
 

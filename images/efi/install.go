@@ -57,13 +57,37 @@ func Install(ctx context.Context, efivars, device, espUUID string) ([]Entry, err
 	if err != nil {
 		return nil, err
 	}
-	return install(ctx, efivars, d, table, esp, io.NewSectionReader(d, esp.Start, esp.Size), "")
+	options, err := optionsFor(d, table, esp, io.NewSectionReader(d, esp.Start, esp.Size), "")
+	if err != nil {
+		return nil, err
+	}
+	return store{efivars}.install(ctx, options)
 }
 
-// InstallMirror is Install for one of several disks whose EFI system partitions
-// the array at mirror makes of one file system. The suffix of their labels tells
-// the disks' entries apart.
-func InstallMirror(ctx context.Context, efivars, device, mirror, suffix string) ([]Entry, error) {
+// InstallMirror is Install for disks whose EFI system partitions the array at
+// mirror makes of one file system: entries for each of them, told apart by the
+// ends of their labels, the first disk's first (agent contract, section "Boot on
+// md").
+func InstallMirror(ctx context.Context, efivars, mirror string, devices []string) ([]Entry, error) {
+	// What the array has written need not be in what is cached of a disk.
+	content, err := disk.OpenReadOnly(mirror)
+	if err != nil {
+		return nil, fmt.Errorf("boot entries: %w", err)
+	}
+	defer content.Close()
+	var all []loadOption
+	for i, device := range devices {
+		options, err := mirrored(device, io.NewSectionReader(content, 0, content.Size), fmt.Sprintf(" (RAID, part%d)", i))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, options...)
+	}
+	return store{efivars}.install(ctx, all)
+}
+
+// mirrored are the options for one disk of a mirror with that content.
+func mirrored(device string, content *io.SectionReader, suffix string) ([]loadOption, error) {
 	d, table, err := readTable(device)
 	if err != nil {
 		return nil, err
@@ -73,13 +97,7 @@ func InstallMirror(ctx context.Context, efivars, device, mirror, suffix string) 
 	if err != nil {
 		return nil, err
 	}
-	// What the array has written need not be in what is cached of the disk.
-	content, err := disk.OpenReadOnly(mirror)
-	if err != nil {
-		return nil, fmt.Errorf("boot entries: %w", err)
-	}
-	defer content.Close()
-	return install(ctx, efivars, d, table, esp, io.NewSectionReader(content, 0, content.Size), suffix)
+	return optionsFor(d, table, esp, content, suffix)
 }
 
 func readTable(device string) (*disk.Device, *partition.Table, error) {
@@ -94,9 +112,9 @@ func readTable(device string) (*disk.Device, *partition.Table, error) {
 	return d, table, nil
 }
 
-// install writes entries for the loaders in content, which is what the partition
+// optionsFor makes an option for each loader in content, which is what the partition
 // esp of d holds.
-func install(ctx context.Context, efivars string, d *disk.Device, table *partition.Table, esp partition.Partition, content *io.SectionReader, suffix string) ([]Entry, error) {
+func optionsFor(d *disk.Device, table *partition.Table, esp partition.Partition, content *io.SectionReader, suffix string) ([]loadOption, error) {
 	loaders, err := findLoaders(content)
 	if err != nil {
 		return nil, fmt.Errorf("partition %d of %s: %w", esp.Number, d.Path, err)
@@ -113,7 +131,7 @@ func install(ctx context.Context, efivars string, d *disk.Device, table *partiti
 		}
 		options = append(options, o)
 	}
-	return store{efivars}.install(ctx, options)
+	return options, nil
 }
 
 func findESP(d *disk.Device, table *partition.Table, uuid string) (partition.Partition, error) {
