@@ -23,13 +23,18 @@ type Run struct {
 	Seconds float64   `json:"seconds"`
 	Error   string    `json:"error,omitempty"` // of a failed run
 	Health  *Health   `json:"health,omitempty"`
+
+	began time.Time // as Started, but not moved when the machine's clock is set
 }
 
-func begin(step string) Run { return Run{Step: step, Started: time.Now().UTC().Round(0)} }
+func begin(step string) Run {
+	now := time.Now()
+	return Run{Step: step, Started: now.UTC(), began: now}
+}
 
 // end notes how long the run took and how it ended.
 func (r *Run) end(err error) {
-	r.Seconds = time.Since(r.Started).Seconds()
+	r.Seconds = time.Since(r.began).Seconds()
 	if err != nil {
 		r.Error = err.Error()
 	}
@@ -56,9 +61,8 @@ func failure(ctx context.Context) error {
 	return nil
 }
 
-// withFaults runs work so that a fault of memory
-// (SIGBUS, which the kernel sends for an uncorrectable error of a page) is its
-// error and does not end the process.
+// withFaults runs work so that a fault of memory (SIGBUS, which the kernel sends
+// for an uncorrectable error of a page) is its error and does not end the process.
 func withFaults(work func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

@@ -53,11 +53,13 @@ const (
 	chainLength = 1 << 20 // 4 MiB, beyond the second-level cache of most processors
 	textLength  = 1 << 20
 	matrixSide  = 160
+
+	matrixBytes  = matrixSide * matrixSide * 8
+	scratchBytes = 4*chainLength + 2*textLength + 3*matrixBytes
 )
 
 func newScratch() (*scratch, error) {
-	const matrixBytes = matrixSide * matrixSide * 8
-	mapped, err := unix.Mmap(-1, 0, 4*chainLength+2*textLength+3*matrixBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	mapped, err := unix.Mmap(-1, 0, scratchBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, fmt.Errorf("allocate memory: %w", err)
 	}

@@ -55,10 +55,14 @@ func (r *CPUReport) load(ctx context.Context, h *hwmanager.Host, o CPUOptions, t
 	if workers == 0 {
 		workers = len(processors)
 	}
+	// Else the kernel would end the agent.
+	if available, err := memAvailable(h.Proc); err == nil && int64(workers)*scratchBytes > available/2 {
+		return fmt.Errorf("%d workers need %d bytes of memory, and %d are available, of which at most half is taken", workers, int64(workers)*scratchBytes, available)
+	}
 	ctx, cancel := lasting(ctx, o.Time)
 	defer cancel()
 	watch, cpuBefore := sensors{h.Sys, h.Proc}.watch(), cpuTime()
-	stop := follow(progress, func() amount { return clock(r.Started, o.Time, 0) })
+	stop := follow(progress, func() amount { return clock(r.began, o.Time, 0) })
 	rounds := make([]atomic.Int64, len(tests))
 	r.Workers = make([]WorkerReport, workers)
 	group, groupCtx := errgroup.WithContext(ctx)

@@ -29,6 +29,10 @@ func machine() *hwmanager.Host {
 
 func ignore(ipa.Progress) {}
 
+// promptly is long before a load ends by itself, on a machine that has much else
+// to do.
+const promptly = 30 * time.Second
+
 func TestComputationsAreRight(t *testing.T) {
 	s, err := newScratch()
 	if err != nil {
@@ -59,38 +63,11 @@ func TestComputationsNotice(t *testing.T) {
 	}
 }
 
-func TestCPULoad(t *testing.T) {
-	const workers, duration = 2, 2 * time.Second
-	var reports atomic.Int64
-	report, err := CPU(t.Context(), machine(), CPUOptions{Workers: workers, Time: duration}, func(p ipa.Progress) {
-		reports.Add(1)
-		if p.Phase != ipa.PhaseBurnIn || p.Total != int64(duration/time.Second) || p.Done > p.Total {
-			t.Errorf("progress %+v", p)
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%.2f s of %d processors in %.2f s: %v", report.CPUSeconds, workers, report.Seconds, report.Rounds)
-	if report.Seconds < 2 || report.Seconds > 4 || reports.Load() < 2 {
-		t.Errorf("it took %.2f s with %d reports; want 2 s with one each second", report.Seconds, reports.Load())
-	}
-	for _, c := range computations() {
-		if report.Rounds[c.name] == 0 {
-			t.Errorf("no round of %s", c.name)
-		}
-	}
-	for _, w := range report.Workers {
-		if w.CPU < 0 || w.Rounds == 0 {
-			t.Errorf("worker %+v: want it pinned and at work", w)
-		}
-	}
-}
-
-// TestCPUTakesTheProcessors shows that every worker wants its processor all the
+// TestCPULoad shows that every worker is pinned and wants its processor all the
 // time: of a second, each runs or, because others use this machine, waits for its
 // turn (the first two numbers of schedstat, in nanoseconds).
-func TestCPUTakesTheProcessors(t *testing.T) {
+func TestCPULoad(t *testing.T) {
+	const duration = 2 * time.Second
 	var mu sync.Mutex
 	wanted, ran := map[int]int64{}, map[int]int64{}
 	look := func() error {
@@ -111,7 +88,13 @@ func TestCPUTakesTheProcessors(t *testing.T) {
 	for i, c := range tests {
 		tests[i].run = func(s *scratch) error { return errors.Join(c.run(s), look()) }
 	}
-	report, err := loadCPU(t.Context(), machine(), CPUOptions{Time: 3 * time.Second}, tests, ignore)
+	var reports atomic.Int64
+	report, err := loadCPU(t.Context(), machine(), CPUOptions{Time: duration}, tests, func(p ipa.Progress) {
+		reports.Add(1)
+		if p.Phase != ipa.PhaseBurnIn || p.Total != int64(duration/time.Second) || p.Done > p.Total {
+			t.Errorf("progress %+v", p)
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,10 +104,40 @@ func TestCPUTakesTheProcessors(t *testing.T) {
 		allRan += ran[thread]
 	}
 	whole := report.Seconds * float64(len(report.Workers))
-	t.Logf("%d workers wanted %.0f %% and got %.0f %% of the time; the process took %.2f s in %.2f s", len(report.Workers),
-		float64(allWanted)/1e7/whole, float64(allRan)/1e7/whole, report.CPUSeconds, report.Seconds)
-	if len(wanted) != len(report.Workers) || float64(allWanted)/1e9 < 0.7*whole { // the last look is a while ago
+	t.Logf("%d workers wanted %.0f %% and got %.0f %% of the time; the process took %.2f s in %.2f s: %v", len(report.Workers),
+		float64(allWanted)/1e7/whole, float64(allRan)/1e7/whole, report.CPUSeconds, report.Seconds, report.Rounds)
+	if len(wanted) != len(report.Workers) || float64(allWanted)/1e9 < 0.5*whole { // the last look is a while ago
 		t.Errorf("%d threads wanted %.2f s of %.2f", len(wanted), float64(allWanted)/1e9, whole)
+	}
+	if report.Seconds < duration.Seconds() || reports.Load() < 2 {
+		t.Errorf("it took %.2f s with %d reports; want 2 s with one each second", report.Seconds, reports.Load())
+	}
+	total := int64(0)
+	for _, w := range report.Workers {
+		total += w.Rounds
+		if w.CPU < 0 || w.Rounds == 0 {
+			t.Errorf("worker %+v: want it pinned and at work", w)
+		}
+	}
+	for _, rounds := range report.Rounds {
+		total -= rounds
+	}
+	if total != 0 || len(report.Rounds) != len(tests) {
+		t.Errorf("workers %+v, rounds %v", report.Workers, report.Rounds)
+	}
+}
+
+// TestCPUNeedsMemory: workers that the machine has no memory for would make the
+// kernel end the agent.
+func TestCPUNeedsMemory(t *testing.T) {
+	h := machine()
+	h.Proc = t.TempDir()
+	if err := os.WriteFile(filepath.Join(h.Proc, "meminfo"), []byte("MemAvailable: 262144 kB\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := CPU(t.Context(), h, CPUOptions{Workers: mostWorkers, Time: time.Hour}, ignore)
+	if err == nil || !strings.Contains(err.Error(), "4096 workers need 28") || !strings.Contains(err.Error(), "268435456 are available") {
+		t.Errorf("error = %v", err)
 	}
 }
 
@@ -142,7 +155,7 @@ func TestCPUFaultIsNamed(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "computed wrongly: AES: ciphertext is 01, not 00") || !strings.HasPrefix(err.Error(), "processor ") {
 		t.Errorf("error = %v", err)
 	}
-	if report.Error == "" || report.Seconds > 30 {
+	if report.Error == "" || report.Seconds > promptly.Seconds() {
 		t.Errorf("report %+v; want the error, long before the time", report.Run)
 	}
 }
@@ -156,7 +169,7 @@ func TestCPUAbort(t *testing.T) {
 	if !errors.Is(err, aborted) {
 		t.Errorf("error = %v; want the cause", err)
 	}
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > promptly {
 		t.Errorf("it went on for %s after it was aborted", took)
 	}
 }

@@ -113,7 +113,7 @@ func (r *DisksReport) load(ctx context.Context, h *hwmanager.Host, o DiskOptions
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, l := range loads {
 		group.Go(func() error {
-			err := l.work(groupCtx, r.Started, o)
+			err := l.work(groupCtx, r.began, o)
 			l.sum()
 			if err != nil {
 				l.report.Error = err.Error()
@@ -170,7 +170,7 @@ func diskAmount(r *DisksReport, o DiskOptions, loads []*diskLoad) amount {
 		a.total += l.report.Size * int64(o.Loops) * 2
 	}
 	if o.Time > 0 {
-		return clock(r.Started, o.Time, a.bytes)
+		return clock(r.began, o.Time, a.bytes)
 	}
 	a.done = a.bytes
 	return a

@@ -71,7 +71,7 @@ func (l *memoryLoad) load(ctx context.Context, h *hwmanager.Host, o MemoryOption
 	ctx, cancel := lasting(ctx, o.Time)
 	defer cancel()
 	watch := sensors{h.Sys, h.Proc}.watch()
-	stop := follow(progress, func() amount { return clock(r.Started, o.Time, l.verified.Load()) })
+	stop := follow(progress, func() amount { return clock(r.began, o.Time, l.verified.Load()) })
 	stopGuard := l.guard()
 	workers := make([]*memoryWorker, r.Workers)
 	group, groupCtx := errgroup.WithContext(ctx)

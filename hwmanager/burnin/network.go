@@ -64,7 +64,7 @@ type networkLoad struct {
 	report  *NetworkReport
 	bytes   atomic.Int64 // sent or verified, in both runs
 	before  atomic.Int64 // nanoseconds of the runs that have ended
-	began   atomic.Int64 // when the present run began, in nanoseconds of the epoch; 0 for none
+	began   atomic.Int64 // of the load, when the present run began, in nanoseconds; 0 for none
 }
 
 // Network exchanges verified traffic with another node that does the same, first in
@@ -95,7 +95,7 @@ func loadNetwork(ctx context.Context, h *hwmanager.Host, o NetworkOptions, w wir
 func (l *networkLoad) amount() amount {
 	elapsed := time.Duration(l.before.Load())
 	if began := l.began.Load(); began != 0 {
-		elapsed += min(time.Since(time.Unix(0, began)), l.options.Time)
+		elapsed += min(time.Since(l.report.began)-time.Duration(began), l.options.Time)
 	}
 	return amount{done: int64(elapsed.Seconds()), total: int64((2 * l.options.Time).Seconds()), bytes: l.bytes.Load()}
 }
@@ -180,7 +180,7 @@ func (l *networkLoad) transfer(ctx context.Context, r *NetworkRun, conns []net.C
 	group, groupCtx := errgroup.WithContext(ctx)
 	defer interrupting(groupCtx, conns)()
 	began, before := time.Now(), l.bytes.Load()
-	l.began.Store(began.UnixNano())
+	l.began.Store(int64(began.Sub(l.report.began)))
 	for i, c := range conns {
 		group.Go(func() error {
 			if err := do(groupCtx, i, c); err != nil {

@@ -16,11 +16,19 @@ const (
 	// smartTime is what disks have for their extended self-tests: the largest
 	// announce two days.
 	smartTime = 7 * 24 * time.Hour
+	// smartctlTime is what smartctl has for one answer, of a disk that may hang.
+	smartctlTime = 2 * time.Minute
 )
+
+func smartctl(ctx context.Context, h *hwmanager.Host, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, smartctlTime, fmt.Errorf("no answer within %s", smartctlTime))
+	defer cancel()
+	return h.Run.Run(ctx, "smartctl", args...)
+}
 
 // haveSMART is nil if self-tests can be started.
 func haveSMART(ctx context.Context, h *hwmanager.Host) error {
-	_, err := h.Run.Run(ctx, "smartctl", "--version")
+	_, err := smartctl(ctx, h, "--version")
 	if hwmanager.NoProgram(err) {
 		return errors.New("agent_burnin_fio_disk_smart_test is set, and smartctl is not installed in this ramdisk")
 	}
@@ -38,7 +46,7 @@ func testSMART(ctx context.Context, h *hwmanager.Host, disks []DiskReport, inter
 	for _, d := range disks {
 		// smartctl(8), section "Exit status": bits 0 to 2 say that it did not do
 		// what it was asked for, the others what it knows of the disk.
-		_, err := h.Run.Run(ctx, "smartctl", "-t", "long", h.DevicePath(d.Name))
+		_, err := smartctl(ctx, h, "-t", "long", h.DevicePath(d.Name))
 		var exit interface{ ExitCode() int }
 		if err != nil && (!errors.As(err, &exit) || exit.ExitCode() < 0 || exit.ExitCode()&7 != 0) {
 			return fmt.Errorf("%s: start extended self-test: %w", d.Name, err)
@@ -90,7 +98,7 @@ type smartResult struct {
 // smartStatus asks a disk. What smartctl writes counts, for its exit status tells
 // of much else; where it failed, its output says nothing of a test.
 func smartStatus(ctx context.Context, h *hwmanager.Host, name string) (smartResult, error) {
-	out, failed := h.Run.Run(ctx, "smartctl", "-j", "-a", h.DevicePath(name))
+	out, failed := smartctl(ctx, h, "-j", "-a", h.DevicePath(name))
 	result, err := parseSMART(out)
 	if err != nil {
 		return smartResult{}, fmt.Errorf("extended self-test: %w", errors.Join(err, failed))
