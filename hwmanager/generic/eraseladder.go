@@ -22,6 +22,9 @@ type rung struct {
 	// erase answers as the functions of package erasure do. It has deadlines
 	// of its own, by what the disk says that it takes.
 	erase func(ctx context.Context, device *disk.Device, o eraseOptions, progress func(fraction float64)) (erasure.Method, error)
+	// settle makes a disk usable that is not because of an erase that was cut
+	// off; what is on it stays. It is nil where there is nothing to settle.
+	settle func(ctx context.Context, device *disk.Device) error
 }
 
 // climb is the erasing of one disk: the ways of the ladder one after the other,
@@ -30,8 +33,8 @@ type climb struct {
 	device   *disk.Device
 	options  eraseOptions
 	samples  *samples
-	unmarked error // why the samples could not be written
-	marked   bool
+	marked   bool  // the samples are written
+	unmarked error // why they could not be
 	report   func(hwmanager.EraseProgress)
 	done     ipa.DeviceErase
 }
@@ -102,8 +105,8 @@ func (c *climb) secure(ctx context.Context, rungs []rung, device ipa.BlockDevice
 // try is one rung: the attempt tells what became of it.
 func (c *climb) try(ctx context.Context, r rung, attempt *ipa.EraseAttempt) (name string, err error) {
 	if !c.marked {
-		// A locked disk takes no writes until it has been erased.
-		c.unmarked, c.marked = c.samples.mark(ctx), true
+		c.unmarked = c.mark(ctx, r)
+		c.marked = c.unmarked == nil
 	}
 	method, err := r.erase(ctx, c.device, c.options, func(fraction float64) {
 		c.report(hwmanager.EraseProgress{Fraction: fraction})
@@ -134,6 +137,18 @@ func (c *climb) try(ctx context.Context, r rung, attempt *ipa.EraseAttempt) (nam
 		attempt.Outcome = ipa.EraseDone
 	}
 	return name, err
+}
+
+// mark writes the samples, on a disk that takes no writes once it has been settled.
+func (c *climb) mark(ctx context.Context, r rung) error {
+	err := c.samples.mark(ctx)
+	if err != nil && r.settle != nil {
+		if err := r.settle(ctx, c.device); err != nil {
+			return err
+		}
+		err = c.samples.mark(ctx)
+	}
+	return err
 }
 
 func withDetail(detail string, err error) string {

@@ -24,6 +24,9 @@ func ataErase(transport sgio.Transport) rung {
 		erase: func(ctx context.Context, device *disk.Device, _ eraseOptions, progress func(float64)) (erasure.Method, error) {
 			return ata.Erase(ctx, device, ata.Options{Transport: transport}, progress)
 		},
+		settle: func(ctx context.Context, device *disk.Device) error {
+			return ata.Settle(ctx, device, ata.Options{Transport: transport})
+		},
 	}
 }
 
@@ -38,6 +41,9 @@ func nvmeErase(transport nvme.Transport) rung {
 		erase: func(ctx context.Context, device *disk.Device, o eraseOptions, progress func(float64)) (erasure.Method, error) {
 			return nvme.Erase(ctx, device, nvme.Options{Transport: transport, Unrestricted: o.continueIfFailed}, progress)
 		},
+		settle: func(ctx context.Context, device *disk.Device) error {
+			return nvme.Settle(ctx, device, nvme.Options{Transport: transport}, nil)
+		},
 	}
 }
 
@@ -49,6 +55,9 @@ func scsiSanitize(transport sgio.Transport) rung {
 		applies: takesSCSI,
 		erase: func(ctx context.Context, device *disk.Device, o eraseOptions, progress func(float64)) (erasure.Method, error) {
 			return scsi.Erase(ctx, device, scsi.Options{Transport: transport, Unrestricted: o.continueIfFailed}, progress)
+		},
+		settle: func(ctx context.Context, device *disk.Device) error {
+			return scsi.Settle(ctx, device, scsi.Options{Transport: transport}, nil)
 		},
 	}
 }

@@ -2,7 +2,9 @@ package generic
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +12,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
+	"ferric/images/partition"
 )
 
 // nvmeDisk are the names of NVMe namespaces.
@@ -52,23 +55,11 @@ func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwma
 	protect := protects(h.Settings, node)
 	var targets []eraseTarget
 	for _, d := range disks {
-		found, err := targetsOn(h, d, skipReadOnly)
+		found, err := m.checked(ctx, h, d, own, skipReadOnly, protect)
 		if err != nil {
-			return nil, ipa.BlockDeviceErase.New("%v", err)
-		}
-		targets = append(targets, found...)
-		if found[len(found)-1].skip != "" {
-			continue // nothing of it is to be erased
-		}
-		if use := own[sysName(d.Name)]; use != "" {
-			return nil, ipa.ProtectedDevice.New("protected disk %s of the ramdisk itself: %s", d.Name, use)
-		}
-		if err := mayErase(h, d, protect); err != nil {
 			return nil, err
 		}
-		if holder := heldBy(h, found[len(found)-1]); holder != "" {
-			return nil, ipa.BlockDeviceErase.New("%s is in use: %s", d.Name, holder)
-		}
+		targets = append(targets, found...)
 	}
 	for _, t := range targets {
 		if t.skip != "" {
@@ -83,6 +74,80 @@ func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwma
 		}
 	}
 	return targets, nil
+}
+
+// checked is targetsOn for a disk that may be erased: unless it is skipped, the
+// ramdisk does not use it, the guard allows it, nothing on it is protected, and
+// nobody else holds it.
+func (m *Manager) checked(ctx context.Context, h *hwmanager.Host, d ipa.BlockDevice, own map[string]string, skipReadOnly, protect bool) ([]eraseTarget, error) {
+	for settled := false; ; {
+		found, err := targetsOn(h, d, skipReadOnly)
+		if err != nil {
+			return nil, ipa.BlockDeviceErase.New("%v", err)
+		}
+		whole := found[len(found)-1]
+		if whole.skip != "" {
+			return found, nil // nothing of it is to be erased
+		}
+		if use := own[sysName(d.Name)]; use != "" {
+			return nil, ipa.ProtectedDevice.New("protected disk %s of the ramdisk itself: %s", d.Name, use)
+		}
+		if err := h.Guard.Check(h.DevicePath(d.Name)); err != nil {
+			return nil, err
+		}
+		if err := readable(h, d); err != nil && !settled {
+			if err := m.settle(ctx, h, d); err != nil && protect {
+				return nil, ipa.BlockDeviceErase.New("%s: nothing was erased: whether it is protected cannot be told, "+
+					"and driver_info wipe_special_filesystems does not permit to erase it all the same: %v", d.Name, err)
+			} else if err != nil {
+				h.Log.WithError(err).WithField("device", d.Name).Warn("erased without having been read")
+			}
+			settled = true
+			continue // it has partitions now
+		}
+		if err := mayErase(h, d, protect); err != nil {
+			return nil, err
+		}
+		if holder := heldBy(h, whole); holder != "" {
+			return nil, ipa.BlockDeviceErase.New("%s is in use: %s", d.Name, holder)
+		}
+		return found, nil
+	}
+}
+
+// readable is nil if the disk can be read at its beginning.
+func readable(h *hwmanager.Host, d ipa.BlockDevice) error {
+	f, err := os.Open(h.DevicePath(d.Name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.ReadAt(make([]byte, sectorUnit), 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// settle makes a disk readable that is not because of an erase that was cut off:
+// it has it unlocked, or waits for the end of it. What is on the disk stays.
+func (m *Manager) settle(ctx context.Context, h *hwmanager.Host, d ipa.BlockDevice) error {
+	opened, err := claim(ctx, h, d)
+	if err != nil {
+		return err
+	}
+	h.Log.WithField("device", d.Name).Warn("the disk cannot be read: is it locked by an earlier erase, or still at it?")
+	for _, r := range m.rungs {
+		if r.settle != nil && r.applies(d, opened) {
+			err = errors.Join(err, r.settle(ctx, opened))
+		}
+	}
+	if err = errors.Join(err, opened.Close(), readable(h, d)); err != nil {
+		return err
+	}
+	if err := partition.Reread(ctx, opened.Path); err != nil {
+		h.Log.WithError(err).WithField("device", d.Name).Warn("the kernel does not know the partitions of the disk")
+	}
+	return nil
 }
 
 // targetsOn are the disk and, where it is skipped because partitions of it are
