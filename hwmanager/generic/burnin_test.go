@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -72,10 +71,9 @@ func TestBurnInRefusals(t *testing.T) {
 	odd.Node["driver_info"] = "none"
 	for name, step := range map[string]run{"agent_burnin_cpu_timeout": m.burnInCPU, "agent_burnin_vm_vm-bytes": m.burnInMemory, "agent_burnin_fio_disk_loops": m.burnInDisk, "agent_burnin_fio_network_config": m.burnInNetwork} {
 		for want, call := range map[string]hwmanager.StepCall{name: wrong, "unexpected argument timeout": unexpected, "driver_info must be an object": odd} {
-			began := time.Now()
-			_, err := step(t.Context(), lab(t), call)
-			if !ipa.InvalidCommandParams.Is(err) || !strings.Contains(err.Error(), want) || time.Since(began) > time.Second {
-				t.Errorf("%v after %s; want %q", err, time.Since(began), want)
+			// A load would last for a day.
+			if _, err := step(t.Context(), lab(t), call); !ipa.InvalidCommandParams.Is(err) || !strings.Contains(err.Error(), want) {
+				t.Errorf("error = %v; want %q", err, want)
 			}
 		}
 	}

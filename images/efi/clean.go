@@ -6,10 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 )
 
 // option is a boot entry as the firmware has it.
@@ -62,32 +61,22 @@ func Clean(ctx context.Context, efivars string, match func(path string) bool) (d
 
 // options are all boot entries, by number.
 func (s store) options() ([]option, error) {
-	files, err := os.ReadDir(s.root)
+	entries, err := s.bootEntries()
 	if err != nil {
-		return nil, fmt.Errorf("list EFI variables: %w", err)
+		return nil, err
 	}
 	var options []option
-	for _, f := range files {
-		name, guid, _ := strings.Cut(f.Name(), "-")
-		digits, ok := strings.CutPrefix(name, "Boot")
-		if !ok || len(digits) != 4 || guid != globalGUID {
-			continue
-		}
-		number, err := strconv.ParseUint(digits, 16, 16)
-		if err != nil {
-			continue
-		}
-		o := option{name: name, number: uint16(number)}
-		data, err := s.read(name)
+	for _, number := range slices.Sorted(maps.Keys(entries)) {
+		o := option{name: bootName(number), number: number}
+		data, err := s.read(o.name)
 		if err == nil {
 			o.label, o.path, err = parseOption(data)
 		}
 		if err != nil {
-			o.err = fmt.Errorf("%s: %w", name, err)
+			o.err = fmt.Errorf("%s: %w", o.name, err)
 		}
 		options = append(options, o)
 	}
-	slices.SortFunc(options, func(a, b option) int { return int(a.number) - int(b.number) })
 	return options, nil
 }
 
