@@ -33,11 +33,12 @@ type seed struct {
 func diskOf(t *testing.T, size int64, seeds ...seed) (*hwmanager.Host, ipa.BlockDevice) {
 	t.Helper()
 	h, device := loopMachine(t, int64(len(seeds))*size+4*mib)
-	args := []string{"-o"}
+	table := "label: gpt\n"
 	for i := range seeds {
-		args = append(args, "-n", fmt.Sprintf("%d:0:+%dM", i+1, size/mib), "-c", fmt.Sprintf("%d:part%d", i+1, i+1))
+		table += fmt.Sprintf("size=%dMiB, name=part%d\n", size/mib, i+1)
 	}
-	tool(t, "sgdisk", append(args, device.Name)...)
+	// sgdisk would wait a second for the kernel.
+	tool(t, "sh", "-c", `echo "$1" | sfdisk --quiet --no-reread --no-tell-kernel "$0"`, device.Name, table)
 	tool(t, "partx", "-u", device.Name)
 	for i, s := range seeds {
 		node := disk.Node(device.Name, i+1)
