@@ -232,6 +232,46 @@ func TestEraseFailsClosed(t *testing.T) {
 	})
 }
 
+// TestMMC: an eMMC is erased, and its general purpose areas. Its boot areas, which
+// are read-only, are told of and keep nothing from being erased; one that somebody
+// has made writable is to be erased.
+func TestMMC(t *testing.T) {
+	h := lab(t)
+	for _, name := range []string{"vda", "sda", "sdb", "nvme0n1"} {
+		must(t, os.RemoveAll(filepath.Join(h.Sys, "block", name)))
+	}
+	for name, ro := range map[string]string{"mmcblk0": "0", "mmcblk0boot0": "1", "mmcblk0boot1": "0", "mmcblk0gp0": "0", "mmcblk0rpmb": "0"} {
+		dir := filepath.Join(h.Sys, "block", name)
+		put(t, filepath.Join(dir, "size"), fmt.Sprintln(mib/512))
+		put(t, filepath.Join(dir, "ro"), ro+"\n")
+		put(t, filepath.Join(dir, "queue/logical_block_size"), "512\n")
+		put(t, filepath.Join(h.Dev, name), strings.Repeat("a secret", mib/8))
+	}
+	for method, step := range map[string]func(context.Context, *hwmanager.Host, hwmanager.StepCall) (any, error){
+		"metadata": New().eraseMetadata, "overwrite": New().eraseDevices,
+	} {
+		if _, err := step(context.Background(), h, call(nil)); err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{
+			"mmcblk0": "erased, " + method, "mmcblk0boot0": ipa.EraseSkipped, "mmcblk0boot1": "erased, " + method, "mmcblk0gp0": "erased, " + method, "mmcblk0rpmb": ipa.EraseSkipped,
+		} {
+			if got := outcomes(h)["/dev/"+name]; !strings.HasPrefix(got, want) {
+				t.Errorf("%s: %s %q; want %q", method, name, got, want)
+			}
+			data := read(t, filepath.Join(h.Dev, name), 0, 8)
+			if kept := string(data) == "a secret"; kept != (want == ipa.EraseSkipped) {
+				t.Errorf("%s: %s begins with %q", method, name, data)
+			}
+		}
+	}
+	setRO := filepath.Join(h.Sys, "block/mmcblk0/ro")
+	put(t, setRO, "1\n")
+	if _, err := New().eraseDevices(context.Background(), h, call(nil)); err == nil || !strings.Contains(err.Error(), "/dev/mmcblk0 is read-only") {
+		t.Errorf("a read-only eMMC: %v", err)
+	}
+}
+
 // TestPartitionTableInACircle: tables of logical partitions may name each other.
 func TestPartitionTableInACircle(t *testing.T) {
 	disk := make([]byte, 64<<10)

@@ -18,6 +18,15 @@ import (
 // nvmeDisk are the names of NVMe namespaces.
 var nvmeDisk = regexp.MustCompile(`^/dev/nvme\d+n\d+$`)
 
+// Areas of an eMMC that Linux makes disks of (drivers/mmc/core/block.c). Boot
+// areas are read-only as long as nobody says otherwise (force_ro); general purpose
+// areas (gp0) are disks as others. Replay protected memory is a disk before Linux
+// 4.15 only.
+var (
+	mmcBoot    = regexp.MustCompile(`^mmcblk\d+boot\d+$`)
+	mmcSecrets = regexp.MustCompile(`^mmcblk\d+rpmb$`)
+)
+
 // eraseTarget is a disk that a step has to erase, or says why it does not.
 type eraseTarget struct {
 	device     ipa.BlockDevice
@@ -201,7 +210,14 @@ func mustSkip(h *hwmanager.Host, dir string, d ipa.BlockDevice, skipReadOnly boo
 	if member != "" {
 		return "member of an assembled array: " + member, nil
 	}
-	if readText(dir, "ro") == "1" {
+	readOnly := readText(dir, "ro") == "1"
+	switch base := filepath.Base(dir); {
+	case mmcSecrets.MatchString(base):
+		return "replay protected memory of an eMMC, which takes authenticated writes only", nil
+	case readOnly && mmcBoot.MatchString(base):
+		return "boot area of an eMMC, which holds firmware and is read-only", nil
+	}
+	if readOnly {
 		if skipReadOnly {
 			return "read-only", nil
 		}
