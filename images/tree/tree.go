@@ -23,6 +23,9 @@ var ErrRefused = errors.New("refused")
 // (linux/namei.h, MAXSYMLINKS).
 const maxLinks = 40
 
+// maxTries is how often the kernel is asked for a path; mostly once is enough.
+const maxTries = 1000
+
 // Tree is a mounted system. Its methods are for one goroutine. Paths may begin
 // with a slash or not.
 type Tree struct {
@@ -51,7 +54,12 @@ func procPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()
 // open opens a path with links followed, within the tree.
 func (t *Tree) open(name string, flags uint64) (*os.File, error) {
 	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(int(t.root.Fd()), relative(name), &how)
+	// While something is renamed or mounted, anywhere, the kernel does not warrant
+	// where ".." leads to, and wants to be asked again (openat2(2), EAGAIN).
+	fd, err := -1, error(unix.EAGAIN)
+	for try := 0; try < maxTries && (errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)); try++ {
+		fd, err = unix.Openat2(int(t.root.Fd()), relative(name), &how)
+	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: "/" + strings.Trim(name, "/"), Err: err}
 	}

@@ -267,6 +267,42 @@ func TestReadFile(t *testing.T) {
 	}
 }
 
+// TestWriteDuringRenames: while anything at all is renamed, the kernel does not
+// warrant where ".." leads to, and wants to be asked again.
+func TestWriteDuringRenames(t *testing.T) {
+	grove, around := grown(t, "usr/share/d/", "link -> usr/share/d/../../share/d/../d")
+	other := t.TempDir()
+	done, gone := make(chan struct{}), make(chan error)
+	go func() {
+		names := [2]string{filepath.Join(other, "a"), filepath.Join(other, "b")}
+		err := os.WriteFile(names[0], nil, 0o644)
+		for i := 0; err == nil; i++ {
+			select {
+			case <-done:
+				gone <- nil
+				return
+			default:
+				err = os.Rename(names[i%2], names[1-i%2])
+			}
+		}
+		gone <- err
+	}()
+	for range 5000 {
+		if !grove.IsDir("/link") {
+			t.Error("/link is no directory")
+			break
+		}
+	}
+	if err := grove.Write("/link/x", strings.NewReader("new"), tree.Attributes{}); err != nil {
+		t.Error(err)
+	}
+	close(done)
+	if err := <-gone; err != nil {
+		t.Error(err)
+	}
+	unharmed(t, around)
+}
+
 // FuzzWrite: wherever paths and links lead to, it is not out of the tree.
 func FuzzWrite(f *testing.F) {
 	for _, seed := range [][3]string{
