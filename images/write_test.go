@@ -150,6 +150,7 @@ func TestWriteFormats(t *testing.T) {
 			handler http.Handler
 		}{{"range", files}, {"no range", withoutRange(files)}} {
 			t.Run(c.name+"/"+server.name, func(t *testing.T) {
+				t.Parallel()
 				srv := httptest.NewServer(server.handler)
 				defer srv.Close()
 				disk := makeDisk(t, size+3*mib)

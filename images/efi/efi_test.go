@@ -36,14 +36,15 @@ func makeDisk(t *testing.T, label string, files map[string]string) string {
 	dir := t.TempDir()
 	path, esp := filepath.Join(dir, "disk.raw"), filepath.Join(dir, "esp.img")
 	run(t, "truncate", "-s", "64M", path)
-	if label == "gpt" {
-		run(t, "sgdisk", "-n", "1:2048:+1M", "-t", "1:ef02", "-n", "2:4096:+32M", "-t", "2:ef00", "-u", "2:"+espUUID, path)
-	} else {
-		cmd := exec.Command("sfdisk", path)
-		cmd.Stdin = strings.NewReader("label: dos\nlabel-id: 0x9d3b4c1a\nstart=2048, size=2048, type=83\nstart=4096, size=65536, type=ef\n")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("sfdisk: %v: %s", err, out)
-		}
+	// Not sgdisk, which sleeps for a second after each change.
+	table := "label: gpt\nstart=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649\nstart=4096, size=65536, type=uefi, uuid=" + espUUID + "\n"
+	if label != "gpt" {
+		table = "label: dos\nlabel-id: 0x9d3b4c1a\nstart=2048, size=2048, type=83\nstart=4096, size=65536, type=ef\n"
+	}
+	cmd := exec.Command("sfdisk", path)
+	cmd.Stdin = strings.NewReader(table)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("sfdisk: %v: %s", err, out)
 	}
 	run(t, "mkfs.vfat", "-C", "-i", "ABCD1234", esp, "32768")
 	made := map[string]bool{}
@@ -204,12 +205,12 @@ func TestInstallFindsNothing(t *testing.T) {
 	if _, err := efi.Install(context.Background(), vars, empty, ""); !errors.Is(err, efi.ErrNoLoader) {
 		t.Errorf("no loader: %v", err)
 	}
-	run(t, "sgdisk", "-t", "2:8300", empty)
+	run(t, "sfdisk", "--part-type", empty, "2", "linux")
 	if _, err := efi.Install(context.Background(), vars, empty, ""); !errors.Is(err, efi.ErrNoESP) {
 		t.Errorf("no ESP: %v", err)
 	}
 	unmarked := makeDisk(t, "gpt", map[string]string{"EFI/BOOT/BOOTX64.EFI": "x"})
-	run(t, "sgdisk", "-t", "2:8300", unmarked)
+	run(t, "sfdisk", "--part-type", unmarked, "2", "linux")
 	for _, id := range []string{"abcd-1234", espUUID} {
 		if _, err := efi.Install(context.Background(), vars, unmarked, id); err != nil {
 			t.Errorf("ESP named by %s: %v", id, err)

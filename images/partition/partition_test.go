@@ -24,6 +24,7 @@ func run(t testing.TB, name string, args ...string) string {
 }
 
 // makeGPT makes a file of size MiB with a GPT.
+// makeGPT takes a second, for which sgdisk sleeps after a change.
 func makeGPT(t testing.TB, size int, args ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk")
@@ -50,6 +51,7 @@ func TestFixBackup(t *testing.T) {
 		{"nothing to do", func(string) {}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			path := makeGPT(t, 32, twoPartitions...)
 			before, err := partition.List(path)
 			if err != nil {

@@ -1,6 +1,7 @@
 package partition_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,26 +23,29 @@ func TestProtectiveMBR(t *testing.T) {
 	}
 	for _, sector := range []string{"512", "4096"} {
 		for _, bootable := range []bool{false, true} {
-			path := filepath.Join(t.TempDir(), "disk")
-			run(t, "truncate", "-s", "32M", path)
-			attach := func() string {
-				return strings.TrimSpace(run(t, "losetup", "--find", "--show", "--sector-size", sector, path))
-			}
-			small := attach()
-			run(t, "sgdisk", "-n", "1:0:+8M", small)
-			if bootable {
-				run(t, "sfdisk", "--label-nested", "dos", "--activate", small, "1")
-			}
-			run(t, "losetup", "--detach", small)
-			run(t, "truncate", "-s", "64M", path)
-			large := attach()
-			t.Cleanup(func() { run(t, "losetup", "--detach", large) })
-			if err := partition.FixBackup(disktest.Target(t, large)); err != nil {
-				t.Fatal(err)
-			}
-			if text := run(t, "sfdisk", "--list", large); strings.Contains(text, "mismatch") {
-				t.Errorf("sectors of %s bytes, bootable %v: %s", sector, bootable, text)
-			}
+			t.Run(fmt.Sprintf("%s, bootable %v", sector, bootable), func(t *testing.T) {
+				t.Parallel()
+				path := filepath.Join(t.TempDir(), "disk")
+				run(t, "truncate", "-s", "32M", path)
+				attach := func() string {
+					return strings.TrimSpace(run(t, "losetup", "--find", "--show", "--sector-size", sector, path))
+				}
+				small := attach()
+				run(t, "sgdisk", "-n", "1:0:+8M", small)
+				if bootable {
+					run(t, "sfdisk", "--label-nested", "dos", "--activate", small, "1")
+				}
+				run(t, "losetup", "--detach", small)
+				run(t, "truncate", "-s", "64M", path)
+				large := attach()
+				t.Cleanup(func() { run(t, "losetup", "--detach", large) })
+				if err := partition.FixBackup(disktest.Target(t, large)); err != nil {
+					t.Fatal(err)
+				}
+				if text := run(t, "sfdisk", "--list", large); strings.Contains(text, "mismatch") {
+					t.Errorf("sectors of %s bytes, bootable %v: %s", sector, bootable, text)
+				}
+			})
 		}
 	}
 }
