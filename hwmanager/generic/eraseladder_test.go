@@ -340,6 +340,7 @@ func TestSamplesThatCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer opened.Close()
+	t.Cleanup(func() { locked("--setrw") }) // a loop stays as it was for who gets it next
 	locked("--setro")
 	c := &climb{device: opened, options: eraseOptions{iterations: 1, zeroize: true}, samples: newSamples(opened), report: func(hwmanager.EraseProgress) {}}
 	erased, err := c.secure(t.Context(), m.rungs, ipa.BlockDevice{Name: "/dev/sda"})
@@ -467,6 +468,30 @@ func TestHowItIsOverwritten(t *testing.T) {
 	}
 }
 
+// TestDiscardFails: a disk that has been overwritten is erased, even if it fails to
+// discard, which is a courtesy to flash; but only if it is still zero after that.
+func TestDiscardFails(t *testing.T) {
+	h := loops(t, 3*mib, "")
+	target, err := h.Fence(ipa.BlockDevice{Name: "/dev/sda"})
+	must(t, err)
+	device, err := target.Open()
+	must(t, err)
+	defer device.Close()
+	w := &overwriting{device: device, samples: newSamples(device), attempt: &ipa.EraseAttempt{}, planned: device.Size, report: func(hwmanager.EraseProgress) {}}
+	path := filepath.Join(h.Dev, "sda")
+	t.Cleanup(func() { tool(t, "blockdev", "--setrw", path) }) // a loop stays as it was for who gets it next
+	tool(t, "blockdev", "--setro", path)
+	if note, err := w.discard(t.Context()); err == nil {
+		t.Errorf("%q of a disk that is not zero and takes no zeros", note)
+	}
+	tool(t, "blockdev", "--setrw", path)
+	must(t, w.pass(t.Context(), clearBytes, ipa.ExpectZeros))
+	tool(t, "blockdev", "--setro", path)
+	if note, err := w.discard(t.Context()); err != nil || !strings.HasPrefix(note, "not discarded: ") || w.attempt.Verified.Expected != ipa.ExpectZeros {
+		t.Errorf("%q, %v; verified %+v", note, err, w.attempt.Verified)
+	}
+}
+
 // TestUnreadableIsGone: a sector that cannot be read after a sanitize gives
 // nothing away, where the standard says that it may be so; otherwise it proves
 // nothing.
@@ -547,6 +572,9 @@ func TestNothingIsTouchedBeforeAllAreChecked(t *testing.T) {
 		{"another disk by now", func(t *testing.T, h *hwmanager.Host) {
 			link(t, filepath.Join(h.Sys, "block/sdc"), filepath.Join(h.Sys, "dev/block", number(h, "sdb")))
 		}, "nothing was erased: "},
+		{"unreadable where a cluster's superblock would be", func(t *testing.T, h *hwmanager.Host) {
+			must(t, os.Truncate(filepath.Join(filepath.Dir(h.Dev), "sdb.backing"), gfs2Offset))
+		}, "look for protected contents on /dev/sdb: "},
 		{"a cluster's, in an array that nobody assembled", func(t *testing.T, h *hwmanager.Host) {
 			writeArray(t, filepath.Join(h.Dev, "sdb"), 2048)
 			write(t, filepath.Join(h.Dev, "sdb"), 2048*512+gfs2Offset, []byte{0x01, 0x16, 0x19, 0x70})

@@ -167,10 +167,12 @@ func (w *overwriting) zeroPass(ctx context.Context, overwritten bool) (string, e
 
 func clearBytes(p []byte) { clear(p) }
 
-// discard tells the device that nothing on it is needed, which spares flash. A
-// device may read as anything afterwards; one that does not read as zeros is
+// discard tells the device that nothing on it is needed, which spares flash. That
+// it fails to is noted and no more: there are bridges that announce it and refuse
+// it. A device may read as anything afterwards; one that does not read as zeros is
 // overwritten with them once more.
 func (w *overwriting) discard(ctx context.Context) (string, error) {
+	note := "discarded after that"
 	for off := int64(0); off < w.device.Size; {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
@@ -181,18 +183,19 @@ func (w *overwriting) discard(ctx context.Context) (string, error) {
 			return "no discard, which the device does not know", nil
 		}
 		if err != nil {
-			return "", err
+			note = "not discarded: " + err.Error()
+			break
 		}
 		off += n
 	}
 	check, err := w.samples.check(ctx, ipa.ExpectZeros, false)
 	if err == nil {
 		w.attempt.Verified = check
-		return "discarded after that", nil
+		return note, nil
 	}
 	if !errors.Is(err, errLiar) {
 		return "", err
 	}
 	w.planned += w.device.Size
-	return "discarded after that, and zeros once more, written, for it does not read as zeros then", w.pass(ctx, clearBytes, ipa.ExpectZeros)
+	return note + ", and zeros once more, written, for it does not read as zeros then", w.pass(ctx, clearBytes, ipa.ExpectZeros)
 }

@@ -53,7 +53,11 @@ func checkProtected(path string, d ipa.BlockDevice) error {
 			return ipa.BlockDeviceErase.New("read the member of an array on %s: %v", d.Name, err)
 		}
 		for _, e := range append(inside, p) {
-			if what := protectedContent(f, e); what != "" {
+			what, err := protectedContent(f, e)
+			if err != nil {
+				return ipa.BlockDeviceErase.New("look for protected contents on %s: %v", d.Name, err)
+			}
+			if what != "" {
 				return ipa.ProtectedDevice.New("protected %s on %s", what, d.Name)
 			}
 		}
@@ -61,23 +65,25 @@ func checkProtected(path string, d ipa.BlockDevice) error {
 	return nil
 }
 
-// protectedContent is what must not be erased of an entry, "" for nothing.
-func protectedContent(f io.ReaderAt, e entry) string {
+// protectedContent is what must not be erased of an entry, "" for nothing. The
+// error is that it cannot be told.
+func protectedContent(f io.ReaderAt, e entry) (string, error) {
 	switch {
 	case protectedTypes[e.guid] != "":
-		return protectedTypes[e.guid]
+		return protectedTypes[e.guid], nil
 	case e.mbr == mbrVMFS:
-		return "VMware VMFS partition"
-	case isGFS2(f, e.start):
-		return "Red Hat Global File System 2"
+		return "VMware VMFS partition", nil
+	case e.start < 0 || e.start > maxStart:
+		return "", nil // of a table that makes no sense
 	}
-	return ""
-}
-
-func isGFS2(f io.ReaderAt, start int64) bool {
 	var magic [4]byte
-	_, err := f.ReadAt(magic[:], start+gfs2Offset)
-	return err == nil && binary.BigEndian.Uint32(magic[:]) == gfs2Magic
+	if _, err := f.ReadAt(magic[:], e.start+gfs2Offset); err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	if binary.BigEndian.Uint32(magic[:]) == gfs2Magic {
+		return "Red Hat Global File System 2", nil
+	}
+	return "", nil
 }
 
 // arrayDataAt is where the superblock of a Linux array, version 1, tells its

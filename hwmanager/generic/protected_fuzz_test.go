@@ -36,7 +36,9 @@ func FuzzProtected(f *testing.F) {
 				t.Fatalf("the array at %d: %v", p.start, err)
 			}
 			for _, e := range append(inside, p) {
-				protectedContent(r, e)
+				if _, err := protectedContent(r, e); err != nil {
+					t.Fatalf("what begins at %d: %v", e.start, err)
+				}
 			}
 		}
 	})
