@@ -37,6 +37,40 @@ func writers() map[string]string {
 	}
 }
 
+// commanders are the files there that tell the kernel or a device something that
+// has no function of its own, with what that is: a descriptor for reading is
+// enough for much of it.
+func commanders() map[string]string {
+	return map[string]string{
+		"agent/clock/clock.go":        "sets the clock",
+		"hwmanager/generic/flush.go":  "has the buffers of a disk written",
+		"hwmanager/generic/link.go":   "asks network interfaces",
+		"hwmanager/nvme/transport.go": "NVMe commands; those that change a disk ask disk.Device.Writable",
+		"hwmanager/sgio/sgio.go":      "SCSI and ATA commands; the same",
+		"images/disk/device.go":       "asks for the size of sectors",
+		"images/disk/zero.go":         "zeros and discards, which the kernel refuses a descriptor for reading",
+		"images/efi/store.go":         "makes variables of the firmware mutable",
+		"images/partition/reread.go":  "the kernel's list of partitions, by the table on the same disk",
+	}
+}
+
+// runners are the files there that run programs, with what becomes of the disks
+// whose paths these get.
+func runners() map[string]string {
+	return map[string]string{
+		"agent/logs.go":                   "they only read",
+		"hwmanager/burnin/smart.go":       "a drive's test of itself, which only reads",
+		"hwmanager/generic/bootc.go":      "checked before",
+		"hwmanager/generic/grub.go":       "checked before",
+		"hwmanager/generic/partitions.go": "checked before",
+		"hwmanager/generic/raid.go":       "an array is stopped",
+		"hwmanager/generic/raidboot.go":   "an array is stopped",
+		"hwmanager/generic/raidcreate.go": "checked before; what was begun is stopped",
+		"hwmanager/generic/raiddelete.go": "an array is stopped; members are checked before",
+		"hwmanager/generic/raidscan.go":   "arrays are assembled, which write nothing before they are written to (start_ro)",
+	}
+}
+
 // FenceFaults lists what a source file of the fenced rooms does around the disk
 // fence: it opens something for writing or mounts it without being one of the
 // writers, makes a target by itself, runs programs by itself, or (in images)
@@ -48,12 +82,18 @@ func FenceFaults(path string, source []byte) (faults []string) {
 		return []string{err.Error()}
 	}
 	_, listed := writers()[path]
-	writes := false
+	_, commander := commanders()[path]
+	_, runner := runners()[path]
+	writes, commands, runs := false, false, false
 	fault := func(n ast.Node, text string, args ...any) {
 		faults = append(faults, fmt.Sprintf("%s:%d: ", path, fset.Position(n.Pos()).Line)+fmt.Sprintf(text, args...))
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
+		case *ast.ImportSpec:
+			if value, err := strconv.Unquote(n.Path.Value); err == nil && n.Name != nil && watched(value) {
+				fault(n, "imports %s under another name", value)
+			}
 		case *ast.BasicLit:
 			if value, err := strconv.Unquote(n.Value); err == nil && within(path, "images") && strings.HasPrefix(value, "/dev") {
 				fault(n, "names the device %s", value)
@@ -72,6 +112,16 @@ func FenceFaults(path string, source []byte) (faults []string) {
 				if !listed {
 					fault(n, "writes without the fence: %s", name)
 				}
+			case tells(name):
+				commands = true
+				if !commander {
+					fault(n, "tells a device something: %s", name)
+				}
+			case n.Sel.Name == "Run" && runnerOf(n.X):
+				runs = true
+				if !runner {
+					fault(n, "runs a program: what becomes of disks belongs in the list of runners")
+				}
 			}
 		case *ast.CallExpr:
 			f, ok := n.Fun.(*ast.SelectorExpr)
@@ -85,10 +135,35 @@ func FenceFaults(path string, source []byte) (faults []string) {
 		}
 		return true
 	})
-	if listed && !writes {
-		faults = append(faults, path+": writes nothing: the list of writers is out of date")
+	for _, list := range []struct {
+		name         string
+		listed, does bool
+	}{{"writers", listed, writes}, {"commanders", commander, commands}, {"runners", runner, runs}} {
+		if list.listed && !list.does {
+			faults = append(faults, path+": the list of "+list.name+" is out of date")
+		}
 	}
 	return faults
+}
+
+// watched are the packages of which names are looked for.
+func watched(path string) bool {
+	return slices.Contains([]string{"os", "os/exec", "syscall", "io/ioutil", "golang.org/x/sys/unix", "ferric/images/disk"}, path)
+}
+
+// runnerOf tells the Run of a host: h.Run.Run.
+func runnerOf(x ast.Expr) bool {
+	s, ok := x.(*ast.SelectorExpr)
+	return ok && s.Sel.Name == "Run"
+}
+
+// tells tells functions by which a descriptor can do more than read and write.
+func tells(name string) bool {
+	pkg, function, _ := strings.Cut(name, ".")
+	if pkg != "unix" && pkg != "syscall" {
+		return false
+	}
+	return strings.HasPrefix(function, "Ioctl") || strings.HasPrefix(function, "Syscall") || strings.HasPrefix(function, "RawSyscall")
 }
 
 // selected is "package.Name", or "….Name" for what is not in a package.

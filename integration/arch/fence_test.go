@@ -38,14 +38,20 @@ func TestFence(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name := range writers() {
-		if !seen[name] {
-			t.Errorf("%s does not exist: the list of writers is out of date", name)
+	for _, list := range []map[string]string{writers(), commanders(), runners()} {
+		for name := range list {
+			if !seen[name] {
+				t.Errorf("%s does not exist: its list is out of date", name)
+			}
 		}
 	}
 	// What only tests use is in no program.
 	for _, program := range []string{"./cmd/ferric-agent", "./cmd/ferric"} {
 		for _, p := range list(t, nil, program) {
+			// What opens disks by their paths.
+			if strings.HasSuffix(program, "agent") && matches(p.ImportPath, []string{"github.com/diskfs/go-diskfs", "github.com/diskfs/go-diskfs/backend/file"}) {
+				t.Errorf("%s contains %s", program, p.ImportPath)
+			}
 			if isTestKit(strings.TrimPrefix(p.ImportPath, module+"/")) {
 				t.Errorf("%s contains %s", program, p.ImportPath)
 			}
@@ -71,6 +77,12 @@ func TestFenceRules(t *testing.T) {
 		{"hwmanager/x.go", `unix.Mount(x, y, z, 0, "")`, "writes without the fence"},
 		{"hwmanager/x.go", `disk.Fence(x, nil)`, "makes a target"},
 		{"hwmanager/x.go", `exec.Command("dd")`, "runs a program"},
+		{"hwmanager/x.go", `unix.IoctlSetInt(x, unix.BLKRRPART, 0)`, "tells a device"},
+		{"hwmanager/x.go", `unix.Syscall6(unix.SYS_IOCTL, fd, 0x2285, arg, 0, 0, 0)`, "tells a device"},
+		{"hwmanager/x.go", `h.Run.Run(ctx, "dd", "of="+path)`, "runs a program"},
+		{"hwmanager/x.go", `t.Run(x)`, ""},
+		{"hwmanager/sgio/sgio.go", `f()`, "commanders is out of date"},
+		{"hwmanager/burnin/smart.go", `f()`, "runners is out of date"},
 		{"hwmanager/fence.go", `disk.Fence(x, nil)`, ""},
 		{"hwmanager/x.go", `h.Fence(x)`, ""},
 		{"images/x.go", `f("/dev/sda")`, "names the device"},
@@ -82,5 +94,9 @@ func TestFenceRules(t *testing.T) {
 		if (tt.fault == "") != (got == "") || !strings.Contains(got, tt.fault) {
 			t.Errorf("%s in %s: %q; want %q", tt.body, tt.path, got, tt.fault)
 		}
+	}
+	renamed := FenceFaults("hwmanager/x.go", []byte("package p\n\nimport u \"golang.org/x/sys/unix\"\n"))
+	if len(renamed) != 1 || !strings.Contains(renamed[0], "under another name") {
+		t.Errorf("an import under another name: %q", renamed)
 	}
 }
