@@ -72,7 +72,7 @@ func (a cutArgs) killedAt(t *testing.T, call string, n int) bool {
 }
 
 // TestCut ends deployments over a disk with another system at many of their
-// writes, as a loss of power would. What is left is the old system untouched,
+// writes, as a loss of power would that keeps their order. What is left is the old system untouched,
 // no table at all, or the new one whole: never a table over half a system.
 // The next deployment goes through.
 func TestCut(t *testing.T) {

@@ -46,7 +46,7 @@ func deploy(ctx context.Context, target disk.Target, req Request, configDrive st
 	}
 	d := Deployment{Result: res}
 	if err := d.finish(ctx, target, req, configDrive, m); err != nil {
-		if werr := target.Wipe(context.WithoutCancel(ctx)); werr != nil {
+		if werr := wipe(context.WithoutCancel(ctx), target); werr != nil {
 			err = fmt.Errorf("%w; and the disk could not be wiped again: %w", err, werr)
 		}
 		return d, fmt.Errorf("deploy image to %s: %w", target.Path(), err)

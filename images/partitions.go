@@ -143,7 +143,7 @@ func (p *partitioning) undo(ctx context.Context, err error) error {
 	if !p.began || p.layout.PreserveEphemeral {
 		return err
 	}
-	if werr := p.target.Wipe(context.WithoutCancel(ctx)); werr != nil {
+	if werr := wipe(context.WithoutCancel(ctx), p.target); werr != nil {
 		err = fmt.Errorf("%w; and the disk could not be wiped again: %w", err, werr)
 	}
 	return err
@@ -211,13 +211,19 @@ func (p *partitioning) plan() error {
 	for i, q := range p.table.Partitions {
 		p.made.Partitions[wanted[i].Name] = q.Number
 	}
+	if old == nil {
+		return nil
+	}
+	if old.Label != p.layout.Label { // whose remains nobody would wipe
+		return fmt.Errorf("preserve_ephemeral: %w: %s has a table of the kind %s, wanted is %s", partition.ErrBadTable, p.target.Path(), old.Label, p.layout.Label)
+	}
 	n := p.made.Partitions[PartEphemeral]
-	if old == nil || n == 0 {
+	if n == 0 {
 		return nil
 	}
 	planned := p.table.Partitions[n-1]
 	for _, q := range old.Partitions {
-		if old.Label == p.layout.Label && q.Number == n && q.Start == planned.Start && q.Size == planned.Size {
+		if q.Number == n && q.Start == planned.Start && q.Size == planned.Size {
 			return nil
 		}
 	}

@@ -328,6 +328,10 @@ func TestPreserveEphemeral(t *testing.T) {
 	if _, err := deploy(l, ""); !errors.Is(err, partition.ErrBadTable) || !strings.Contains(fmt.Sprint(err), "partition 2 of 9 MiB from 65 MiB") {
 		t.Errorf("another size: %v", err)
 	}
+	other := images.Layout{Label: partition.MBR, Swap: 4, Root: 24, PreserveEphemeral: true}
+	if _, err := deploy(other, ""); !errors.Is(err, partition.ErrBadTable) || !strings.Contains(fmt.Sprint(err), "kind gpt") {
+		t.Errorf("another kind of table: %v", err)
+	}
 	l.Ephemeral, req.Digest.Value = 8, strings.Repeat("0", 64)
 	if _, err := deploy(l, ""); !errors.Is(err, images.ErrChecksum) {
 		t.Errorf("wrong digest: %v", err)

@@ -86,6 +86,20 @@ func claim(ctx context.Context, target disk.Target) (*disk.Device, error) {
 	}
 }
 
+// wipe is Target.Wipe for a disk that may be in use for a while: what failed may
+// have been that.
+func wipe(ctx context.Context, target disk.Target) error {
+	dev, err := claim(ctx, target)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	if err := dev.WipeEnds(ctx); err != nil {
+		return err
+	}
+	return dev.Sync()
+}
+
 // wipeAll removes what identifies the former contents of the disk and of its
 // partitions: a new one may end where an old one did, with its RAID superblock
 // (agent contract, section "Metadata": disks and partitions).
