@@ -25,6 +25,9 @@ const (
 	// rootName is how the small system's init finds its root partition.
 	rootName = "ferric-root"
 
+	// RootUUID is that of the root file system of the whole-disk image.
+	RootUUID = rootGUID
+
 	// Identities of the image, in the case that udev's links have.
 	diskGUID = "6f0f4c3c-4c0d-4d0e-9b57-66e20a6b2f00"
 	biosGUID = "6f0f4c3c-4c0d-4d0e-9b57-66e20a6b2f01"

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -27,6 +28,7 @@ var installerPrograms = []string{
 const (
 	biosModules = "/usr/lib/grub/i386-pc"
 	busybox     = "/usr/bin/busybox"
+	mdadm       = "/usr/sbin/mdadm"
 )
 
 // busyboxNames are the programs that the scripts among them run.
@@ -53,8 +55,10 @@ type installer struct {
 	links map[string]string // to the place of another
 }
 
-// findInstaller fails if a part of it is not installed here.
-func findInstaller(ctx context.Context) (*installer, error) {
+// findInstaller fails if a part of it is not installed here. For a root on an
+// array it has mdadm, which GRUB's programs ask for the array's UUID (grub 2.06,
+// grub-core/osdep/linux/getroot.c).
+func findInstaller(ctx context.Context, array bool) (*installer, error) {
 	for path, pkg := range map[string]string{
 		"/usr/sbin/grub-install": "grub2-common", "/usr/sbin/grub-probe": "grub-common", "/usr/bin/udevadm": "udev", busybox: "busybox-static", filepath.Join(biosModules, "normal.mod"): "grub-pc-bin",
 	} {
@@ -70,8 +74,15 @@ func findInstaller(ctx context.Context) (*installer, error) {
 	for _, name := range busyboxNames {
 		in.links["/usr/bin/"+name] = "busybox"
 	}
+	programs := installerPrograms
+	if array {
+		if err := needFile(mdadm, "mdadm"); err != nil {
+			return nil, err
+		}
+		programs = append(slices.Clone(programs), mdadm)
+	}
 	libraries := map[string]bool{}
-	for _, path := range installerPrograms {
+	for _, path := range programs {
 		in.files = append(in.files, path)
 		if strings.HasPrefix(path, "/etc/") || strings.HasSuffix(path, "mkconfig") || strings.HasSuffix(path, "_lib") {
 			continue // a script

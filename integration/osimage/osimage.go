@@ -40,13 +40,13 @@ type Options struct {
 	// the system runs once it is up; what they print is on the console between
 	// "begin" and "end" lines with the command.
 	Show []string
-	// Array makes a whole-disk image that also boots from an array, under UEFI:
-	// its system assembles the arrays that are there.
+	// Array makes a whole-disk image that also boots from an array: its system
+	// assembles the arrays that are there. Under BIOS it takes Installer, too.
 	Array bool
-	// Installer adds to a partition image GRUB's installer for BIOS machines,
-	// the generator of its menu and a shell, as a distribution's image has them:
-	// what a deployment may run where it is allowed to (agent contract, section
-	// "install_bootloader").
+	// Installer adds GRUB's installer for BIOS machines, the generator of its
+	// menu and a shell, as a distribution's image has them: what a deployment may
+	// run where it is allowed to (agent contract, section "install_bootloader").
+	// Partition images are for it, and whole-disk images for arrays.
 	Installer bool
 }
 
@@ -55,6 +55,9 @@ func (o Options) room() int64 {
 	room := o.Ballast + o.Ballast/32
 	if len(o.Show) > 0 {
 		room += showBytes
+	}
+	if o.Installer {
+		room += installerBytes
 	}
 	return room
 }
@@ -102,7 +105,15 @@ func build(ctx context.Context, o Options, kernel kernel) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := hashInputs(o.Ballast, kernel.path, initrd, loaders.biosBoot, loaders.biosCore, loaders.efi)
+	inputs := []string{kernel.path, initrd, loaders.biosBoot, loaders.biosCore, loaders.efi}
+	var grub *installer
+	if o.Installer {
+		if grub, err = findInstaller(ctx, o.Array); err != nil {
+			return nil, err
+		}
+		inputs = append(inputs, grub.files...)
+	}
+	key, err := hashInputs(o.Ballast, inputs...)
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +125,11 @@ func build(ctx context.Context, o Options, kernel kernel) (*Image, error) {
 		root := filepath.Join(work, "root")
 		if err := layRoot(root, kernel.path, initrd, o.Ballast, map[string]string{grubConfigPath: grubConfig}); err != nil {
 			return nil, err
+		}
+		if grub != nil {
+			if err := grub.layOut(root); err != nil {
+				return nil, err
+			}
 		}
 		raw := filepath.Join(dir, "disk.raw")
 		d := diskLayout{rootBytes: smallRootBytes + o.room(), sector: int64(o.Sector)}

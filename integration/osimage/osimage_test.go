@@ -50,9 +50,9 @@ func TestBuildPartition(t *testing.T) {
 	oracle(t, "sh", "-c", `debugfs -R "stat /boot/efi/EFI/BOOT/BOOTX64.EFI" "$0" | grep "Type: regular"`, image.Raw.Path)
 }
 
-// TestBuildPartitionInstaller runs the programs of the image in it: a system
-// that lacks a library of theirs, or a program of its shell, shows here.
-func TestBuildPartitionInstaller(t *testing.T) {
+// TestBuildInstaller runs the programs of the images in them: a system that lacks
+// a library of theirs, or a program of its shell, shows here.
+func TestBuildInstaller(t *testing.T) {
 	image, err := BuildPartition(t.Context(), Options{CacheDir: t.TempDir(), Installer: true})
 	if err != nil {
 		t.Fatal(err)
@@ -60,13 +60,24 @@ func TestBuildPartitionInstaller(t *testing.T) {
 	if image.Raw.Size > InstallerRootMiB*mib {
 		t.Errorf("%d bytes do not fit into %d MiB", image.Raw.Size, InstallerRootMiB)
 	}
-	oracle(t, "e2fsck", "-fn", image.Raw.Path)
+	runInside(t, image.Raw.Path, "grub-install --version", "grub-probe --version", "grub-mkconfig --version", "sh -c true", "env true")
+	disk, err := Build(t.Context(), Options{CacheDir: t.TempDir(), Installer: true, Array: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runInside(t, disk.Raw.Path+"?offset=18874368", "grub-install --version", "mdadm --version")
+}
+
+// runInside runs commands in a root file system.
+func runInside(t *testing.T, system string, commands ...string) {
+	t.Helper()
+	oracle(t, "e2fsck", "-fn", system)
 	tree := t.TempDir()
-	oracle(t, "debugfs", "-R", "rdump / "+tree, image.Raw.Path)
+	oracle(t, "debugfs", "-R", "rdump / "+tree, system)
 	if os.Getuid() != 0 {
 		return // nothing can be run in it
 	}
-	for _, command := range []string{"grub-install --version", "grub-probe --version", "grub-mkconfig --version", "sh -c true", "env true"} {
+	for _, command := range commands {
 		oracle(t, "chroot", append([]string{tree, "/usr/bin/env", "PATH=/usr/sbin:/usr/bin"}, strings.Fields(command)...)...)
 	}
 }

@@ -56,13 +56,13 @@ func buildPartition(ctx context.Context, o Options, kernel kernel) (*Image, erro
 	if err != nil {
 		return nil, err
 	}
-	inputs, room := []string{kernel.path, initrd, loader}, int64(partitionRootBytes)
+	inputs := []string{kernel.path, initrd, loader}
 	var grub *installer
 	if o.Installer {
-		if grub, err = findInstaller(ctx); err != nil {
+		if grub, err = findInstaller(ctx, false); err != nil {
 			return nil, err
 		}
-		inputs, room = append(inputs, grub.files...), room+installerBytes
+		inputs = append(inputs, grub.files...)
 	}
 	key, err := hashInputs(o.Ballast, inputs...)
 	if err != nil {
@@ -87,7 +87,7 @@ func buildPartition(ctx context.Context, o Options, kernel kernel) (*Image, erro
 			}
 		}
 		raw := filepath.Join(dir, "root.raw")
-		size := (room + o.room() + mib - 1) / mib * mib
+		size := (partitionRootBytes + o.room() + mib - 1) / mib * mib
 		if err := sparseFile(raw, size); err != nil {
 			return nil, err
 		}
