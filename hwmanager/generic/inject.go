@@ -102,10 +102,13 @@ func (in *injector) all(ctx context.Context, files []injection) (any, error) {
 	for _, f := range files {
 		what, err := in.one(ctx, f)
 		if err != nil {
-			if ipa.DeviceNotFound.Is(err) {
-				return nil, ipa.DeviceNotFound.New("file %s: %v", f.path, err)
+			kind := ipa.CommandExecution
+			for _, known := range []ipa.Kind{ipa.DeviceNotFound, ipa.ProtectedDevice} {
+				if known.Is(err) {
+					kind = known
+				}
 			}
-			return nil, ipa.CommandExecution.New("file %s: %v", f.path, err)
+			return nil, kind.New("file %s: %v", f.path, err)
 		}
 		in.h.Log.WithField("path", f.path).Info("inject_files: " + what)
 		done = append(done, what)

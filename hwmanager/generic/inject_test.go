@@ -18,6 +18,7 @@ import (
 	"ferric/api/ipa"
 	"ferric/hwmanager"
 	"ferric/images/disk"
+	"ferric/images/volume"
 )
 
 // seed is a file system for a partition: what is in it, as for debugfs's source
@@ -480,5 +481,32 @@ func TestForeign(t *testing.T) {
 	}
 	if foreignTo(strings.NewReader(""), 0) != "" {
 		t.Error("an empty device is part of something")
+	}
+}
+
+// TestBySource: the ways in which a system and udev name a partition.
+func TestBySource(t *testing.T) {
+	in := &injector{places: []place{
+		{name: "esp", info: volume.Info{UUID: "ABCD-1234"}, label: "UEFI", partUUID: "3A9C1E2D-0000-4000-8000-000000000001", partName: "EFI System Partition"},
+		{name: "data", info: volume.Info{UUID: "6f0f4c3c-4c0d-4d0e-9b57-66e20a6b2f04"}, label: `a\x2`, partName: "ünï"},
+	}}
+	for source, want := range map[string]string{
+		"UUID=abcd-1234": "esp", "LABEL=UEFI": "esp", `LABEL="UEFI"`: "esp", "PARTLABEL=EFI System Partition": "esp",
+		"PARTUUID=3a9c1e2d-0000-4000-8000-000000000001":          "esp",
+		"/dev/disk/by-uuid/ABCD-1234":                            "esp",
+		`/dev/disk/by-partlabel/EFI\x20System\x20Partition`:      "esp",
+		`/dev/disk/by-partlabel/ünï`:                             "data",
+		`/dev/disk/by-label/a\x5cx2`:                             "data",
+		`/dev/disk/by-label/a\x2`:                                "data",
+		"/dev/disk/by-uuid/6F0F4C3C-4C0D-4D0E-9B57-66E20A6B2F04": "data",
+		"LABEL=": "", "PARTUUID=": "", "LABEL=uefi": "", "ID=x": "", "/dev/disk/by-uuid/": "", "/dev/sda1": "", "/dev/mapper/by-uuid/ABCD-1234": "", "tmpfs": "", "": "",
+	} {
+		got := ""
+		if p := in.bySource(source); p != nil {
+			got = p.name
+		}
+		if got != want {
+			t.Errorf("%s: %q; want %q", source, got, want)
+		}
 	}
 }

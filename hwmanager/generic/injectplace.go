@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"ferric/api/ipa"
@@ -228,7 +229,7 @@ func (in *injector) bySource(source string) *place {
 	key, value, ok := strings.Cut(source, "=")
 	if !ok {
 		dir, base := path.Split(source)
-		key, value = strings.ToUpper(strings.TrimPrefix(path.Base(dir), "by-")), base
+		key, value = strings.ToUpper(strings.TrimPrefix(path.Base(dir), "by-")), unescapeLink(base)
 		if path.Dir(path.Clean(dir)) != "/dev/disk" {
 			return nil
 		}
@@ -254,4 +255,22 @@ func (in *injector) bySource(source string) *place {
 		}
 	}
 	return nil
+}
+
+// unescapeLink undoes the notation of blanks and the like in names of udev's links
+// ("EFI\x20System\x20Partition", systemd.unit(5), string escaping).
+func unescapeLink(name string) string {
+	var text strings.Builder
+	for rest := name; rest != ""; {
+		if escaped, ok := strings.CutPrefix(rest, `\x`); ok && len(escaped) >= 2 {
+			if b, err := strconv.ParseUint(escaped[:2], 16, 8); err == nil {
+				text.WriteByte(byte(b))
+				rest = escaped[2:]
+				continue
+			}
+		}
+		text.WriteByte(rest[0])
+		rest = rest[1:]
+	}
+	return text.String()
 }
