@@ -190,12 +190,7 @@ func (m *Manager) wipe(ctx context.Context, h *hwmanager.Host, t eraseTarget, de
 	attempt.End = utcNow()
 	if err != nil {
 		attempt.Outcome, attempt.Detail = ipa.EraseFailed, err.Error()
-		for _, earlier := range done.Attempts {
-			if earlier.Outcome == ipa.EraseFailed {
-				err = fmt.Errorf("%w; before that, %s: %s", err, earlier.Method, earlier.Detail)
-			}
-		}
-		err = fmt.Errorf("%s: %w", ipa.MethodMetadata, err)
+		err = lastOf(ipa.MethodMetadata, err, done.Attempts)
 	}
 	done.Method, done.Attempts = ipa.MethodMetadata, append(done.Attempts, attempt)
 	return report.ended(index, done, err)

@@ -272,6 +272,24 @@ func TestMMC(t *testing.T) {
 	}
 }
 
+// TestDisksWithoutASize are told of by all steps; a drive without a medium is not.
+func TestDisksWithoutASize(t *testing.T) {
+	h := lab(t)
+	shrink(t, h, 2*mib, "vda", "sda", "sdb", "nvme0n1")
+	for _, name := range []string{"sda", "sdb"} {
+		put(t, filepath.Join(h.Sys, "block", name, "size"), "0\n")
+	}
+	put(t, filepath.Join(h.Sys, "block/sdb/removable"), "1\n")
+	for _, step := range []func(context.Context, *hwmanager.Host, hwmanager.StepCall) (any, error){New().eraseMetadata, New().eraseDevices} {
+		_, err := step(context.Background(), h, call(nil))
+		must(t, err)
+		got := outcomes(h)
+		if _, told := got["/dev/sdb"]; told || got["/dev/sda"] != ipa.EraseSkipped || !strings.HasPrefix(got["/dev/vda"], ipa.EraseDone) || len(got) != 3 {
+			t.Errorf("reports are %v", got)
+		}
+	}
+}
+
 // TestPartitionTableInACircle: tables of logical partitions may name each other.
 func TestPartitionTableInACircle(t *testing.T) {
 	disk := make([]byte, 64<<10)

@@ -162,14 +162,20 @@ func (c *climb) overwrite(ctx context.Context, flash bool) error {
 	attempt.End, attempt.Outcome = utcNow(), ipa.EraseDone
 	if err != nil {
 		attempt.Outcome, attempt.Detail = ipa.EraseFailed, err.Error()
-		err = fmt.Errorf("%s: %w", ipa.MethodOverwrite, err)
-		for _, earlier := range c.done.Attempts {
-			if earlier.Outcome == ipa.EraseFailed {
-				err = fmt.Errorf("%w; before that, %s: %s", err, earlier.Method, earlier.Detail)
-			}
-		}
+		err = lastOf(ipa.MethodOverwrite, err, c.done.Attempts)
 	}
 	c.record(attempt)
+	return err
+}
+
+// lastOf is the error of the last way that was tried, with those of the ways before.
+func lastOf(method string, err error, before []ipa.EraseAttempt) error {
+	err = fmt.Errorf("%s: %w", method, err)
+	for _, earlier := range before {
+		if earlier.Outcome == ipa.EraseFailed {
+			err = fmt.Errorf("%w; before that, %s: %s", err, earlier.Method, earlier.Detail)
+		}
+	}
 	return err
 }
 

@@ -82,7 +82,26 @@ func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwma
 			return nil, ipa.BlockDeviceErase.New("%s: nothing was erased: %v", t.device.Name, err)
 		}
 	}
-	return targets, nil
+	return append(targets, sizeless(h)...), nil
+}
+
+// sizeless are the disks of the machine that tell no size, as broken ones do, and
+// SCSI disks that were at a sanitize when the kernel found them. No step can do
+// anything to them, and the report says so. A drive without a medium is none.
+func sizeless(h *hwmanager.Host) []eraseTarget {
+	var targets []eraseTarget
+	dirs, _ := filepath.Glob(filepath.Join(h.Sys, "block/*/device")) // there is none of a virtual device
+	for _, device := range dirs {
+		dir := filepath.Dir(device)
+		name := filepath.Base(dir)
+		if !isDisk(dir, name) || readSize(dir) > 0 || readText(dir, "removable") == "1" {
+			continue
+		}
+		t := eraseTarget{device: readDisk(h, dir, name), skip: "it tells no size: it is broken, or was busy with a sanitize when the machine was started"}
+		h.Log.WithField("device", t.device.Name).Warn("not erased: " + t.skip)
+		targets = append(targets, t)
+	}
+	return targets
 }
 
 // checked is targetsOn for a disk that may be erased: unless it is skipped, the
