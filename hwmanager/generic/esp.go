@@ -127,7 +127,12 @@ func (on *installed) fillESP(files map[string][]byte) (err error) {
 	if err != nil {
 		return err
 	}
+	held := map[string]string{} // to FAT names are the same in any case
+	for path := range all {
+		held[strings.ToLower(path)] = path
+	}
 	for path, content := range files {
+		delete(all, held[strings.ToLower(path)])
 		all[path] = content
 	}
 	serial, err := strconv.ParseUint(strings.ReplaceAll(old.ID, "-", ""), 16, 32)

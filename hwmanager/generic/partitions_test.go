@@ -129,12 +129,13 @@ func none(ipa.Progress) {}
 func TestPartitionImage(t *testing.T) {
 	const loader = "the loader"
 	info := rootImage(t, map[string]string{
-		"boot/efi/EFI/BOOT/BOOTX64.EFI":   loader,
-		"boot/efi/EFI/debian/grub.cfg":    "search",
-		"boot/efi/EFI/debian/outside":     "-> /etc/passwd",
-		"boot/efi/EFI/debian/fbx64.efi":   strings.Repeat("fallback", 5000),
-		"etc/fstab":                       "UUID=x / ext4 defaults 0 1",
-		"boot/efi/not below the EFI tree": "x",
+		"boot/efi/EFI/BOOT/BOOTX64.EFI":    loader,
+		"boot/efi/EFI/debian/grub.cfg":     "search",
+		"boot/efi/EFI/BOOT/ENTRIES.CONF.D": "of the image",
+		"boot/efi/EFI/debian/outside":      "-> /etc/passwd",
+		"boot/efi/EFI/debian/fbx64.efi":    strings.Repeat("fallback", 5000),
+		"etc/fstab":                        "UUID=x / ext4 defaults 0 1",
+		"boot/efi/not below the EFI tree":  "x",
 	})
 	h, device := loopMachine(t, 700<<20)
 	m := New()
@@ -159,17 +160,28 @@ func TestPartitionImage(t *testing.T) {
 		t.Errorf("the same again: %+v, %v", again, err)
 	}
 
+	esp := name(1)
+	stale := filepath.Join(t.TempDir(), "stale")
+	if err := os.WriteFile(stale, []byte("stale"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tool(t, "mmd", "-i", esp, "::EFI", "::EFI/BOOT")
+	tool(t, "mcopy", "-i", esp, stale, "::EFI/BOOT/entries.conf.d") // the same name to FAT
+	tool(t, "blockdev", "--flushbufs", esp)
+
 	req := hwmanager.BootloaderRequest{RootUUID: result.RootUUID, ESPUUID: result.ESPUUID, TargetBootMode: "uefi"}
 	if err := m.InstallBootloader(t.Context(), h, device, req); err != nil {
 		t.Fatal(err)
 	}
-	esp := name(1)
 	tool(t, "fsck.vfat", "-n", esp)
 	if got := tool(t, "blkid", "-p", "-o", "value", "-s", "UUID", esp); got != result.ESPUUID {
 		t.Errorf("EFI system partition became %s", got)
 	}
 	if got := tool(t, "mtype", "-i", esp, "::EFI/BOOT/BOOTX64.EFI"); got != loader {
 		t.Errorf("loader %q", got)
+	}
+	if got := tool(t, "mtype", "-i", esp, "::EFI/BOOT/ENTRIES.CONF.D"); got != "of the image" {
+		t.Errorf("what the partition held before wins: %q", got)
 	}
 	if got := tool(t, "mdir", "-b", "-/", "-i", esp, "::"); !strings.Contains(got, "/EFI/debian/grub.cfg") || strings.Contains(got, "outside") || strings.Contains(got, "not below") {
 		t.Errorf("files: %s", got)
