@@ -138,10 +138,14 @@ func (on *installed) mountKernel(h *hwmanager.Host, dir string, root *os.Root, u
 		{"sysfs", "sys", "sysfs", 0},
 	}
 	if uefi {
+		esp := on.target.Partition(on.esp.Number)
+		if err := esp.Check(); err != nil {
+			return unmount, err
+		}
 		mounts = append(mounts, struct {
 			source, target, kind string
 			flags                uintptr
-		}{disk.Node(on.path, on.esp.Number), espMount, "vfat", 0})
+		}{esp.Path(), espMount, "vfat", 0})
 	}
 	for _, m := range mounts {
 		// Inside the root: a link that leads out of it is an error, and a
@@ -180,12 +184,12 @@ func grubCommands(ctx context.Context, h *hwmanager.Host, dir, grub string, uefi
 		commands = [][]string{install, append(install, "--removable")}
 	}
 	commands = append(commands, []string{grub + "-mkconfig", "-o", "/boot/" + grub + "/grub.cfg"})
-	for _, d := range disks {
-		if err := d.Check(); err != nil {
-			return err
-		}
-	}
 	for _, c := range commands {
+		for _, d := range disks { // each time: an installer takes a while
+			if err := d.Check(); err != nil {
+				return err
+			}
+		}
 		// The search path of the ramdisk need not be that of the image.
 		args := append([]string{dir, "/usr/bin/env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, c...)
 		if _, err := h.Run.Run(ctx, "chroot", args...); err != nil {
