@@ -255,17 +255,14 @@ func TestMemoryAbort(t *testing.T) {
 func TestOutput(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "report.json")
-	report, err := loadMemory(t.Context(), machine(), MemoryOptions{Workers: 1, Size: Size{Bytes: 16 << 20}, Time: time.Second}, nil, ignore)
-	if err != nil {
-		t.Fatal(err)
-	}
+	report := &MemoryReport{Run: begin("burnin_memory"), Verified: 4711}
 	for range 2 { // a report takes the place of an older one
 		if err := WriteReport(path, report); err != nil {
 			t.Fatal(err)
 		}
 	}
 	data, err := os.ReadFile(path)
-	if err != nil || !bytes.Contains(data, []byte(`"verified_bytes": `)) {
+	if err != nil || !bytes.Contains(data, []byte(`"verified_bytes": 4711`)) {
 		t.Errorf("%s, %v", data, err)
 	}
 	other, link, into := filepath.Join(dir, "other"), filepath.Join(dir, "link"), filepath.Join(dir, "into")
