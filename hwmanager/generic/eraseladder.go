@@ -126,6 +126,9 @@ func (c *climb) try(ctx context.Context, r rung, attempt *ipa.EraseAttempt) (nam
 			expected = ipa.ExpectZeros
 		}
 		attempt.Verified, err = c.samples.check(ctx, expected, method.Unreadable)
+		if err == nil && method.Unreadable {
+			err = c.makeReadable()
+		}
 	}
 	switch {
 	case err != nil:
@@ -149,6 +152,18 @@ func (c *climb) mark(ctx context.Context, r rung) error {
 		err = c.samples.mark(ctx)
 	}
 	return err
+}
+
+// readArea is what is made readable at both ends: where partition tables and
+// superblocks are looked for, in bytes.
+const readArea = 1 << 20
+
+// makeReadable writes zeros to both ends of a disk whose sectors may fail to be
+// read until they are written. Nobody could tell of it that nothing on it is
+// protected, and so it could not be erased again.
+func (c *climb) makeReadable() error {
+	n := min(readArea, c.device.Size)
+	return errors.Join(c.device.Zero(0, n), c.device.Zero(c.device.Size-n, n), c.device.Sync())
 }
 
 func withDetail(detail string, err error) string {

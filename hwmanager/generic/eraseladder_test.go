@@ -492,6 +492,25 @@ func TestDiscardFails(t *testing.T) {
 	}
 }
 
+// TestUnreadableIsWritten: a disk whose sectors may be unreadable after the erase
+// can be read where the next one, and the kernel, look for tables.
+func TestUnreadableIsWritten(t *testing.T) {
+	for _, unreadable := range []bool{true, false} {
+		h := loops(t, 3*mib, "")
+		m := managerWith(always("key", func(_ context.Context, d *disk.Device, _ func(float64)) (erasure.Method, error) {
+			return erasure.Method{Unreadable: unreadable}, wholly(d, newNoise())
+		}))
+		_, err := m.eraseDevices(t.Context(), h, call(nil))
+		must(t, err)
+		for at, zero := range map[int64]bool{0: unreadable, mib: false, 2 * mib: unreadable} {
+			got := read(t, filepath.Join(h.Dev, "sda"), at, mib)
+			if is := len(bytes.Trim(got, "\x00")) == 0; is != zero {
+				t.Errorf("unreadable %v: zeros from %d: %v", unreadable, at, is)
+			}
+		}
+	}
+}
+
 // TestUnreadableIsGone: a sector that cannot be read after a sanitize gives
 // nothing away, where the standard says that it may be so; otherwise it proves
 // nothing.
