@@ -33,19 +33,12 @@ func built(t *testing.T) (ferric, ramdisk, images string) {
 // open starts a rack of one machine with a conductor.
 func open(t *testing.T, node lab.NodeConfig, o osimage.Options, site stories.Options) (*stories.Site, *osimage.Image) {
 	t.Helper()
-	_, _, images := built(t)
+	ferric, ramdisk, images := built(t)
 	o.CacheDir = images
 	image, err := osimage.Build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return openWith(t, node, image, site), image
-}
-
-// openWith is open with an image that was built already.
-func openWith(t *testing.T, node lab.NodeConfig, image *osimage.Image, site stories.Options) *stories.Site {
-	t.Helper()
-	ferric, ramdisk, _ := built(t)
 	// The sockets of a rack need a short path.
 	dir, err := os.MkdirTemp("", "rack")
 	if err != nil {
@@ -72,7 +65,7 @@ func openWith(t *testing.T, node lab.NodeConfig, image *osimage.Image, site stor
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return s, image
 }
 
 // tail logs the end of a file.
@@ -131,28 +124,6 @@ func TestFirstBoot(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-	}
-}
-
-// TestPartitionImage has a root file system deployed, whose boot loader comes
-// with it.
-func TestPartitionImage(t *testing.T) {
-	if os.Getenv("FERRIC_FULL") == "" {
-		t.Skip("runs with FERRIC_FULL=1 (make test-full)")
-	}
-	_, _, images := built(t)
-	image, err := osimage.BuildPartition(t.Context(), osimage.Options{CacheDir: images})
-	if err != nil {
-		t.Fatal(err)
-	}
-	site := openWith(t, lab.NodeConfig{Name: "machine", Firmware: lab.UEFI, MemoryMiB: 512, Disks: []lab.Disk{{Kind: lab.NVMe}}}, image, stories.Options{})
-	m, err := site.Machine("machine", image.Zstd, "raw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.InstanceInfo = map[string]any{"image_type": "partition", "root_gb": 1, "swap_mb": 128}
-	if err := stories.FirstBoot(t.Context(), []*stories.Machine{m}, false, writer{t}); err != nil {
-		t.Fatal(err)
 	}
 }
 
