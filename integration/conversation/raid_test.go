@@ -68,11 +68,12 @@ func TestSoftwareRAID(t *testing.T) {
 		if c.reset {
 			r.reset(c)
 		}
-		remove := raidStep("delete_configuration")
 		if c.erase {
-			remove = step("erase_devices_metadata")
+			_, err := s.Step(ctx, conversation.Clean, step("erase_devices_metadata"))
+			must(t, err)
+			r.keeps(c)
 		}
-		_, err := s.Step(ctx, conversation.Clean, remove)
+		_, err := s.Step(ctx, conversation.Clean, raidStep("delete_configuration"))
 		must(t, err)
 		r.gone(c)
 	}
@@ -87,7 +88,7 @@ type raidCase struct {
 	sector     int      // of theirs
 	parts      []string // of each disk as sfdisk lists them: MiB where they begin and how many, type
 	arrays     []raidExpected
-	erase      bool // the disks, instead of deleting the configuration
+	erase      bool // the metadata of all disks before, which leaves the arrays there
 	reset      bool // switch off and on, and find the arrays again
 }
 
@@ -275,6 +276,17 @@ func (r *raidMachine) reset(c raidCase) {
 	}
 	_, err = r.Steps(r.ctx, conversation.Clean)
 	must(t, err)
+}
+
+// keeps checks that the arrays are still there, with all members.
+func (r *raidMachine) keeps(c raidCase) {
+	r.t.Helper()
+	for _, a := range c.arrays {
+		detail := r.shell("mdadm --detail " + a.device)
+		if want := fmt.Sprintf(`Working Devices : %d\b`, len(a.members)); !regexp.MustCompile(want).MatchString(detail) {
+			r.t.Errorf("%s after erasing metadata: no %q in\n%s", a.device, want, detail)
+		}
+	}
 }
 
 // gone checks that nothing is left of arrays: neither in the machine nor anywhere on its disks.
