@@ -15,7 +15,6 @@ type Identity struct {
 	Serial, Firmware, Model string
 	Size                    int64 // bytes; 0 where the disk does not say
 	Security                Security
-	Sanitize                Sanitize
 }
 
 // Security is the state of the Security feature set.
@@ -38,11 +37,6 @@ type EraseTime struct {
 	More      bool // it takes longer than Announced
 }
 
-// Sanitize is what a disk has of the Sanitize Device feature set.
-type Sanitize struct {
-	Supported, CryptoScramble, Overwrite, BlockErase bool
-}
-
 // Words of IDENTIFY DEVICE data (ACS-4, table "IDENTIFY DEVICE data").
 const (
 	wordGeneral      = 0 // bit 15: not an ATA device
@@ -52,7 +46,6 @@ const (
 	wordFirmwareEnd  = 27
 	wordModel        = 27
 	wordModelEnd     = 47
-	wordSanitize     = 59
 	wordSectors28    = 60 // and 61
 	wordAdditional   = 69 // bit 3: the extended number of sectors is valid
 	wordSupported    = 82 // bit 1: Security feature set
@@ -78,14 +71,6 @@ const (
 	securityExpired   = 1 << 4
 	securityEnhanced  = 1 << 5
 	securityMaximum   = 1 << 8
-)
-
-// Bits of word 59.
-const (
-	sanitizeSupported = 1 << 12
-	sanitizeCrypto    = 1 << 13
-	sanitizeOverwrite = 1 << 14
-	sanitizeBlock     = 1 << 15
 )
 
 // integritySignature says that the data have a checksum.
@@ -116,20 +101,13 @@ func ParseIdentity(b []byte) (Identity, error) {
 	if w.at(wordGeneral)>>15 != 0 {
 		return Identity{}, errNoDisk
 	}
-	id := Identity{
+	return Identity{
 		Serial:   w.text(wordSerial, wordSerialEnd),
 		Firmware: w.text(wordFirmware, wordFirmwareEnd),
 		Model:    w.text(wordModel, wordModelEnd),
 		Size:     w.size(),
 		Security: w.security(),
-	}
-	if s := w.at(wordSanitize); s&sanitizeSupported != 0 {
-		id.Sanitize = Sanitize{
-			Supported: true, CryptoScramble: s&sanitizeCrypto != 0,
-			Overwrite: s&sanitizeOverwrite != 0, BlockErase: s&sanitizeBlock != 0,
-		}
-	}
-	return id, nil
+	}, nil
 }
 
 // words are the data as words, each of which comes with its low byte first.

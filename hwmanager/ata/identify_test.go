@@ -87,11 +87,6 @@ func TestParseIdentity(t *testing.T) {
 		"supported by words that are not valid": {
 			data: data(map[int]uint16{82: 0xffff, 83: 0xffff, 128: 0x7fff}),
 		},
-		"sanitize": {
-			data: data(map[int]uint16{59: 0xb000}),
-			want: ata.Identity{Sanitize: ata.Sanitize{Supported: true, CryptoScramble: true, BlockErase: true}},
-		},
-		"ways to sanitize without the feature set": {data: data(map[int]uint16{59: 0xe000})},
 		"too short":                      {data: named[:511], error: ata.ErrIdentify},
 		"a checksum that does not match": {data: data(map[int]uint16{255: 0x00a5}), error: ata.ErrIdentify},
 		"a checksum that does":           {data: data(map[int]uint16{255: 0x5ba5})},
