@@ -189,7 +189,8 @@ func (t *mountedTree) rootSubvolume(first string) string {
 		if !t.IsDir(path.Join(name, first)) {
 			continue
 		}
-		for _, e := range t.fstab(path.Join(name, "etc")) {
+		entries, _ := t.fstab(path.Join(name, "etc")) // one that cannot be read names no root
+		for _, e := range entries {
 			if option := e.subvolume(); e.dir == "/" && strings.TrimPrefix(strings.TrimPrefix(option, "subvol="), "/") == name {
 				return option
 			}

@@ -484,6 +484,19 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// TestInjectWithoutFstab: where it is not known what the system mounts, a file
+// might be hidden.
+func TestInjectWithoutFstab(t *testing.T) {
+	h, device := diskOf(t, 16*mib, seed{mkfs: ext4, files: map[string]string{"etc/fstab": strings.Repeat("#", maxFstab+1)}})
+	if _, err := inject(t, h, device, file("/etc/motd", "new")); err == nil || !strings.Contains(err.Error(), "mounts: refused: /etc/fstab is no file of at most") {
+		t.Errorf("error = %v", err)
+	}
+	holds(t, device, 1, map[string]string{"etc/motd": ""})
+	if _, err := inject(t, h, device, file("/etc/motd", "new", "partition", 1)); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestBySource: the ways in which a system and udev name a partition.
 func TestBySource(t *testing.T) {
 	in := &injector{places: []place{

@@ -170,19 +170,25 @@ func (e fstabEntry) subvolume() string {
 }
 
 // fstab are the file systems that the system mounts, none if it is none.
-func (t *mountedTree) fstab(etc string) []fstabEntry {
+func (t *mountedTree) fstab(etc string) ([]fstabEntry, error) {
 	text, err := t.ReadFile(etc+"/fstab", maxFstab)
-	if err != nil {
-		return nil
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return nil, nil
 	}
-	return parseFstab(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("what the system on %s mounts: %w", t.on.name, err)
+	}
+	return parseFstab(string(text)), nil
 }
 
 // locate is where a file will be, in the tree, when the system runs. What the
 // system mounts on the way there is mounted first; what cannot be makes it fail,
 // for the file would be hidden below the mount point.
 func (in *injector) locate(t *mountedTree, resolve func() (string, error)) (string, error) {
-	entries := t.fstab("/etc")
+	entries, err := t.fstab("/etc")
+	if err != nil {
+		return "", err
+	}
 	for len(t.nested) < maxNested {
 		at, err := resolve()
 		if err != nil {
