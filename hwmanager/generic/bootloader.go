@@ -38,6 +38,9 @@ func (m *Manager) installBootloader(ctx context.Context, h *hwmanager.Host, devi
 	if err != nil {
 		return err
 	}
+	if err := target.Check(); err != nil { // or the firmware would boot another disk
+		return ipa.CommandExecution.New("boot loader for %s: %v", device.Name, err)
+	}
 	if array, ok, err := runningArray(h, device); err != nil || ok {
 		return m.bootArray(ctx, h, array, target, req, err)
 	}
