@@ -71,8 +71,9 @@ test: test-deps lint ramdisk
 
 # All kinds of machines and images; takes about a quarter of an hour more.
 test-full: test-deps ramdisk
+	FERRIC_FULL=1 $(GO) test -v -count=1 -p 1 -timeout 60m $(AS_ROOT) ./images ./hwmanager/generic ./integration/osimage
 	FERRIC_FULL=1 FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
-		$(GO) test -v -count=1 -p 1 -timeout 60m ./integration/osimage ./integration/stories ./integration/conversation
+		$(GO) test -v -count=1 -p 1 -timeout 60m ./integration/stories ./integration/conversation
 
 # The whole table takes about an hour; it is printed in the end. Two machines run at a time.
 matrix: test-deps ramdisk
