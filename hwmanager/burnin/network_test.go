@@ -22,12 +22,18 @@ import (
 func pair(t *testing.T, duration, wait time.Duration) (options [2]NetworkOptions, wirings [2]wiring, network string) {
 	t.Helper()
 	network = fmt.Sprintf("127.%d.%d.", 1+rand.N(250), rand.N(256))
-	probe, err := net.Listen("tcp", network+"1:0")
-	if err != nil {
-		t.Fatal(err)
+	// Below those that the kernel gives to connections (Documentation/networking/
+	// ip-sysctl.rst, ip_local_port_range), of which these nodes make some.
+	port := 0
+	for port == 0 {
+		port = 20000 + rand.N(12000)
+		probe, err := net.Listen("tcp", fmt.Sprintf("%s1:%d", network, port))
+		if err != nil {
+			port = 0 // somebody else listens there, at all addresses
+			continue
+		}
+		probe.Close()
 	}
-	port := probe.Addr().(*net.TCPAddr).Port
-	probe.Close()
 	for i := range options {
 		own, other := fmt.Sprint(network, i+1), fmt.Sprint(network, 2-i)
 		options[i] = NetworkOptions{Writer: i == 0, Partner: other, Time: duration, Wait: wait}
