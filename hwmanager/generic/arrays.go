@@ -22,6 +22,7 @@ import (
 const (
 	arrayMagic      = 0xa92b4efc // little endian
 	arrayMajor      = 1
+	arrayFeaturesAt = 8 // 32 bits: feature_map
 	arrayUUIDAt     = 16
 	arrayUUIDSize   = 16
 	arrayNameAt     = 32
@@ -29,6 +30,11 @@ const (
 	arrayCreatedAt  = 64 // 64 bits, of which the lower 40 are seconds
 	arrayDisksAt    = 92 // 32 bits
 	arraySuperblock = 96
+
+	// Features with which the kernel or mdadm write to the members as soon as the
+	// array is started, or ask other machines: MD_FEATURE_RESHAPE_ACTIVE, _CLUSTERED,
+	// _JOURNAL, _PPL and _MULTIPLE_PPLS.
+	arrayStartWrites = 0x4 | 0x100 | 0x200 | 0x400 | 0x800
 
 	oldSuperblockAt = 64 << 10 // version 0.90: at the last multiple that leaves as much behind it
 )
@@ -46,6 +52,7 @@ type superblock struct {
 	name    string // "host:name" or "name", "" for none
 	created uint64 // seconds
 	disks   int    // that the array has when it is complete
+	writes  bool   // starting it writes to its members
 }
 
 // readSuperblock reads the superblock of version 1 on a device of size bytes;
@@ -68,6 +75,7 @@ func readSuperblock(r io.ReaderAt, size int64) (s superblock, ok bool, err error
 			name:    string(name),
 			created: binary.LittleEndian.Uint64(block[arrayCreatedAt:]) & (1<<40 - 1),
 			disks:   int(binary.LittleEndian.Uint32(block[arrayDisksAt:])),
+			writes:  binary.LittleEndian.Uint32(block[arrayFeaturesAt:])&arrayStartWrites != 0,
 		}, true, nil
 	}
 	return s, false, nil

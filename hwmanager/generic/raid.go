@@ -19,15 +19,21 @@ func (m *Manager) raidSteps(phase hwmanager.Phase) []hwmanager.Step {
 	declare := func(name string) ipa.Step {
 		return ipa.Step{Step: name, Interface: "raid", Abortable: phase != hwmanager.Deploy}
 	}
+	create := declare("create_configuration")
+	create.ArgsInfo = map[string]ipa.Arg{
+		"create_root_volume":     {Description: "Whether to create the root volume, true by default."},
+		"create_nonroot_volumes": {Description: "Whether to create the other volumes, true by default."},
+		"delete_existing":        {Description: "Whether to delete the existing RAID configuration first, false by default."},
+	}
 	apply := declare("apply_configuration")
 	apply.Abortable = false
 	apply.ArgsInfo = map[string]ipa.Arg{
 		"raid_config":     {Description: "The RAID configuration to apply.", Required: true},
-		"delete_existing": {Description: "Whether to delete the existing RAID configuration first, true by default.", Required: false},
+		"delete_existing": {Description: "Whether to delete the existing RAID configuration first, true by default."},
 	}
 	both := []hwmanager.Step{
 		{Declaration: declare("delete_configuration"), Run: m.deleteConfiguration},
-		{Declaration: declare("create_configuration"), Run: m.createConfiguration},
+		{Declaration: create, Run: m.createConfiguration},
 	}
 	switch phase {
 	case hwmanager.Clean:
@@ -53,10 +59,15 @@ func (r *raidMemory) remember(device string, root bool) {
 	r.root[device] = root
 }
 
-func (r *raidMemory) forget() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.root = nil
+// stopArray stops an array, and forgets what was said of it.
+func (m *Manager) stopArray(ctx context.Context, h *hwmanager.Host, device string) error {
+	if _, err := h.Run.Run(ctx, "mdadm", "--stop", h.DevicePath(device)); err != nil {
+		return fmt.Errorf("stop %s: %w", device, err)
+	}
+	m.raid.mu.Lock()
+	defer m.raid.mu.Unlock()
+	delete(m.raid.root, device)
+	return nil
 }
 
 // rootVolume applies what was said of arrays that were made in this boot to the
@@ -92,47 +103,4 @@ func (m *Manager) rootVolume(h *hwmanager.Host, disks []ipa.BlockDevice, hinted 
 		}
 	}
 	return nil, rest, nil
-}
-
-// releaseDisks stops arrays of partitions, for their disks to be erased as a
-// whole, the arrays' contents with them. Nothing is stopped unless nothing in any of
-// the arrays is protected. Those of disks to skip, and those of whole
-// disks, which are erased in place of their members, stay. Errors are of kind
-// ipa.BlockDeviceErase or ipa.ProtectedDevice.
-func (m *Manager) releaseDisks(ctx context.Context, h *hwmanager.Host, node hwmanager.Node) error {
-	arrays, err := runningArrays(h)
-	if err != nil {
-		return ipa.BlockDeviceErase.New("%v", err)
-	}
-	if len(arrays) == 0 {
-		return nil
-	}
-	disks, err := m.candidates(ctx, h, node)
-	if err != nil {
-		return ipa.BlockDeviceErase.New("%v", err)
-	}
-	protect := protects(h.Settings, node)
-	var stop []string
-	for _, a := range arrays {
-		ours := !slices.ContainsFunc(a.holders, func(name string) bool {
-			return !slices.ContainsFunc(disks, func(d ipa.BlockDevice) bool { return d.Name == name })
-		})
-		whole := slices.ContainsFunc(a.members, func(name string) bool { return slices.Contains(a.holders, name) })
-		if !ours || whole {
-			continue
-		}
-		if a.device.Size > 0 {
-			if err := mayErase(h, a.device, protect); err != nil {
-				return err
-			}
-		}
-		stop = append(stop, a.device.Name)
-	}
-	for _, device := range stop {
-		if _, err := h.Run.Run(ctx, "mdadm", "--stop", h.DevicePath(device)); err != nil {
-			return ipa.BlockDeviceErase.New("stop %s, to erase its disks: %v", device, err)
-		}
-		h.Log.WithField("device", device).Info("array stopped, its disks are erased")
-	}
-	return nil
 }

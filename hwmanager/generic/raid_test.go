@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -57,6 +56,7 @@ func TestValidateRAID(t *testing.T) {
 		{"none", "", 2, false, []string{"logical_disks must be a list of at least one object"}},
 		{"both MAX", software("1", `"MAX"`, "") + "," + software("0", `"MAX"`, ""), 2, false, []string{"only one logical disk can have the size MAX"}},
 		{"names twice", software("1", "1", `, "volume_name": "a"`) + "," + software("1", "1", `, "volume_name": "a"`), 2, false, []string{`the volume name "a" is not unique`}},
+		{"the name that another gets", software("1", `"MAX"`, "") + "," + software("1", "1", `, "volume_name": "md1"`), 2, false, []string{`the volume name "md1" is not unique`}},
 		{"two roots", software("1", "1", `, "is_root_volume": true`) + "," + software("1", "1", `, "is_root_volume": true`), 2, false, []string{"2 logical disks are root volumes"}},
 		{"other controller", mirror + `,{"raid_level": "1", "size_gb": 1}`, 2, false, []string{`logical disk 1: controller must be "software"`}},
 		{"no name with a skip list", mirror, 2, true, []string{"logical disk 0 needs a volume_name"}},
@@ -252,13 +252,7 @@ func TestCreateChecksAllDisksFirst(t *testing.T) {
 		spoil func(t *testing.T, h *hwmanager.Host)
 		wrong string
 	}{
-		{"partitions", func(t *testing.T, h *hwmanager.Host) {
-			cmd := exec.CommandContext(t.Context(), "sfdisk", "-q", filepath.Join(h.Dev, "sdb"))
-			cmd.Stdin = strings.NewReader("2048,2048,83\n")
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("sfdisk: %v: %s", err, out)
-			}
-		}, "/dev/sdb has 1 partitions"},
+		{"partitions", partitioned, "/dev/sdb has 1 partitions"},
 		{"read-only", func(t *testing.T, h *hwmanager.Host) {
 			if err := os.WriteFile(filepath.Join(h.Sys, "block/sdb/ro"), []byte("1\n"), 0o644); err != nil {
 				t.Fatal(err)
@@ -300,6 +294,22 @@ func TestNoSoftwareRAID(t *testing.T) {
 	result, err := New().createConfiguration(t.Context(), lab(t), step)
 	if diff := cmp.Diff(map[string]any{}, result); diff != "" || err != nil {
 		t.Errorf("result (-want +got), error %v:\n%s", err, diff)
+	}
+}
+
+// TestSuperblocksThatWrite: an array whose members are written to when it is started
+// is told apart.
+func TestSuperblocksThatWrite(t *testing.T) {
+	for features, want := range map[byte]bool{0: false, 0x1 | 0x2 | 0x8: false, 0x4: true, 0x4 | 0x1: true} {
+		block := arrayMember("data")
+		block[arrayFeaturesAt] = features
+		for _, high := range []byte{0, 0x10, 0x1, 0x2, 0x4, 0x8} { // RAID0_LAYOUT, CLUSTERED, JOURNAL, PPL, MULTIPLE_PPLS
+			block[arrayFeaturesAt+1] = high
+			s, ok, err := readSuperblock(bytes.NewReader(block), int64(len(block)))
+			if wants := want || high != 0 && high != 0x10; !ok || err != nil || s.writes != wants {
+				t.Errorf("features %#x%02x: found %v, %v; writes %v, want %v", high, features, ok, err, s.writes, wants)
+			}
+		}
 	}
 }
 

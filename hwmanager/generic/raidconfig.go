@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"ferric/api/hints"
 	"ferric/api/ipa"
@@ -163,14 +164,15 @@ func isSoftwareRAID(config map[string]any) bool {
 
 // validateRAID judges a configuration: everything that is wrong with
 // it is in one error of kind ipa.SoftwareRAID.
-// disks are those that arrays without physical_disks are made of.
+// disks are those that arrays without physical_disks are made of. The logical disks are
+// in the order in which they are made: what takes the rest of the disks comes last.
 func validateRAID(config map[string]any, disks int, skipsVolumes bool) ([]logicalDisk, error) {
 	logical, problems := raidConfigOf(config)
 	wrong := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	if len(logical) > maxLogicalDisks {
 		wrong("%d logical disks are more than %d", len(logical), maxLogicalDisks)
 	}
-	names, roots, max := map[string]bool{}, 0, 0
+	roots, max := 0, 0
 	for i, l := range logical {
 		members := disks
 		if l.listed {
@@ -185,10 +187,6 @@ func validateRAID(config map[string]any, disks int, skipsVolumes bool) ([]logica
 		case members < least:
 			wrong("RAID level %s of logical disk %d needs %d disks, there are %d", l.level, i, least, members)
 		}
-		if l.name != "" && names[l.name] {
-			wrong("the volume name %.40q is not unique", l.name)
-		}
-		names[l.name] = true
 		if l.root != nil && *l.root {
 			roots++
 		}
@@ -199,6 +197,14 @@ func validateRAID(config map[string]any, disks int, skipsVolumes bool) ([]logica
 			wrong("logical disk %d needs a volume_name, because skip_block_devices names volumes", i)
 		}
 	}
+	slices.SortStableFunc(logical, func(a, b logicalDisk) int { return boolInt(a.size == 0) - boolInt(b.size == 0) })
+	names := map[string]bool{}
+	for i, l := range logical {
+		if names[l.volume(i)] {
+			wrong("the volume name %.40q is not unique", l.volume(i))
+		}
+		names[l.volume(i)] = true
+	}
 	if max > 1 {
 		wrong("only one logical disk can have the size MAX")
 	}
@@ -206,17 +212,16 @@ func validateRAID(config map[string]any, disks int, skipsVolumes bool) ([]logica
 		wrong("%d logical disks are root volumes, at most one can be", roots)
 	}
 	if len(problems) > 0 {
-		return nil, raidError("the RAID configuration is invalid: %s", joinProblems(problems))
+		return nil, raidError("the RAID configuration is invalid: %s", strings.Join(problems, "; "))
 	}
 	return logical, nil
 }
 
-func joinProblems(problems []string) string {
-	text := problems[0]
-	for _, p := range problems[1:] {
-		text += "; " + p
+func boolInt(b bool) int {
+	if b {
+		return 1
 	}
-	return text
+	return 0
 }
 
 // raidError is an error of kind ipa.SoftwareRAID that keeps what it wraps.

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"maps"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"ferric/api/hints"
 	"ferric/api/ipa"
@@ -18,21 +16,49 @@ import (
 	"ferric/images/partition"
 )
 
-// createConfiguration makes the arrays of node.target_raid_config.
+// createConfiguration makes the arrays of node.target_raid_config, without the root
+// volume or the others where its arguments say so.
 func (m *Manager) createConfiguration(ctx context.Context, h *hwmanager.Host, call hwmanager.StepCall) (any, error) {
-	if err := onlyArgs(call.Args); err != nil {
+	if err := onlyArgs(call.Args, "create_root_volume", "create_nonroot_volumes", "delete_existing"); err != nil {
 		return nil, err
+	}
+	root, others, remove := true, true, false
+	err := errors.Join(boolOption(call.Args, "create_root_volume", &root), boolOption(call.Args, "create_nonroot_volumes", &others),
+		boolOption(call.Args, "delete_existing", &remove))
+	if err != nil {
+		return nil, ipa.InvalidCommandParams.New("%v", err)
 	}
 	config, err := object(call.Node, "target_raid_config")
 	if err != nil {
 		return nil, ipa.SoftwareRAID.New("%v", err)
 	}
-	return m.createArrays(ctx, h, call.Node, config)
+	if config, err = onlyVolumes(config, root, others); err != nil {
+		return nil, err
+	}
+	return m.configure(ctx, h, call.Node, config, remove)
+}
+
+// onlyVolumes is the configuration without the root volume or the others.
+func onlyVolumes(config map[string]any, root, others bool) (map[string]any, error) {
+	list, _ := config["logical_disks"].([]any)
+	if root && others || len(list) == 0 {
+		return config, nil
+	}
+	list = slices.DeleteFunc(slices.Clone(list), func(item any) bool {
+		l, _ := item.(map[string]any)
+		isRoot, _ := l["is_root_volume"].(bool)
+		return isRoot && !root || !isRoot && !others
+	})
+	if len(list) == 0 {
+		return nil, raidError("no logical disk is left to create: create_root_volume is %v, create_nonroot_volumes is %v", root, others)
+	}
+	config = maps.Clone(config)
+	config["logical_disks"] = list
+	return config, nil
 }
 
 // applyConfiguration makes the arrays of its argument, in place of those that
-// there are unless delete_existing is false. What is wrong with them is found
-// before anything is deleted.
+// there are unless delete_existing is false.
 func (m *Manager) applyConfiguration(ctx context.Context, h *hwmanager.Host, call hwmanager.StepCall) (any, error) {
 	if err := onlyArgs(call.Args, "raid_config", "delete_existing"); err != nil {
 		return nil, err
@@ -45,15 +71,22 @@ func (m *Manager) applyConfiguration(ctx context.Context, h *hwmanager.Host, cal
 	if err := boolOption(call.Args, "delete_existing", &remove); err != nil {
 		return nil, ipa.InvalidCommandParams.New("%v", err)
 	}
-	if err := m.ValidateRAID(ctx, h, call.Node, config); err != nil {
-		return nil, err
-	}
-	if remove {
-		if err := m.deleteArrays(ctx, h, call.Node); err != nil {
+	return m.configure(ctx, h, call.Node, config, remove)
+}
+
+// configure makes arrays, in place of those that there are if they are to be
+// removed. What is wrong with them, or with their disks, is found before anything
+// is deleted; a configuration that is not for us deletes nothing.
+func (m *Manager) configure(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, config map[string]any, remove bool) (any, error) {
+	if remove && isSoftwareRAID(config) {
+		if _, _, err := m.prepareArrays(ctx, h, node, config, true); err != nil {
+			return nil, err
+		}
+		if err := m.deleteArrays(ctx, h, node); err != nil {
 			return nil, err
 		}
 	}
-	return m.createArrays(ctx, h, call.Node, config)
+	return m.createArrays(ctx, h, node, config)
 }
 
 // ValidateRAID implements hwmanager.RAIDValidator.
@@ -79,8 +112,6 @@ func (m *Manager) planArrays(ctx context.Context, h *hwmanager.Host, node hwmana
 	if err != nil {
 		return nil, err
 	}
-	// What takes the rest of the disks comes last.
-	slices.SortStableFunc(logical, func(a, b logicalDisk) int { return boolInt(a.size == 0) - boolInt(b.size == 0) })
 	plan, err := pickDisks(logical, candidates)
 	if err != nil {
 		return nil, raidError("%w", err)
@@ -89,13 +120,6 @@ func (m *Manager) planArrays(ctx context.Context, h *hwmanager.Host, node hwmana
 	plan.label = nodeDiskLabel(node, mode)
 	plan.start = raidStart(plan.label, mode)
 	return plan, nil
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // raidCandidates are the disks that arrays may be made of: not those that
@@ -125,26 +149,13 @@ func (m *Manager) createArrays(ctx context.Context, h *hwmanager.Host, node hwma
 		h.Log.Info("no logical disk is for the software controller, nothing to create")
 		return map[string]any{}, nil
 	}
-	plan, err := m.planArrays(ctx, h, node, config)
+	plan, targets, err := m.prepareArrays(ctx, h, node, config, false)
 	if err != nil {
 		return nil, err
-	}
-	if err := m.keepPresent(ctx, h, node, plan); err != nil {
-		return nil, raidError("existing arrays: %w", err)
-	}
-	targets, err := plan.check(h, node)
-	if err != nil {
-		return nil, err
-	}
-	if err := plan.lay(); err != nil {
-		return nil, raidError("%w", err)
-	}
-	if _, err := h.Run.Run(ctx, "mdadm", "--version"); err != nil {
-		return nil, raidError("arrays need mdadm in the ramdisk: %w", err)
 	}
 	made, err := m.makeArrays(ctx, h, plan, targets)
 	if err != nil {
-		undone := undoArrays(context.WithoutCancel(ctx), h, plan, targets, made)
+		undone := m.undoArrays(context.WithoutCancel(ctx), h, plan, targets, made)
 		if undone != nil {
 			return nil, raidError("%w; and what was made could not be removed, which delete_configuration may: %w", err, undone)
 		}
@@ -153,10 +164,60 @@ func (m *Manager) createArrays(ctx context.Context, h *hwmanager.Host, node hwma
 	return config, nil
 }
 
+// prepareArrays plans the arrays of a configuration to the last partition, and
+// finds out without writing anything whether they can be made: on the disks as
+// they are, or as they are when what there is has been deleted.
+func (m *Manager) prepareArrays(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, config map[string]any, deleted bool) (*raidPlan, map[string]disk.Target, error) {
+	plan, err := m.planArrays(ctx, h, node, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	if deleted {
+		if err := m.planFreed(ctx, h, node, plan); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := m.keepPresent(ctx, h, node, plan, deleted); err != nil {
+		return nil, nil, raidError("existing arrays: %w", err)
+	}
+	targets, err := plan.check(h, node)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := plan.lay(); err != nil {
+		return nil, nil, raidError("%w", err)
+	}
+	if _, err := h.Run.Run(ctx, "mdadm", "--version"); err != nil {
+		return nil, nil, raidError("arrays need mdadm in the ramdisk: %w", err)
+	}
+	return plan, targets, nil
+}
+
+// planFreed tells the disks of the plan what deleting the configuration frees.
+func (m *Manager) planFreed(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, p *raidPlan) error {
+	volumes, err := raidVolumes(node)
+	if err != nil {
+		return err
+	}
+	if err := m.assembleArrays(ctx, h, arrayWait); err != nil {
+		return raidError("existing arrays: %w", err)
+	}
+	deletion, err := m.planDeletion(ctx, h, node, volumes)
+	if err != nil {
+		return err
+	}
+	for _, d := range p.disks {
+		if at := slices.IndexFunc(deletion.holders, func(freed holder) bool { return freed.disk == d.device.Name }); at >= 0 {
+			d.freed = deletion.holders[at]
+		}
+	}
+	return nil
+}
+
 // keepPresent takes out of the plan what is there already, if skip_block_devices
 // names volumes to keep: every array must then have a name, and be in the
-// configuration or among those that stay.
-func (m *Manager) keepPresent(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, p *raidPlan) error {
+// configuration or among those that stay, unless the others are deleted first.
+func (m *Manager) keepPresent(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, p *raidPlan, deleted bool) error {
 	volumes, err := raidVolumes(node)
 	if err != nil || len(volumes) == 0 {
 		return err
@@ -171,7 +232,12 @@ func (m *Manager) keepPresent(ctx context.Context, h *hwmanager.Host, node hwman
 	fate := fates(arrays, volumes)
 	for _, a := range arrays {
 		at := slices.IndexFunc(p.arrays, func(planned raidArray) bool { return planned.volume == a.volume() })
+		if !slices.ContainsFunc(p.candidates, func(d ipa.BlockDevice) bool { return slices.Contains(a.holders, d.Name) }) {
+			continue // it is on disks that are skipped by hints
+		}
 		switch {
+		case deleted && fate[a.device.Name] == fateDelete:
+			continue
 		case a.name == "":
 			return fmt.Errorf("%s has no name, so that nobody knows whether it is to be kept", a.device.Name)
 		case at >= 0:
@@ -207,7 +273,7 @@ func (p *raidPlan) check(h *hwmanager.Host, node hwmanager.Node) (map[string]dis
 			problems = append(problems, fmt.Errorf("%s is read-only", d.device.Name))
 			continue
 		}
-		if isArrayMember(dir) {
+		if isArrayMember(dir) && !d.freed.whole {
 			problems = append(problems, fmt.Errorf("%s belongs to an array as a whole: delete the configuration first", d.device.Name))
 			continue
 		}
@@ -239,8 +305,11 @@ func (d *raidDisk) measure(h *hwmanager.Host, label string) error {
 	defer device.Close()
 	d.room = partition.Room(device, label)
 	table, err := partition.Read(device)
+	if err == nil {
+		table.Partitions = slices.DeleteFunc(table.Partitions, func(q partition.Partition) bool { return slices.Contains(d.freed.numbers, q.Number) })
+	}
 	switch {
-	case errors.Is(err, partition.ErrNoTable):
+	case errors.Is(err, partition.ErrNoTable) || d.freed.whole:
 		return nil
 	case err != nil:
 		return fmt.Errorf("partition table of %s: %w", d.device.Name, err)
@@ -254,208 +323,4 @@ func (d *raidDisk) measure(h *hwmanager.Host, label string) error {
 		return fmt.Errorf("%s has %d partitions: delete the configuration, or erase its metadata, first", d.device.Name, len(table.Partitions))
 	}
 	return nil
-}
-
-// makeArrays writes the partition tables, then makes one array after the other.
-// made are those that exist, also after an error.
-func (m *Manager) makeArrays(ctx context.Context, h *hwmanager.Host, p *raidPlan, targets map[string]disk.Target) (made []string, err error) {
-	if _, err := h.Run.Run(ctx, "modprobe", "md_mod"); err != nil {
-		h.Log.WithError(err).Debug("md is built in, or the kernel has none")
-	}
-	for _, d := range p.disks {
-		if err := d.write(ctx, h, p.label, targets[d.device.Name]); err != nil {
-			return nil, fmt.Errorf("partition %s: %w", d.device.Name, err)
-		}
-	}
-	for i, a := range p.arrays {
-		if err := a.wipeMembers(ctx, h, targets); err != nil {
-			return made, fmt.Errorf("array %s: %w", a.volume, err)
-		}
-		device, err := freeArray(h, i)
-		if err != nil {
-			return made, err
-		}
-		made = append(made, device)
-		args := []string{"--create", h.DevicePath(device), "--force", "--run", "--metadata=1", "--level", a.mdLevel(),
-			"--name", a.volume, "--raid-devices", strconv.Itoa(len(a.disks))}
-		if err := m.makeArray(ctx, h, device, args, a.members(), a.targets(targets)); err != nil {
-			return made, fmt.Errorf("array %s: %w", a.volume, err)
-		}
-		h.Log.WithField("device", device).WithField("name", a.volume).Infof("array of level %s made of %s", a.level, strings.Join(a.members(), ", "))
-		if a.root != nil {
-			m.raid.remember(device, *a.root)
-		}
-	}
-	return made, nil
-}
-
-// write gives the disk its partitions, beside those that stay, and waits for their
-// nodes.
-func (d *raidDisk) write(ctx context.Context, h *hwmanager.Host, label string, target disk.Target) error {
-	if len(d.parts) == 0 {
-		return nil
-	}
-	if d.last > 0 {
-		for _, w := range d.parts {
-			if _, err := partition.Add(target, w); err != nil {
-				return err
-			}
-		}
-		if err := partition.Update(target.Path()); err != nil {
-			return err
-		}
-	} else {
-		if err := target.Wipe(ctx); err != nil {
-			return err
-		}
-		device, err := target.Open()
-		if err != nil {
-			return err
-		}
-		table, err := partition.Plan(device, label, d.parts, nil)
-		if err == nil {
-			err = table.Commit(device)
-		}
-		if err := errors.Join(err, device.Close()); err != nil {
-			return err
-		}
-		if err := partition.Reread(ctx, target.Path()); err != nil {
-			return err
-		}
-	}
-	for i := range d.parts {
-		if err := waitForNode(ctx, disk.Node(target.Path(), d.last+1+i)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// targets are those of the array's members.
-func (a raidArray) targets(disks map[string]disk.Target) []disk.Target {
-	var members []disk.Target
-	for i, d := range a.disks {
-		members = append(members, disks[d.device.Name].Partition(a.numbers[i]))
-	}
-	return members
-}
-
-// wipeMembers removes what was where the partitions are now: a superblock there
-// would be found again.
-func (a raidArray) wipeMembers(ctx context.Context, h *hwmanager.Host, disks map[string]disk.Target) error {
-	for _, t := range a.targets(disks) {
-		if err := t.Wipe(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// How often a member that an array lacks is added to it, and the pause between.
-const (
-	addTries = 3
-	addPause = time.Second
-)
-
-// makeArray runs mdadm with the arguments and the members, adds members that the
-// array lacks, and wipes what it shows of old contents.
-func (m *Manager) makeArray(ctx context.Context, h *hwmanager.Host, device string, args, members []string, targets []disk.Target) error {
-	for _, t := range targets {
-		if err := t.Check(); err != nil {
-			return err
-		}
-		args = append(args, t.Path())
-	}
-	if _, err := h.Run.Run(ctx, "mdadm", args...); err != nil {
-		return err
-	}
-	if err := waitForNode(ctx, h.DevicePath(device)); err != nil {
-		return err
-	}
-	for i, member := range members {
-		if err := addMember(ctx, h, device, member, targets[i]); err != nil {
-			return err
-		}
-	}
-	made, err := h.Fence(readDisk(h, filepath.Join(h.Sys, "block", sysName(device)), sysName(device)))
-	if err != nil {
-		return err
-	}
-	return made.Wipe(ctx)
-}
-
-// addMember adds a member that the array does not have.
-func addMember(ctx context.Context, h *hwmanager.Host, device, member string, target disk.Target) error {
-	var failed error
-	for try := range addTries {
-		if _, err := os.Stat(filepath.Join(h.Sys, "block", sysName(device), "slaves", sysName(member))); err == nil {
-			return nil
-		}
-		if try > 0 {
-			select {
-			case <-time.After(addPause):
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-		h.Log.WithField("device", device).Warnf("the array lacks %s, which is added", member)
-		if err := target.Check(); err != nil {
-			return err
-		}
-		_, failed = h.Run.Run(ctx, "mdadm", "--add", h.DevicePath(device), target.Path())
-	}
-	if _, err := os.Stat(filepath.Join(h.Sys, "block", sysName(device), "slaves", sysName(member))); err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s lacks its member %s after adding it %d times: %w", device, member, addTries, errors.Join(failed, errNoMember))
-}
-
-var errNoMember = errors.New("not a member")
-
-// undoArrays stops arrays that were made, and takes the partitions away again.
-func undoArrays(ctx context.Context, h *hwmanager.Host, p *raidPlan, targets map[string]disk.Target, made []string) error {
-	var problems []error
-	for _, device := range made {
-		slaves, _ := os.ReadDir(filepath.Join(h.Sys, "block", sysName(device), "slaves"))
-		if len(slaves) == 0 {
-			continue
-		}
-		if _, err := h.Run.Run(ctx, "mdadm", "--stop", h.DevicePath(device)); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	for _, d := range p.disks {
-		var numbers []int
-		for i := range d.parts {
-			numbers = append(numbers, d.last+1+i)
-		}
-		problems = append(problems, freePartitions(ctx, targets[d.device.Name], numbers, d.last == 0))
-	}
-	return errors.Join(problems...)
-}
-
-// freePartitions wipes partitions and takes them off the table, or all of the
-// disk's metadata with them if it is for nothing else. Those that are not there
-// are none to wipe.
-func freePartitions(ctx context.Context, target disk.Target, numbers []int, whole bool) error {
-	var problems []error
-	for _, n := range numbers {
-		member := target.Partition(n)
-		if _, err := os.Stat(member.Path()); err == nil {
-			problems = append(problems, member.Wipe(ctx))
-		}
-	}
-	switch {
-	case whole:
-		problems = append(problems, target.Wipe(ctx))
-		if errors.Join(problems...) == nil {
-			problems = append(problems, partition.Reread(ctx, target.Path()))
-		}
-	case len(numbers) > 0:
-		problems = append(problems, partition.Remove(target, numbers...))
-		if errors.Join(problems...) == nil {
-			problems = append(problems, partition.Update(target.Path()))
-		}
-	}
-	return errors.Join(problems...)
 }

@@ -73,7 +73,6 @@ func (m *Manager) deleteArrays(ctx context.Context, h *hwmanager.Host, node hwma
 		}
 		left, err := m.deletePass(ctx, h, node, volumes)
 		if err != nil || len(left) == 0 {
-			m.raid.forget()
 			return err
 		}
 	}
@@ -84,26 +83,17 @@ func (m *Manager) deleteArrays(ctx context.Context, h *hwmanager.Host, node hwma
 	case len(left) > 0:
 		return raidError("superblocks of arrays are left on %s", strings.Join(left, ", "))
 	}
-	m.raid.forget()
 	return nil
 }
 
 // deletePass deletes the arrays that there are, and superblocks of others. What
 // is left then is named.
 func (m *Manager) deletePass(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, volumes []string) (left []string, err error) {
-	arrays, err := runningArrays(h)
-	if err != nil {
-		return nil, raidError("%w", err)
-	}
-	disks, err := m.raidCandidates(ctx, h, node)
-	if err != nil {
-		return nil, raidError("disks of arrays: %w", err)
-	}
-	d, err := planDeletion(h, node, arrays, disks, volumes)
+	d, err := m.planDeletion(ctx, h, node, volumes)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.run(ctx, h); err != nil {
+	if err := m.runDeletion(ctx, h, d); err != nil {
 		return nil, raidError("%w", err)
 	}
 	if left, err = m.superblocksLeft(ctx, h, node, volumes); err != nil {
@@ -120,16 +110,25 @@ type deletion struct {
 	holders []holder
 }
 
-// holder is a disk of an array that is deleted: the partitions are freed, or
-// all of it if nothing on it is kept.
+// holder is a disk of an array that is deleted, or of one that does not run: the
+// partitions are freed, or all of it if nothing on it is kept.
 type holder struct {
+	disk    string
 	target  disk.Target
 	numbers []int
 	whole   bool
 }
 
 // planDeletion checks everything that a pass will write to.
-func planDeletion(h *hwmanager.Host, node hwmanager.Node, arrays []array, disks []ipa.BlockDevice, volumes []string) (*deletion, error) {
+func (m *Manager) planDeletion(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, volumes []string) (*deletion, error) {
+	arrays, err := runningArrays(h)
+	if err != nil {
+		return nil, raidError("%w", err)
+	}
+	disks, err := m.raidCandidates(ctx, h, node)
+	if err != nil {
+		return nil, raidError("disks of arrays: %w", err)
+	}
 	protect := protects(h.Settings, node)
 	fate := fates(arrays, volumes)
 	d := &deletion{}
@@ -245,9 +244,7 @@ func (d *deletion) addDisk(h *hwmanager.Host, b ipa.BlockDevice, protect bool, s
 		}
 		d.members = append(d.members, target.Partition(int(readInt(h.Sys, "class/block", sysName(dev.Name), "partition"))))
 	}
-	if isHolder {
-		d.holders = append(d.holders, holder{target, numbers, !staying[b.Name]})
-	}
+	d.holders = append(d.holders, holder{b.Name, target, numbers, !staying[b.Name]})
 	return nil
 }
 
@@ -262,17 +259,17 @@ func holdsSuperblock(h *hwmanager.Host, d ipa.BlockDevice) (bool, error) {
 	return hasSuperblock(f, d.Size)
 }
 
-// run wipes the contents of arrays, stops them, zeroes the superblocks and frees
+// runDeletion wipes the contents of arrays, stops them, zeroes the superblocks and frees
 // the disks.
-func (d *deletion) run(ctx context.Context, h *hwmanager.Host) error {
+func (m *Manager) runDeletion(ctx context.Context, h *hwmanager.Host, d *deletion) error {
 	for _, t := range d.wipe {
 		if err := t.Wipe(ctx); err != nil {
 			return fmt.Errorf("content of %s: %w", t.Path(), err)
 		}
 	}
 	for _, device := range d.stop {
-		if _, err := h.Run.Run(ctx, "mdadm", "--stop", h.DevicePath(device)); err != nil {
-			return fmt.Errorf("stop %s: %w", device, err)
+		if err := m.stopArray(ctx, h, device); err != nil {
+			return err
 		}
 		h.Log.WithField("device", device).Info("array stopped")
 	}

@@ -96,18 +96,12 @@ func TestArraysThatCannotBeMade(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			h := lab(t)
-			for _, node := range []string{"sda1", "sda2", "sdb1", "sdb2"} {
-				path := filepath.Join(h.Dev, node)
-				if err := errors.Join(os.WriteFile(path, nil, 0o644), os.Truncate(path, 64*mib)); err != nil {
-					t.Fatal(err)
-				}
-			}
+			memberNodes(t, h)
 			faults := c.faults
 			faults.t, faults.h, h.Run = t, h, &faults
 			step := call(nil)
 			step.Node["properties"] = map[string]any{"capabilities": "boot_mode:uefi"}
-			const hints = `, "physical_disks": [{"name": "/dev/sda"}, {"name": "/dev/sdb"}]`
-			config := raidConfig(t, software("1", "2", `, "volume_name": "root", "is_root_volume": true`+hints)+","+software("1+0", `"MAX"`, hints))
+			config := raidConfig(t, software("1", "2", `, "volume_name": "root", "is_root_volume": true`+onTwoDisks)+","+software("1+0", `"MAX"`, onTwoDisks))
 			step.Node["target_raid_config"] = config
 			m := New()
 			result, err := m.createConfiguration(t.Context(), h, step)

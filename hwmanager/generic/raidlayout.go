@@ -31,6 +31,8 @@ type raidPlan struct {
 	start  int64 // of the first partition on a disk, in bytes
 	disks  []*raidDisk
 	arrays []raidArray
+	// candidates are the disks that could have been used.
+	candidates []ipa.BlockDevice
 }
 
 // raidDisk is a disk of a plan.
@@ -40,6 +42,7 @@ type raidDisk struct {
 	used   int64 // where those that stay end, in bytes; 0 if none stay
 	last   int   // the highest number of those that stay
 	parts  []partition.Wanted
+	freed  holder // what is deleted of it before; nothing if nothing is
 }
 
 // raidArray is an array of a plan: partition numbers[i] of disk disks[i].
@@ -111,7 +114,7 @@ func (a raidArray) members() []string {
 // pickDisks gives each logical disk its disks, all of them without hints;
 // each of its hints takes the next match that it does not use yet.
 func pickDisks(logical []logicalDisk, candidates []ipa.BlockDevice) (*raidPlan, error) {
-	p := &raidPlan{}
+	p := &raidPlan{candidates: candidates}
 	for i, l := range logical {
 		a := raidArray{logicalDisk: l, volume: l.volume(i)}
 		chosen := candidates

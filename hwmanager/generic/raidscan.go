@@ -58,13 +58,26 @@ func runningArrays(h *hwmanager.Host) ([]array, error) {
 				a.holders = append(a.holders, holder)
 			}
 		}
-		first := a.members[0]
-		if a.name, err = volumeNameOf(h.DevicePath(first), readSize(filepath.Join(h.Sys, "class/block", sysName(first)))); err != nil {
+		if a.name, err = nameOfMembers(h, a.members); err != nil {
 			return nil, fmt.Errorf("name of %s: %w", a.device.Name, err)
 		}
 		arrays = append(arrays, a)
 	}
 	return arrays, nil
+}
+
+// nameOfMembers is the name that the first member has that can be read: one of a
+// mirror may be broken.
+func nameOfMembers(h *hwmanager.Host, members []string) (string, error) {
+	var problems []error
+	for _, member := range members {
+		name, err := volumeNameOf(h.DevicePath(member), readSize(filepath.Join(h.Sys, "class/block", sysName(member))))
+		if err == nil {
+			return name, nil
+		}
+		problems = append(problems, err)
+	}
+	return "", errors.Join(problems...)
 }
 
 // holderOf is the disk that a disk or partition, by its name in sysfs, is on.
@@ -119,11 +132,12 @@ func superblockOf(h *hwmanager.Host, d ipa.BlockDevice) (superblock, bool, error
 	return s, ok, err
 }
 
-// Bounds of what a superblock may say before an array is assembled from it, and
-// how long disks may take to appear that it misses.
+// Bounds of what a superblock may say before an array is assembled from it, how
+// long that may take, and how long disks may take to appear that it misses.
 const (
 	maxArrayDisks = 384 // of version 1 (mdadm, man page)
 	maxArrays     = 512 // whose names are a number (linux, drivers/md/md.c)
+	arrayStart    = time.Minute
 	arrayWait     = 5 * time.Second
 	arrayPoll     = 250 * time.Millisecond
 )
@@ -131,7 +145,8 @@ const (
 // assembleArrays starts the arrays whose superblocks are there and complete, as
 // udev does it in other ramdisks. Their members are not written to: an array
 // is read-only until somebody writes to it, so that no superblock can start a
-// resync or a reshape. Wait lets disks appear that arrays lack. An array
+// resync, and one that would be written to all the same (by a reshape, from a
+// journal) is not started. Wait lets disks appear that arrays lack. An array
 // that does not start is none; only that arrays cannot be looked for is an error.
 func (m *Manager) assembleArrays(ctx context.Context, h *hwmanager.Host, wait time.Duration) error {
 	if !h.Guard.InRamdisk {
@@ -153,7 +168,8 @@ func (m *Manager) assembleArrays(ctx context.Context, h *hwmanager.Host, wait ti
 				return context.Cause(ctx)
 			}
 		}
-		return m.startArrays(ctx, h, groups)
+		m.startArrays(ctx, h, groups)
+		return ctx.Err()
 	}
 }
 
@@ -172,42 +188,58 @@ func byArray(all []found) [][]found {
 	return groups
 }
 
-func (m *Manager) startArrays(ctx context.Context, h *hwmanager.Host, groups [][]found) error {
+func (m *Manager) startArrays(ctx context.Context, h *hwmanager.Host, groups [][]found) {
 	if _, err := h.Run.Run(ctx, "mdadm", "--version"); hwmanager.NoProgram(err) {
 		h.Log.Warnf("the superblocks of %d arrays are on the disks, but there is no program mdadm", len(groups))
-		return nil
+		return
 	}
 	if _, err := h.Run.Run(ctx, "modprobe", "md_mod"); err != nil {
 		h.Log.WithError(err).Debug("md is built in, or the kernel has none")
 	}
 	restore, err := startReadOnly(h)
 	if err != nil {
-		return raidError("assemble arrays: %w", err)
+		h.Log.WithError(err).Warnf("the superblocks of %d arrays are on the disks, none is started", len(groups))
+		return
 	}
 	defer restore()
 	for i, g := range groups {
-		device, err := freeArray(h, i)
-		if err != nil {
-			return raidError("assemble arrays: %w", err)
-		}
-		args := []string{"--assemble", device, "--config=none", "--uuid=" + mdadmUUID(g[0].uuid)}
-		for _, f := range g {
-			args = append(args, h.DevicePath(f.device.Name))
-		}
-		log := h.Log.WithField("device", device).WithField("name", g[0].name)
-		if _, err := h.Run.Run(ctx, "mdadm", args...); err != nil {
-			log.WithError(err).Warn("array not started")
-			if _, err := h.Run.Run(ctx, "mdadm", "--stop", h.DevicePath(device)); err != nil {
-				log.WithError(err).Debug("array not stopped, it may not be there")
-			}
+		log := h.Log.WithField("name", g[0].name).WithField("member", g[0].device.Name)
+		if slices.ContainsFunc(g, func(f found) bool { return f.writes }) {
+			log.Warn("array not started: that would write to its members (a reshape, a journal or a cluster)")
 			continue
 		}
-		if err := waitForNode(ctx, h.DevicePath(device)); err != nil {
-			return raidError("assemble arrays: %w", err)
+		device, err := freeArray(h, i)
+		if err == nil {
+			err = startArray(ctx, h, device, g)
 		}
-		log.Info("array assembled")
+		if err != nil {
+			log.WithError(err).Warn("array not started")
+			continue
+		}
+		log.WithField("device", device).Info("array assembled")
 	}
-	return nil
+}
+
+// startArray assembles one array, within arrayStart. Nothing is left of one that
+// does not start.
+func startArray(ctx context.Context, h *hwmanager.Host, device string, members []found) error {
+	limited, cancel := context.WithTimeout(ctx, arrayStart)
+	defer cancel()
+	path := h.DevicePath(device)
+	args := []string{"--assemble", path, "--config=none", "--uuid=" + mdadmUUID(members[0].uuid)}
+	for _, f := range members {
+		args = append(args, h.DevicePath(f.device.Name))
+	}
+	_, err := h.Run.Run(limited, "mdadm", args...)
+	if err == nil {
+		return waitForNode(limited, path)
+	}
+	limited, cancel = context.WithTimeout(context.WithoutCancel(ctx), arrayStart)
+	defer cancel()
+	if _, stopped := h.Run.Run(limited, "mdadm", "--stop", path); stopped != nil {
+		h.Log.WithError(stopped).WithField("device", device).Debug("array not stopped, it may not be there")
+	}
+	return err
 }
 
 // startReadOnly has the kernel start arrays so that they become writable with the

@@ -84,6 +84,7 @@ func TestFenceRules(t *testing.T) {
 		{"hwmanager/sgio/sgio.go", `f()`, "commanders is out of date"},
 		{"hwmanager/burnin/smart.go", `f()`, "runners is out of date"},
 		{"hwmanager/fence.go", `disk.Fence(x, nil)`, ""},
+		{"hwmanager/x.go", `target.OpenShared()`, "has not claimed"},
 		{"hwmanager/x.go", `h.Fence(x)`, ""},
 		{"images/x.go", `f("/dev/sda")`, "names the device"},
 		{"hwmanager/x.go", `f("/dev/sda")`, ""},
