@@ -9,6 +9,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
+	"ferric/hwmanager/ata"
 	"ferric/hwmanager/erasure"
 	"ferric/images/disk"
 )
@@ -94,7 +95,8 @@ func (c *climb) secure(ctx context.Context, rungs []rung, device ipa.BlockDevice
 			return true, nil
 		case err == nil:
 			return false, nil
-		case ctx.Err() != nil || !c.options.continueIfFailed:
+		case ctx.Err() != nil || !c.options.continueIfFailed, errors.Is(err, ata.ErrPasswordLeft):
+			// Overwriting takes no password away: at its next start the disk is locked.
 			return false, fmt.Errorf("%s: %w", name, err)
 		}
 		return false, nil

@@ -8,10 +8,12 @@ import (
 	"testing"
 
 	"ferric/api/ipa"
+	"ferric/hwmanager/ata"
 	"ferric/hwmanager/ata/atamodel"
 	"ferric/hwmanager/nvme"
 	"ferric/hwmanager/nvme/nvmemodel"
 	"ferric/hwmanager/scsi/scsimodel"
+	"ferric/hwmanager/sgio"
 	"ferric/images/disk"
 )
 
@@ -109,6 +111,28 @@ func TestSecureErases(t *testing.T) {
 					t.Errorf("%d sectors are what they were before", n)
 				}
 			})
+		}
+	}
+}
+
+// TestPasswordLeft: a disk that keeps the password of a failed erase is not made up
+// for by overwriting: at its next start it would be locked.
+func TestPasswordLeft(t *testing.T) {
+	const eraseUnit, disablePassword = 0xf4, 0xf6
+	for _, keeps := range []bool{false, true} {
+		h := loops(t, 3*mib, "")
+		model := atamodel.New(atamodel.Config{Serial: "S", Size: 3 * mib})
+		model.Fail(atamodel.Faults{Answer: func(command byte) (sgio.Result, error, bool) {
+			return atamodel.Aborted(atamodel.Linux), nil, command == eraseUnit || keeps && command == disablePassword
+		}})
+		r := ataErase(model)
+		r.applies = func(ipa.BlockDevice, *disk.Device) bool { return true }
+		_, err := managerWith(r).eraseDevices(t.Context(), h, call(map[string]any{fromNode: true}))
+		if (err != nil) != keeps || keeps && !strings.Contains(err.Error(), ata.ErrPasswordLeft.Error()) {
+			t.Errorf("a disk that keeps its password %v: error %v", keeps, err)
+		}
+		if _, set := model.Password(); set != keeps {
+			t.Errorf("a password is set: %v; want %v", set, keeps)
 		}
 	}
 }

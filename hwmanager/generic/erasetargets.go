@@ -12,6 +12,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
+	"ferric/hwmanager/ata"
 	"ferric/images/partition"
 )
 
@@ -166,8 +167,12 @@ func (m *Manager) settle(ctx context.Context, h *hwmanager.Host, d ipa.BlockDevi
 			err = errors.Join(err, r.settle(ctx, opened))
 		}
 	}
-	if err = errors.Join(err, opened.Close(), readable(h, d)); err != nil {
-		return err
+	closed, unread := opened.Close(), readable(h, d)
+	if closed != nil || unread != nil || errors.Is(err, ata.ErrPasswordLeft) {
+		return errors.Join(err, closed, unread)
+	}
+	if err != nil { // of a way that the disk does not have: while it is busy it does not say so
+		h.Log.WithError(err).WithField("device", d.Name).Info("the disk can be read now")
 	}
 	if err := partition.Reread(ctx, opened.Path); err != nil {
 		h.Log.WithError(err).WithField("device", d.Name).Warn("the kernel does not know the partitions of the disk")
