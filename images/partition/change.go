@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
-	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/diskfs/go-diskfs/partition/mbr"
 	"github.com/google/uuid"
 
@@ -158,15 +156,7 @@ func (t *Table) appendGPT(d *disk.Device, size int64, name string) (Partition, e
 		return Partition{}, fmt.Errorf("%s: %w", d.Path, err)
 	}
 	p := Partition{Number: t.freeNumber(), Start: start, Size: size, Type: typeLinux, UUID: uuid.NewString(), Name: name}
-	t.gpt.Partitions = append(t.gpt.Partitions, &gpt.Partition{
-		Index: p.Number,
-		Start: uint64(start / t.sector),
-		End:   uint64((start+size)/t.sector) - 1,
-		Size:  uint64(size),
-		Type:  gpt.Type(p.Type),
-		GUID:  strings.ToUpper(p.UUID),
-		Name:  name,
-	})
+	t.gpt.Partitions = append(t.gpt.Partitions, p.entry(t.sector))
 	return p, t.writeGPT(d)
 }
 

@@ -118,20 +118,25 @@ func (t *Table) Commit(d *disk.Device) error {
 		t.gpt.GUID = old.gpt.GUID
 	}
 	for _, p := range t.Partitions {
-		t.gpt.Partitions = append(t.gpt.Partitions, &gpt.Partition{
-			Index: p.Number,
-			Start: uint64(p.Start / t.sector),
-			End:   uint64((p.Start+p.Size)/t.sector) - 1,
-			Size:  uint64(p.Size),
-			Type:  gpt.Type(p.Type),
-			GUID:  strings.ToUpper(p.UUID),
-			Name:  p.Name,
-		})
+		t.gpt.Partitions = append(t.gpt.Partitions, p.entry(t.sector))
 	}
 	if err := t.gpt.Write(d.File(), d.Size); err != nil {
 		return fmt.Errorf("write GPT of %s: %w", d.Path, err)
 	}
 	return t.sealMBR(d)
+}
+
+// entry is the partition as a GPT with sectors of sector bytes has it.
+func (p Partition) entry(sector int64) *gpt.Partition {
+	return &gpt.Partition{
+		Index: p.Number,
+		Start: uint64(p.Start / sector),
+		End:   uint64((p.Start+p.Size)/sector) - 1,
+		Size:  uint64(p.Size),
+		Type:  gpt.Type(p.Type),
+		GUID:  strings.ToUpper(p.UUID),
+		Name:  p.Name,
+	}
 }
 
 // commitMBR writes the entries and the signature; boot code stays.

@@ -3,7 +3,6 @@ package partition
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/diskfs/go-diskfs/partition/mbr"
@@ -42,15 +41,7 @@ func Add(target disk.Target, w Wanted) (Partition, error) {
 		p.Name, p.UUID = "", fmt.Sprintf("%08x-%02x", t.Signature, p.Number)
 		return p, t.changeMBR(d, p)
 	}
-	t.gpt.Partitions = append(t.gpt.Partitions, &gpt.Partition{
-		Index: p.Number,
-		Start: uint64(p.Start / t.sector),
-		End:   uint64((p.Start+p.Size)/t.sector) - 1,
-		Size:  uint64(p.Size),
-		Type:  gpt.Type(p.Type),
-		GUID:  strings.ToUpper(p.UUID),
-		Name:  p.Name,
-	})
+	t.gpt.Partitions = append(t.gpt.Partitions, p.entry(t.sector))
 	return p, t.writeGPT(d)
 }
 
