@@ -127,6 +127,7 @@ func TestUnreadableBefore(t *testing.T) {
 			other, err := os.ReadFile(filepath.Join(h.Dev, "sdb"))
 			must(t, err)
 			rungs := test.rungs(t, filepath.Join(filepath.Dir(h.Dev), "sda.backing"))
+			tool(t, "blockdev", "--flushbufs", filepath.Join(h.Dev, "sda")) // what the kernel has read of it
 			for i := range rungs {
 				rungs[i].applies = func(d ipa.BlockDevice, _ *disk.Device) bool { return d.Name == "/dev/sda" }
 			}

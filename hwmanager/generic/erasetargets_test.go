@@ -67,6 +67,7 @@ func TestNothingIsTouchedBeforeAllAreChecked(t *testing.T) {
 		}, "nothing was erased: "},
 		{"unreadable where a cluster's superblock would be", func(t *testing.T, h *hwmanager.Host) {
 			must(t, os.Truncate(filepath.Join(filepath.Dir(h.Dev), "sdb.backing"), gfs2Offset))
+			tool(t, "blockdev", "--flushbufs", filepath.Join(h.Dev, "sdb"))
 		}, "look for protected contents on /dev/sdb: "},
 		{"a cluster's, in an array that nobody assembled", func(t *testing.T, h *hwmanager.Host) {
 			writeArray(t, filepath.Join(h.Dev, "sdb"), 2048)
