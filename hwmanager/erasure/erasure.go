@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // ErrNotSupported: the disk cannot erase itself in this way, or not without
@@ -60,5 +61,17 @@ func Call(ctx context.Context, call func() error) error {
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("the device still works on it: %w", context.Cause(ctx))
+	}
+}
+
+// Sleep waits for d, or until ctx ends; the error is its cause then.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }

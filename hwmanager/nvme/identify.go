@@ -193,7 +193,7 @@ func (d *drive) do(ctx context.Context, c *Command) error {
 		if !transient(err) || time.Now().After(deadline) {
 			return err
 		}
-		if err := sleep(ctx, retryPause); err != nil {
+		if err := erasure.Sleep(ctx, retryPause); err != nil {
 			return err
 		}
 	}
@@ -262,16 +262,5 @@ func (d *drive) list(ctx context.Context, cns uint32) ([]uint32, error) {
 			}
 			all, last = append(all, id), id
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

@@ -183,7 +183,7 @@ func (d *drive) wait(ctx context.Context, log SanitizeLog, progress func(float64
 		if time.Since(began) > patience {
 			return log, fmt.Errorf("still in progress, at %.1f %%, after %v: %w", 100*log.fraction(), patience, context.DeadlineExceeded)
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := erasure.Sleep(ctx, pause); err != nil {
 			return log, fmt.Errorf("the drive goes on with it: %w", err)
 		}
 		next, err := d.sanitizeLog(ctx)

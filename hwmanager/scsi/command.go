@@ -215,7 +215,7 @@ func (d *device) do(ctx context.Context, c sgio.Command) (read []byte, err error
 		if time.Now().After(deadline) {
 			return nil, err
 		}
-		if err := sleep(ctx, retryPause); err != nil {
+		if err := erasure.Sleep(ctx, retryPause); err != nil {
 			return nil, err
 		}
 	}
@@ -259,15 +259,4 @@ func (d *device) once(ctx context.Context, c sgio.Command) ([]byte, error) {
 		return nil, fmt.Errorf("%d of %d bytes were not transferred", result.Residual, len(c.Data))
 	}
 	return c.Data[:len(c.Data)-result.Residual], nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -257,7 +257,7 @@ func (d *device) wait(ctx context.Context, begun bool, patience time.Duration, p
 		if time.Since(began) > patience {
 			return fmt.Errorf("still in progress, at %.1f %%, after %v: %w", 100*done, patience, context.DeadlineExceeded)
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := erasure.Sleep(ctx, pause); err != nil {
 			return fmt.Errorf("the disk goes on with what it does: %w", err)
 		}
 	}
