@@ -67,6 +67,7 @@ func TestValidateRAID(t *testing.T) {
 		{"no size", `{"controller": "software", "raid_level": "1"}`, 2, false, []string{"size_gb must be a number of GiB or MAX"}},
 		{"name with a path", software("1", "1", `, "volume_name": "../x"`), 2, false, []string{`volume_name "../x" is no name`}},
 		{"name with an option", software("1", "1", `, "volume_name": "--force"`), 2, false, []string{`volume_name "--force" is no name`}},
+		{"name of the ESP's mirror", software("1", "1", `, "volume_name": "esp"`), 2, false, []string{"volume_name esp is the name of the array that mirrors"}},
 		{"name too long", software("1", "1", `, "volume_name": "`+strings.Repeat("x", 32)+`"`), 2, false, []string{"is no name of 1 to 31 letters"}},
 		{"one physical disk", software("1", "1", `, "physical_disks": [{"name": "/dev/sda"}]`), 2, false, []string{"physical_disks must be a list of at least two objects", "needs 2 disks, there are 1"}},
 		{"empty hint", software("1", "1", `, "physical_disks": [{"name": "/dev/sda"}, {}]`), 2, false, []string{"physical_disks: an empty object names no disk"}},

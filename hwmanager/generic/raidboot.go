@@ -215,8 +215,8 @@ func wipePartition(ctx context.Context, target disk.Target, number int) error {
 	return part.Wipe(ctx)
 }
 
-// existingMirror is an array of level 1 with a FAT file system that has the
-// disks of a.
+// existingMirror is an array of level 1 with the name or the file system of one for
+// EFI system partitions that has the disks of a.
 func existingMirror(h *hwmanager.Host, a array) (device string, ok bool, err error) {
 	arrays, err := runningArrays(h)
 	if err != nil {
@@ -225,6 +225,9 @@ func existingMirror(h *hwmanager.Host, a array) (device string, ok bool, err err
 	for _, other := range arrays {
 		if other.device.Name == a.device.Name || readText(h.Sys, "block", sysName(other.device.Name), "md/level") != "raid1" || !sameDisks(other.holders, a.holders) {
 			continue
+		}
+		if other.volume() == espVolume {
+			return other.device.Name, true, nil // also if writing to it was cut short
 		}
 		d, err := disk.OpenReadOnly(h.DevicePath(other.device.Name))
 		if err != nil {

@@ -122,6 +122,36 @@ func TestBootFromArray(t *testing.T) {
 	}
 }
 
+// TestMirrorWithoutFileSystem: a mirror to which nothing was written before the power
+// went is used, for there is no room for another one.
+func TestMirrorWithoutFileSystem(t *testing.T) {
+	h, faults := arrayWithImage(t)
+	m := New()
+	device := ipa.BlockDevice{Name: "/dev/md0", Size: 64 * mib}
+	image := read(t, filepath.Join(h.Dev, "md0"), 0, 16*mib)
+	if err := m.InstallBootloader(t.Context(), h, device, hwmanager.BootloaderRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	mirror := filepath.Join(h.Dev, "md1")
+	write(t, mirror, 0, make([]byte, mib))
+	write(t, filepath.Join(h.Dev, "md0"), 0, image) // the image is deployed anew
+	faults.must(os.MkdirAll(filepath.Join(h.Sys, "block/md1/md"), 0o755))
+	faults.must(os.WriteFile(filepath.Join(h.Sys, "block/md1/md/level"), []byte("raid1\n"), 0o644))
+	for _, name := range []string{"sda2", "sdb2"} { // what mdadm would have written
+		faults.must(os.WriteFile(filepath.Join(h.Sys, "block", name[:3], name, "size"), []byte(fmt.Sprint(64*mib/512)), 0o644))
+		link := filepath.Join(h.Sys, "class/block", name)
+		faults.must(errors.Join(os.MkdirAll(filepath.Dir(link), 0o755), os.Symlink(filepath.Join(h.Sys, "block", name[:3], name), link)))
+		write(t, filepath.Join(h.Dev, name), 64*mib-8<<10, arrayMember("host:esp"))
+	}
+	faults.ran = nil
+	if err := m.InstallBootloader(t.Context(), h, device, hwmanager.BootloaderRequest{}); err != nil || len(faults.ran) > 0 {
+		t.Fatalf("error %v, ran %q", err, faults.ran)
+	}
+	if got := command(t, "mtype", "-i", mirror, "::/EFI/BOOT/BOOTX64.EFI"); got != "boots" {
+		t.Errorf("the loader on the mirror is %q", got)
+	}
+}
+
 // TestNoMirror: if the EFI system partitions cannot be mirrored, the disks are as
 // they were, and so is the image.
 func TestNoMirror(t *testing.T) {

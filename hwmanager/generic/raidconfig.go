@@ -101,6 +101,9 @@ func logicalDiskOf(object map[string]any) (l logicalDisk, problems []string) {
 		if !validVolumeName(l.name) {
 			wrong("volume_name %.60q is no name of 1 to %d letters, digits, '.', '_', '-'", fmt.Sprint(name), maxVolumeName)
 		}
+		if l.name == espVolume {
+			wrong("volume_name %s is the name of the array that mirrors EFI system partitions", espVolume)
+		}
 	}
 	if root, given := object["is_root_volume"]; given && root != nil {
 		b, ok := root.(bool)
