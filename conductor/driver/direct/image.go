@@ -122,10 +122,12 @@ type partitionUUIDs struct {
 	PReP *string `json:"PReP Boot partition uuid"`
 }
 
-// onSoftwareRAID reports whether the node is to have arrays of the operating system.
+// onSoftwareRAID reports whether the node is to have arrays of the operating system,
+// or has them (by apply_configuration).
 func onSoftwareRAID(n *store.Node) bool {
-	disks, _ := n.TargetRAIDConfig["logical_disks"].([]any)
-	return slices.ContainsFunc(disks, func(item any) bool {
+	wanted, _ := n.TargetRAIDConfig["logical_disks"].([]any)
+	made, _ := n.RAIDConfig["logical_disks"].([]any)
+	return slices.ContainsFunc(slices.Concat(wanted, made), func(item any) bool {
 		disk, _ := item.(map[string]any)
 		return disk["controller"] == "software"
 	})

@@ -24,12 +24,12 @@ func TestRootUUID(t *testing.T) {
 		{"software RAID", raid("software"), "fs", true, "fs"},
 		{"software RAID, unknown image", raid("software"), nil, true, "0x1234abcd"},
 	} {
-		n := &store.Node{
-			TargetRAIDConfig: c.config, InstanceInfo: store.Object{"image_rootfs_uuid": c.rootfs},
-			DriverInternalInfo: store.Object{"root_uuid_or_disk_id": "0x1234abcd"},
-		}
-		if onSoftwareRAID(n) != c.software || rootUUID(n) != c.want {
-			t.Errorf("%s: software RAID %v, root %q; want %v, %q", c.name, onSoftwareRAID(n), rootUUID(n), c.software, c.want)
+		for place, n := range map[string]*store.Node{"target_raid_config": {TargetRAIDConfig: c.config}, "raid_config": {RAIDConfig: c.config}} {
+			n.InstanceInfo = store.Object{"image_rootfs_uuid": c.rootfs}
+			n.DriverInternalInfo = store.Object{"root_uuid_or_disk_id": "0x1234abcd"}
+			if onSoftwareRAID(n) != c.software || rootUUID(n) != c.want {
+				t.Errorf("%s in %s: software RAID %v, root %q; want %v, %q", c.name, place, onSoftwareRAID(n), rootUUID(n), c.software, c.want)
+			}
 		}
 	}
 }
