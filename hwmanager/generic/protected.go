@@ -43,26 +43,43 @@ func checkProtected(path string, d ipa.BlockDevice) error {
 		return ipa.BlockDeviceErase.New("%v", err)
 	}
 	defer f.Close()
-	parts, err := partitionTable(f, max(d.LogicalSectors, 512))
+	what, err := findProtected(f, max(d.LogicalSectors, 512))
 	if err != nil {
-		return ipa.BlockDeviceErase.New("read partition table of %s: %v", d.Name, err)
+		return ipa.BlockDeviceErase.New("look for protected contents on %s: %v", d.Name, err)
 	}
-	for _, p := range append(parts, entry{}) {
-		inside, err := arrayEntries(f, p.start, max(d.LogicalSectors, 512))
-		if err != nil {
-			return ipa.BlockDeviceErase.New("read the member of an array on %s: %v", d.Name, err)
-		}
-		for _, e := range append(inside, p) {
-			what, err := protectedContent(f, e)
-			if err != nil {
-				return ipa.BlockDeviceErase.New("look for protected contents on %s: %v", d.Name, err)
-			}
-			if what != "" {
-				return ipa.ProtectedDevice.New("protected %s on %s", what, d.Name)
-			}
-		}
+	if what != "" {
+		return ipa.ProtectedDevice.New("protected %s on %s", what, d.Name)
 	}
 	return nil
+}
+
+// findProtected is what must not be erased of a disk, "" for nothing.
+func findProtected(f io.ReaderAt, sector int) (string, error) {
+	parts, err := partitionTable(f, sector)
+	if err != nil {
+		return "", fmt.Errorf("partition table: %w", err)
+	}
+	// Tables may name the same place again and again.
+	members, contents := map[int64]bool{}, map[entry]bool{}
+	for _, p := range append(parts, entry{}) {
+		var inside []entry
+		if !members[p.start] {
+			members[p.start] = true
+			if inside, err = arrayEntries(f, p.start, sector); err != nil {
+				return "", fmt.Errorf("member of an array at %d: %w", p.start, err)
+			}
+		}
+		for _, e := range append(inside, p) {
+			if contents[e] {
+				continue
+			}
+			contents[e] = true
+			if what, err := protectedContent(f, e); what != "" || err != nil {
+				return what, err
+			}
+		}
+	}
+	return "", nil
 }
 
 // protectedContent is what must not be erased of an entry, "" for nothing. The
@@ -180,8 +197,9 @@ const maxTables = 256
 func mbrEntries(f io.ReaderAt, sector int64) ([]entry, error) {
 	var entries []entry
 	var extended int64 // sector of the first table of logical partitions
+	table := make([]byte, 512)
 	for at, n := int64(0), 0; n < maxTables; n++ {
-		table := make([]byte, 512)
+		clear(table)
 		if _, err := f.ReadAt(table, at*sector); err != nil && (n == 0 || !errors.Is(err, io.EOF)) {
 			return nil, err
 		}
