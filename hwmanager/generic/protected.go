@@ -59,8 +59,8 @@ func findProtected(f io.ReaderAt, sector int) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("partition table: %w", err)
 	}
-	// Tables may name the same place again and again.
-	members, contents := map[int64]bool{}, map[entry]bool{}
+	// Tables may name the same member of an array again and again.
+	members := map[int64]bool{}
 	for _, p := range append(parts, entry{}) {
 		var inside []entry
 		if !members[p.start] {
@@ -70,10 +70,6 @@ func findProtected(f io.ReaderAt, sector int) (string, error) {
 			}
 		}
 		for _, e := range append(inside, p) {
-			if contents[e] {
-				continue
-			}
-			contents[e] = true
 			if what, err := protectedContent(f, e); what != "" || err != nil {
 				return what, err
 			}
