@@ -11,6 +11,10 @@ import (
 	"ferric/images/disk"
 )
 
+// mbrEntries are the partitions in an MBR; those with higher numbers are logical ones, in
+// a chain of tables.
+const mbrEntries = 4
+
 // Add puts a partition where wanted says, under the lowest free number, beside
 // those that the disk has, which may be in use. It fails with ErrNoRoom if the
 // place is taken. The kernel does not know of it yet: see Update.
@@ -35,8 +39,8 @@ func Add(target disk.Target, w Wanted) (Partition, error) {
 		}
 	}
 	if t.Label == MBR {
-		if p.Number > 4 {
-			return Partition{}, fmt.Errorf("%s: %w: the MBR has four partitions", d.Path, ErrNoRoom)
+		if p.Number > mbrEntries {
+			return Partition{}, fmt.Errorf("%s: %w: the MBR has %d partitions", d.Path, ErrNoRoom, mbrEntries)
 		}
 		p.Name, p.UUID = "", fmt.Sprintf("%08x-%02x", t.Signature, p.Number)
 		return p, t.changeMBR(d, p)
@@ -47,7 +51,7 @@ func Add(target disk.Target, w Wanted) (Partition, error) {
 
 // Remove takes the numbered partitions off the table; their content stays.
 // The others keep their numbers and may be in use. A number that is not there is no
-// error. The kernel does not know of it yet: see Update.
+// error; a logical partition is one, and nothing is changed. The kernel does not know of it yet: see Update.
 func Remove(target disk.Target, numbers ...int) error {
 	d, err := target.OpenShared()
 	if err != nil {
@@ -61,6 +65,9 @@ func Remove(target disk.Target, numbers ...int) error {
 	if t.Label == GPT {
 		t.gpt.Partitions = slices.DeleteFunc(t.gpt.Partitions, func(p *gpt.Partition) bool { return slices.Contains(numbers, p.Index) })
 		return t.writeGPT(d)
+	}
+	if n := slices.Max(append(numbers, 0)); n > mbrEntries {
+		return fmt.Errorf("%s: partition %d is a logical one, which is not taken off the table by itself", d.Path, n)
 	}
 	for _, p := range t.Partitions {
 		if !slices.Contains(numbers, p.Number) {

@@ -1,6 +1,7 @@
 package partition_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -65,7 +66,7 @@ func TestEditTable(t *testing.T) {
 					t.Errorf("adding %d bytes at %d: %v; want no room", wrong.Size, wrong.Start, err)
 				}
 			}
-			if err := partition.Remove(target, 1, 3, 7); err != nil {
+			if err := partition.Remove(target, 1, 3, 4); err != nil {
 				t.Fatal(err)
 			}
 			has(t, path, "2 16+16")
@@ -76,6 +77,30 @@ func TestEditTable(t *testing.T) {
 				t.Errorf("number %d, error %v; want the lowest free one", again.Number, err)
 			}
 		})
+	}
+}
+
+// TestLogicalPartitionsStay: only primary partitions are taken off an MBR. It is as it
+// was if one that is not to go is named.
+func TestLogicalPartitionsStay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := errors.Join(os.WriteFile(path, nil, 0o644), os.Truncate(path, 64<<20)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sfdisk", "-q", path)
+	cmd.Stdin = strings.NewReader("1: start=2048, size=16384, type=fd\n4: start=20480, type=5\n5: start=22528, size=16384, type=fd\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("sfdisk: %v: %s", err, out)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := partition.Remove(disktest.Target(t, path), 1, 5); err == nil || !strings.Contains(err.Error(), "partition 5 is a logical one") {
+		t.Errorf("error = %v", err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the disk was changed, or %v", err)
 	}
 }
 
