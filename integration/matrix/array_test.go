@@ -1,10 +1,14 @@
 package matrix
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,7 +91,7 @@ func (r *run) judgeArray(ctx context.Context) (content medium, esps []systemPart
 		esps = append(esps, espsOf(disk, parts)...)
 		found := 0
 		for _, p := range parts {
-			if p.kind == typeESP {
+			if p.kind == typeESP || p.kind == typeBIOSBoot {
 				continue
 			}
 			member := disk.part(p.span)
@@ -125,6 +129,46 @@ func judgeMirror(ctx context.Context, m medium) error {
 		_, err = tool(ctx, "fsck.vfat", "-n", device)
 		return err
 	})
+}
+
+// judgeGRUB judges GRUB on a disk of an array: its code in the first sector, and
+// what that loads: in a partition of its own of the GPT (agent contract, section
+// "Boot on md"), else behind the table.
+func judgeGRUB(ctx context.Context, m medium, label, name string) error {
+	core := span{int64(m.sector), int64(m.sector)}
+	parts, err := judgeTable(ctx, m, label)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(parts, func(p tablePart) bool { return p.kind == typeBIOSBoot })
+	switch {
+	case (i >= 0) != (label == "gpt"):
+		return fmt.Errorf("sfdisk finds partitions %+v on a disk with a table %s", parts, label)
+	case i >= 0 && (parts[i].name != name || parts[i].size != 2*mibBytes):
+		return fmt.Errorf("sfdisk finds %+v, want 2 MiB with the name %s", parts[i], name)
+	case i >= 0:
+		core = parts[i].span
+	}
+	f, err := os.Open(m.file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	boot, loader := make([]byte, m.sector), make([]byte, m.sector)
+	if _, err := f.ReadAt(boot, 0); err != nil {
+		return err
+	}
+	if _, err := f.ReadAt(loader, core.start); err != nil {
+		return err
+	}
+	// Both say who they are in what they show (grub 2.06, boot/i386/pc/{boot,diskboot}.S).
+	if at := binary.LittleEndian.Uint64(boot[0x5c:]); !bytes.Contains(boot, []byte("GRUB ")) || at != uint64(core.start)/uint64(m.sector) {
+		return fmt.Errorf("the first sector is not GRUB's, or loads sector %d instead of %d", at, core.start/int64(m.sector))
+	}
+	if !bytes.Contains(loader, []byte("loading")) {
+		return fmt.Errorf("there is none of GRUB's code at byte %d", core.start)
+	}
+	return nil
 }
 
 // examine returns where the content is on a member.

@@ -39,7 +39,7 @@ type cell struct {
 	format   string // in which the image comes: "raw", "qcow2", or "zstd" for raw in zstd
 	hint     string // the root device hint: "serial", "wwn", or an array's "name"
 	// msdos has a BIOS machine's disk partitioned with such a table and not
-	// with a GPT.
+	// with a GPT; of an array, its disks.
 	msdos bool
 	// array has the machine make an array of two such disks first, to which the
 	// image goes.
@@ -59,6 +59,9 @@ func (c cell) name() string {
 	}
 	if c.array {
 		name = "md-" + name
+		if c.msdos {
+			name += "-msdos"
+		}
 	}
 	if c.installer {
 		name += "-installer"
@@ -97,6 +100,8 @@ var cells = [...]cell{
 	{bus: lab.Virtio, sector: 512, firmware: lab.UEFI, image: whole, format: "qcow2", hint: "name", array: true, want: boots},
 	{bus: lab.SATA, sector: 512, firmware: lab.UEFI, image: whole, format: "raw", hint: "name", array: true, want: boots},
 	{bus: lab.NVMe, sector: 4096, firmware: lab.UEFI, image: whole, format: "zstd", hint: "name", array: true, want: boots},
+	{bus: lab.Virtio, sector: 512, firmware: lab.BIOS, image: whole, format: "qcow2", hint: "name", array: true, installer: true, want: boots},
+	{bus: lab.SATA, sector: 512, firmware: lab.BIOS, image: whole, format: "raw", hint: "name", array: true, installer: true, msdos: true, want: boots},
 
 	{bus: lab.Virtio, sector: 512, firmware: lab.UEFI, image: partition, format: "zstd", hint: "serial", want: boots},
 	{bus: lab.SCSI, sector: 512, firmware: lab.UEFI, image: partition, format: "raw", hint: "wwn", want: boots},

@@ -21,9 +21,11 @@ import (
 
 const (
 	// typeESP is that of an EFI system partition (UEFI 2.10, 5.3.3).
-	typeESP   = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
-	mibBytes  = 1 << 20
-	noMessage = "No problems found"
+	typeESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+	// typeBIOSBoot is that of GRUB's partition (grub 2.06, include/grub/gpt_partition.h).
+	typeBIOSBoot = "21686148-6449-6E6F-744E-656564454649"
+	mibBytes     = 1 << 20
+	noMessage    = "No problems found"
 )
 
 // tool runs a program of others and returns all that it prints.

@@ -1,7 +1,9 @@
 package matrix
 
 import (
+	"encoding/binary"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -70,6 +72,73 @@ func TestOracles(t *testing.T) {
 		}
 		if err := judgeErased(ctx, disk, parts); err == nil || !strings.Contains(err.Error(), "LVM2_member") {
 			t.Errorf("a volume group that is left is not found: %v", err)
+		}
+	}
+}
+
+// TestJudgeGRUB has a disk of an array with GRUB's code, and disks that lack
+// something.
+func TestJudgeGRUB(t *testing.T) {
+	if os.Getuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("loop devices need root")
+		}
+		t.Skip("loop devices need root")
+	}
+	const (
+		modules = "/usr/lib/grub/i386-pc/"
+		name    = "bios-boot-part-0"
+	)
+	boot, err := os.ReadFile(modules + "boot.img")
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, err := os.ReadFile(modules + "diskboot.img")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gpt, mbr := "label: gpt\nstart=2048, size=4096, type="+typeBIOSBoot+", name="+name+"\n", "label: dos\nstart=2048, size=4096, type=fd\n"
+	for what, tc := range map[string]struct {
+		table   string
+		at, sec int64 // where the code lies, and what the first sector says
+		want    string
+	}{
+		"gpt":        {gpt, 2048, 2048, ""},
+		"msdos":      {mbr, 1, 1, ""},
+		"elsewhere":  {gpt, 2048, 1, "loads sector 1"},
+		"no code":    {mbr, 2, 1, "none of GRUB's code"},
+		"no place":   {strings.ReplaceAll(gpt, typeBIOSBoot, typeESP), 2048, 2048, "on a disk with a table gpt"},
+		"wrong name": {strings.ReplaceAll(gpt, name, "bios"), 2048, 2048, "with the name " + name},
+		"wrong size": {strings.ReplaceAll(gpt, "4096", "2048"), 2048, 2048, "want 2 MiB"},
+	} {
+		disk := filepath.Join(t.TempDir(), "disk")
+		if err := sparse(disk, 8); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), "sfdisk", disk)
+		cmd.Stdin = strings.NewReader(tc.table)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: sfdisk: %v: %s", what, err, out)
+		}
+		f, err := os.OpenFile(disk, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		binary.LittleEndian.PutUint64(boot[0x5c:], uint64(tc.sec))
+		if _, err := f.WriteAt(boot[:0x1b8], 0); err != nil { // the rest is the table's
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(core, tc.at*512); err != nil {
+			t.Fatal(err)
+		}
+		label := "gpt"
+		if strings.HasPrefix(tc.table, "label: dos") {
+			label = "msdos"
+		}
+		err = judgeGRUB(t.Context(), medium{file: disk, sector: 512}, label, name)
+		if (err != nil) != (tc.want != "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", what, err, tc.want)
 		}
 	}
 }

@@ -60,6 +60,9 @@ func (r *report) print() {
 		if c.image == partition && c.firmware == lab.BIOS {
 			image += ", " + c.label()
 		}
+		if c.array && c.msdos {
+			image += " on msdos"
+		}
 		if c.installer {
 			image += ", GRUB's installer"
 		}

@@ -98,6 +98,7 @@ func (r *run) do(ctx context.Context) error {
 		{"deploy", r.deployed},
 		{"boot", r.booted},
 		{"disk after deployment", r.judgeDeployed},
+		{"boot from the other disk", r.bootedOther},
 	} {
 		if err := act.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", act.name, err)
@@ -121,8 +122,11 @@ func (r *run) prepare(ctx context.Context) error {
 	} else {
 		r.machine.RootSerial = ""
 	}
-	if r.cell.image == partition {
+	switch {
+	case r.cell.image == partition:
 		r.machine.InstanceInfo = map[string]any{"image_type": "partition", "root_gb": 1, "swap_mb": 64}
+	case r.cell.installer:
+		r.machine.InstanceInfo = map[string]any{"image_rootfs_uuid": osimage.RootUUID}
 	}
 	if err := copyDisk(ctx, r.stale.file, r.root().File); err != nil {
 		return err
@@ -205,7 +209,8 @@ func (r *run) deployed(ctx context.Context) error {
 }
 
 var (
-	up = regexp.MustCompile(`ferric-os: up\s*$`)
+	up        = regexp.MustCompile(`ferric-os: up\s*$`)
+	generated = regexp.MustCompile(`ferric-os: menu=generated\s*$`) // GRUB's, by its installer
 	// What SeaBIOS says when it starts a disk and when there is none, and on its
 	// debug port of one that has not 512 bytes a sector (seabios 1.16: boot.c,
 	// virtio-blk.c, blockcmd.c).
@@ -221,16 +226,9 @@ func (r *run) booted(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)
 	defer cancel()
-	on, ok := r.lastOn()
-	if !ok {
-		return errors.New("the machine was never switched on")
-	}
-	// Lines of the boot, which began at the last power-on.
-	since := 0
-	for _, line := range r.machine.Console.Lines(0) {
-		if !line.Time.IsZero() && line.Time.Before(on) { // an empty line has no time
-			since = line.Number + 1
-		}
+	on, since, err := r.lastBoot()
+	if err != nil {
+		return err
 	}
 	if r.cell.want == cannot {
 		line, err := r.machine.Console.WaitFor(ctx, since, noDisk)
@@ -250,15 +248,65 @@ func (r *run) booted(ctx context.Context) error {
 		r.note = "SeaBIOS: " + strings.TrimSpace(line.Text) + " (the image has no loader for it)"
 		return nil
 	}
+	last, err := r.up(ctx, since)
+	r.boot = last.Sub(on)
+	return err
+}
+
+// up waits until the deployed system is, whose lines begin at since, and returns
+// when.
+func (r *run) up(ctx context.Context, since int) (time.Time, error) {
 	if _, err := r.machine.Booted(ctx, since); err != nil {
-		return err
+		return time.Time{}, err
+	}
+	if r.cell.installer {
+		if _, err := r.machine.Console.WaitFor(ctx, since, generated); err != nil {
+			return time.Time{}, err
+		}
 	}
 	last, err := r.machine.Console.WaitFor(ctx, since, up)
+	return last.Time, err
+}
+
+// bootedOther boots from the second disk of an array, where the loader is on each
+// of them: firmware starts the first, so both change places.
+func (r *run) bootedOther(ctx context.Context) error {
+	if !r.cell.array || r.cell.firmware != lab.BIOS {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	first, second := r.machine.Config.Disks[rootDisk].File, r.machine.Config.Disks[secondDisk].File
+	for _, move := range [][2]string{{first, first + ".other"}, {second, first}, {first + ".other", second}} {
+		if err := os.Rename(move[0], move[1]); err != nil {
+			return err
+		}
+	}
+	if err := r.machine.PowerOn(); err != nil {
+		return err
+	}
+	defer r.machine.PowerOff()
+	on, since, err := r.lastBoot()
 	if err != nil {
 		return err
 	}
-	r.boot = last.Time.Sub(on)
-	return nil
+	last, err := r.up(ctx, since)
+	r.note = fmt.Sprintf("from the second disk in %s s", seconds(last.Sub(on)))
+	return err
+}
+
+// lastBoot is when the last boot began, and the number of its first line.
+func (r *run) lastBoot() (on time.Time, since int, err error) {
+	on, ok := r.lastOn()
+	if !ok {
+		return on, 0, errors.New("the machine was never switched on")
+	}
+	for _, line := range r.machine.Console.Lines(0) {
+		if !line.Time.IsZero() && line.Time.Before(on) { // an empty line has no time
+			since = line.Number + 1
+		}
+	}
+	return on, since, nil
 }
 
 func (r *run) lastOn() (time.Time, bool) {
@@ -289,15 +337,16 @@ func (r *run) judgeDeployed(ctx context.Context) error {
 	if r.cell.want == refused {
 		return nil
 	}
-	disk := r.medium(r.root())
+	disk, label := r.medium(r.root()), r.cell.label()
 	var esps []systemPartition
 	if r.cell.array {
 		var err error
 		if disk, esps, err = r.judgeArray(ctx); err != nil {
 			return err
 		}
+		label = "gpt" // of the image
 	}
-	parts, err := judgeTable(ctx, disk, r.cell.label())
+	parts, err := judgeTable(ctx, disk, label)
 	if err != nil {
 		return err
 	}
@@ -328,19 +377,36 @@ func (r *run) judgeDeployed(ctx context.Context) error {
 			return fmt.Errorf("blkid: root file system %s, want that of the image, %s", root, osimage.PartitionRootUUID)
 		}
 	}
-	if r.cell.firmware != lab.UEFI || r.cell.want != boots {
+	if r.cell.want != boots {
 		return nil
 	}
-	shown, status := shownBy(r.machine.Node, 0, show)
-	if status != "<nil>" {
-		return fmt.Errorf("%s in the deployed system: %s: %s", show, status, strings.Join(shown, "; "))
-	}
-	if err := judgeEntries(ctx, shown, esps); err != nil || !r.cell.array {
+	if err := r.judgeFirmware(ctx, esps); err != nil || !r.cell.array {
 		return err
 	}
-	shown, status = shownBy(r.machine.Node, 0, showArrays)
+	shown, status := shownBy(r.machine.Node, 0, showArrays)
 	if text := strings.Join(shown, " "); status != "<nil>" || !runs.MatchString(text) {
 		return fmt.Errorf("%s in the deployed system: %s: %s", showArrays, status, text)
+	}
+	return nil
+}
+
+// judgeFirmware judges what the firmware takes the loader from: boot entries for
+// the EFI system partitions, or GRUB on each disk of an array.
+func (r *run) judgeFirmware(ctx context.Context, esps []systemPartition) error {
+	if r.cell.firmware == lab.UEFI {
+		shown, status := shownBy(r.machine.Node, 0, show)
+		if status != "<nil>" {
+			return fmt.Errorf("%s in the deployed system: %s: %s", show, status, strings.Join(shown, "; "))
+		}
+		return judgeEntries(ctx, shown, esps)
+	}
+	if !r.cell.array {
+		return nil
+	}
+	for i, d := range r.members() {
+		if err := judgeGRUB(ctx, r.medium(d), r.cell.label(), fmt.Sprintf("bios-boot-part-%d", i)); err != nil {
+			return fmt.Errorf("disk %s: %w", d.Serial, err)
+		}
 	}
 	return nil
 }
@@ -351,7 +417,7 @@ func (r *run) wanted() []string {
 	// contract, section "Config drive").
 	want := []string{map[int]string{512: "iso9660 config-2", 4096: "vfat config-2"}[r.cell.sector]}
 	switch {
-	case r.cell.image == whole && r.cell.array: // its loader moves to the disks
+	case r.cell.array && r.cell.firmware == lab.UEFI: // the image's loader moves to the disks
 		want = append(want, "ext4 ferric-root")
 	case r.cell.image == whole:
 		want = append(want, "vfat ferric-esp", "ext4 ferric-root")
