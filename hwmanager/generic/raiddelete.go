@@ -161,6 +161,14 @@ func (m *Manager) planDeletion(ctx context.Context, h *hwmanager.Host, node hwma
 			if err != nil {
 				return nil, err
 			}
+			// Nobody may use it, which must not be found out when others are gone.
+			free, err := target.Open()
+			if err == nil {
+				err = free.Close()
+			}
+			if err != nil {
+				return nil, raidError("content of an array: %w", err)
+			}
 			d.wipe = append(d.wipe, target)
 		}
 		if fate[a.device.Name] == fateWipe {
