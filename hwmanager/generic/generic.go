@@ -57,7 +57,6 @@ var (
 	_ hwmanager.DiskLister          = (*Manager)(nil)
 	_ hwmanager.DiskEraser          = (*Manager)(nil)
 	_ hwmanager.RootPicker          = (*Manager)(nil)
-	_ hwmanager.RAIDValidator       = (*Manager)(nil)
 	_ hwmanager.CleanStepper        = (*Manager)(nil)
 	_ hwmanager.DeployStepper       = (*Manager)(nil)
 	_ hwmanager.ImageWriter         = (*Manager)(nil)

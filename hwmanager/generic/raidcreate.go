@@ -89,15 +89,6 @@ func (m *Manager) configure(ctx context.Context, h *hwmanager.Host, node hwmanag
 	return m.createArrays(ctx, h, node, config)
 }
 
-// ValidateRAID implements hwmanager.RAIDValidator.
-func (m *Manager) ValidateRAID(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, config map[string]any) error {
-	if !isSoftwareRAID(config) {
-		return nil
-	}
-	_, err := m.planArrays(ctx, h, node, config)
-	return err
-}
-
 // planArrays validates a configuration and gives its arrays their disks.
 func (m *Manager) planArrays(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, config map[string]any) (*raidPlan, error) {
 	volumes, err := raidVolumes(node)
