@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,7 +48,8 @@ func bySerial(serials ...string) []any {
 }
 
 // TestSoftwareRAID has a machine with six disks, two of them with sectors of 4096 bytes, create arrays of several levels,
-// find them after a reset, and delete them. What is on the disks is checked from outside.
+// find them after a reset, keep one of them, put others in their place, and delete them. What is on the disks is checked
+// from outside.
 func TestSoftwareRAID(t *testing.T) {
 	disk := func(serial string, sector int) lab.Disk {
 		return lab.Disk{Kind: lab.Virtio, SizeMiB: 4096, Serial: serial, Sector: sector}
@@ -65,13 +67,19 @@ func TestSoftwareRAID(t *testing.T) {
 	for _, c := range raidCases() {
 		t.Logf("case %s", c.name)
 		r.create(c)
-		if c.reset {
+		if c.reset && os.Getenv("FERRIC_FULL") != "" { // make test-full
 			r.reset(c)
 		}
 		if c.erase {
 			_, err := s.Step(ctx, conversation.Clean, step("erase_devices_metadata"))
 			must(t, err)
 			r.keeps(c)
+		}
+		if c.keep != "" {
+			r.keepsVolume(c)
+		}
+		if c.stays {
+			continue
 		}
 		_, err := s.Step(ctx, conversation.Clean, raidStep("delete_configuration"))
 		must(t, err)
@@ -88,8 +96,12 @@ type raidCase struct {
 	sector     int      // of theirs
 	parts      []string // of each disk as sfdisk lists them: MiB where they begin and how many, type
 	arrays     []raidExpected
-	erase      bool // the metadata of all disks before, which leaves the arrays there
-	reset      bool // switch off and on, and find the arrays again
+	erase      bool   // the metadata of all disks before, which leaves the arrays there
+	reset      bool   // switch off and on, and find the arrays again
+	keep       string // volume that skip_block_devices keeps from being deleted
+	stays      bool   // for the next case to be in its place
+	applied    bool   // by apply_configuration, in place of what the case before has left
+	freed      []int  // disks of that which are not used any more
 }
 
 type raidExpected struct {
@@ -100,18 +112,6 @@ type raidExpected struct {
 func raidCases() []raidCase {
 	const gptRAID = "A19D880F-05FC-4D3B-A006-743F0F84911E"
 	return []raidCase{
-		{
-			name: "1 and 1+0, UEFI", mode: "uefi", disks: []int{0, 1, 2, 3}, sector: 512, reset: true,
-			config: []any{
-				logical("1", 1.0, map[string]any{"volume_name": "root", "is_root_volume": true, "physical_disks": bySerial("a", "b", "c", "d")}),
-				logical("1+0", 1.0, map[string]any{"volume_name": "data", "physical_disks": bySerial("a", "b", "c", "d")}),
-			},
-			parts: []string{"551 473 " + gptRAID, "1024 1024 " + gptRAID},
-			arrays: []raidExpected{
-				{"/dev/md0", "raid1", "root", []string{"vda1", "vdb1", "vdc1", "vdd1"}},
-				{"/dev/md1", "raid10", "data", []string{"vda2", "vdb2", "vdc2", "vdd2"}},
-			},
-		},
 		{
 			name: "1 and 0, sectors of 4096 bytes, BIOS", mode: "bios", disks: []int{4, 5}, sector: 4096,
 			config: []any{
@@ -125,12 +125,24 @@ func raidCases() []raidCase {
 			},
 		},
 		{
+			name: "1 and 1+0, UEFI", mode: "uefi", disks: []int{0, 1, 2, 3}, sector: 512, reset: true, keep: "data", stays: true,
+			config: []any{
+				logical("1", 1.0, map[string]any{"volume_name": "root", "is_root_volume": true, "physical_disks": bySerial("a", "b", "c", "d")}),
+				logical("1+0", 1.0, map[string]any{"volume_name": "data", "physical_disks": bySerial("a", "b", "c", "d")}),
+			},
+			parts: []string{"551 473 " + gptRAID, "1024 1024 " + gptRAID},
+			arrays: []raidExpected{
+				{"/dev/md0", "raid1", "root", []string{"vda1", "vdb1", "vdc1", "vdd1"}},
+				{"/dev/md1", "raid10", "data", []string{"vda2", "vdb2", "vdc2", "vdd2"}},
+			},
+		},
+		{
 			name: "1 and 5, BIOS with GPT", mode: "bios", label: "gpt", disks: []int{1, 2, 3}, sector: 512,
 			config: []any{
 				logical("1", 1.0, map[string]any{"physical_disks": bySerial("b", "c")}),
 				logical("5", "MAX", map[string]any{"physical_disks": bySerial("b", "c", "d")}),
 			},
-			erase: true,
+			applied: true, freed: []int{0}, erase: true,
 			arrays: []raidExpected{
 				{"/dev/md0", "raid1", "md0", []string{"vdb1", "vdc1"}},
 				{"/dev/md1", "raid5", "md1", []string{"vdb2", "vdc2", "vdd1"}},
@@ -161,15 +173,23 @@ func (r *raidMachine) create(c raidCase) {
 	}
 	r.Node["properties"].(map[string]any)["capabilities"] = capabilities
 	config := map[string]any{"logical_disks": c.config}
-	r.Node["target_raid_config"] = config
-	ended, err := r.Step(r.ctx, conversation.Clean, raidStep("create_configuration"))
-	must(t, err)
-	var result struct {
-		CleanResult map[string]any `json:"clean_result"`
+	phase, run := conversation.Clean, raidStep("create_configuration")
+	if c.applied {
+		phase, run = conversation.Deploy, raidStep("apply_configuration")
+		run["args"] = map[string]any{"raid_config": config}
+		r.refuses(c, run)
+	} else {
+		r.Node["target_raid_config"] = config
 	}
+	ended, err := r.Step(r.ctx, phase, run)
+	must(t, err)
+	var result map[string]map[string]any
 	must(t, json.Unmarshal(ended.Result, &result))
-	if got, want := fmt.Sprint(result.CleanResult), fmt.Sprint(config); got != want {
-		t.Errorf("clean_result %s, want %s", got, want)
+	if got, want := fmt.Sprint(result[phase+"_result"]), fmt.Sprint(config); got != want {
+		t.Errorf("%s_result %s, want %s", phase, got, want)
+	}
+	for _, d := range c.freed {
+		r.empty(d, c.sector)
 	}
 	for _, a := range c.arrays {
 		detail := r.shell("mdadm --detail " + a.device)
@@ -297,20 +317,70 @@ func (r *raidMachine) gone(c raidCase) {
 		t.Errorf("arrays after deleting:\n%s", stat)
 	}
 	for _, d := range c.disks {
-		if out, err := r.oracle(r.file(d), c.sector, "blkid", "-p", "-o", "export"); err == nil {
-			t.Errorf("blkid finds on disk %d: %s", d, out)
-		}
-		if out, err := r.oracle(r.file(d), c.sector, "mdadm", "--examine"); err == nil {
-			t.Errorf("mdadm --examine finds on disk %d: %s", d, out)
-		}
-		if at := findSuperblock(t, r.file(d)); at >= 0 {
-			t.Errorf("disk %d has a superblock at byte %d", d, at)
-		}
+		r.empty(d, c.sector)
 	}
 }
 
-// findSuperblock looks at every 4096th byte of a sparse file; -1 if there is none.
-func findSuperblock(t *testing.T, file string) int64 {
+// empty checks that nothing is on the disk by which anybody would know it.
+func (r *raidMachine) empty(d, sector int) {
+	t := r.t
+	t.Helper()
+	if out, err := r.oracle(r.file(d), sector, "blkid", "-p", "-o", "export"); err == nil {
+		t.Errorf("blkid finds on disk %d: %s", d, out)
+	}
+	if out, err := r.oracle(r.file(d), sector, "mdadm", "--examine"); err == nil {
+		t.Errorf("mdadm --examine finds on disk %d: %s", d, out)
+	}
+	if at := findAligned(t, r.file(d), magic); at >= 0 {
+		t.Errorf("disk %d has a superblock at byte %d", d, at)
+	}
+}
+
+// refuses has a configuration that does not fit refused, which leaves the arrays there.
+func (r *raidMachine) refuses(c raidCase, apply map[string]any) {
+	t := r.t
+	t.Helper()
+	before := r.shell("cat /proc/mdstat | grep ^md")
+	large := maps.Clone(apply)
+	large["args"] = map[string]any{"raid_config": map[string]any{"logical_disks": []any{logical("1", 5.0, nil)}}}
+	if _, err := r.Step(r.ctx, conversation.Deploy, large); err == nil || !strings.Contains(err.Error(), "does not fit on /dev/vda") {
+		t.Errorf("a configuration that is too large: %v", err)
+	}
+	if after := r.shell("cat /proc/mdstat | grep ^md"); !strings.Contains(after, "raid10") || after != before {
+		t.Errorf("arrays before:\n%s\nafter a configuration that was refused:\n%s", before, after)
+	}
+}
+
+// keepsVolume has the configuration deleted but for a volume: what is in the others is gone, but not the arrays, which share
+// its disks.
+func (r *raidMachine) keepsVolume(c raidCase) {
+	t := r.t
+	t.Helper()
+	for _, a := range c.arrays {
+		r.shell("echo text-in-" + a.name + " > " + a.device + "; sync")
+		if findAligned(t, r.file(c.disks[0]), []byte("text-in-"+a.name)) < 0 {
+			t.Fatalf("what was written to %s is not on its first disk", a.device)
+		}
+	}
+	properties := r.Node["properties"].(map[string]any)
+	properties["skip_block_devices"] = []any{map[string]any{"volume_name": c.keep}}
+	_, err := r.Step(r.ctx, conversation.Clean, raidStep("delete_configuration"))
+	must(t, err)
+	delete(properties, "skip_block_devices")
+	stat := r.shell("cat /proc/mdstat")
+	for _, a := range c.arrays {
+		has := findAligned(t, r.file(c.disks[0]), []byte("text-in-"+a.name)) >= 0
+		if has != (a.name == c.keep) || !strings.Contains(stat, a.device[len("/dev/"):]+" : active") {
+			t.Errorf("%s (%s), with %s kept: has its content: %v, in\n%s", a.device, a.name, c.keep, has, stat)
+		}
+	}
+	for _, d := range c.disks {
+		r.table(c, r.file(d))
+	}
+}
+
+// findAligned looks for the text at every 4096th byte of a sparse file; -1 if there is none.
+func findAligned(t *testing.T, file string, text []byte) int64 {
 	t.Helper()
 	f, err := os.Open(file)
 	must(t, err)
@@ -327,8 +397,8 @@ func findSuperblock(t *testing.T, file string) int64 {
 		if err != nil && !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
-		for off := 0; off+4 <= n; off += 4096 {
-			if bytes.Equal(buf[off:off+4], magic) {
+		for off := 0; off < n; off += 4096 {
+			if bytes.HasPrefix(buf[off:n], text) {
 				return at + int64(off)
 			}
 		}
