@@ -50,6 +50,10 @@ func TestRAIDConfig(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{}, s.want(200, "82", "GET", "/v1/nodes/n1", "").object["target_raid_config"]); diff != "" {
 		t.Errorf("target_raid_config after {} (-want +got):\n%s", diff)
 	}
+	s.reserve("n1")
+	if a := s.call("82", "PUT", "/v1/nodes/n1/states/raid", disk(mirror)); a.status != 409 || !strings.Contains(a.fault(), "is locked by host elsewhere") {
+		t.Errorf("of a locked node: %d %s", a.status, a.body)
+	}
 }
 
 func TestLogicalDiskProperties(t *testing.T) {
