@@ -265,8 +265,7 @@ func (m *Manager) makeMirror(ctx context.Context, h *hwmanager.Host, holders []d
 		}
 		ctx := context.WithoutCancel(ctx)
 		if slaves, _ := os.ReadDir(filepath.Join(h.Sys, "block", sysName(device), "slaves")); len(slaves) > 0 {
-			_, stopped := h.Run.Run(ctx, "mdadm", "--stop", h.DevicePath(device))
-			err = errors.Join(err, stopped)
+			err = errors.Join(err, m.stopArray(ctx, h, device))
 		}
 		for i, n := range numbers {
 			err = errors.Join(err, freePartitions(ctx, holders[i], []int{n}, false))

@@ -64,7 +64,6 @@ func runners() map[string]string {
 		"hwmanager/generic/grub.go":       "checked before",
 		"hwmanager/generic/partitions.go": "checked before",
 		"hwmanager/generic/raid.go":       "an array is stopped",
-		"hwmanager/generic/raidboot.go":   "an array is stopped",
 		"hwmanager/generic/raidcreate.go": "it only asks whether mdadm is there",
 		"hwmanager/generic/raiddelete.go": "members are checked before",
 		"hwmanager/generic/raidmake.go":   "members are checked before",
