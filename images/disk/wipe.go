@@ -3,7 +3,6 @@ package disk
 import (
 	"bytes"
 	"context"
-	"fmt"
 )
 
 // What is zeroed at the ends. The head holds MBR and GPT, LVM, md 1.1 and 1.2,
@@ -18,7 +17,8 @@ const (
 )
 
 // copies are superblocks far from both ends, by which a former content would
-// be recognised again. They are zeroed only if their magic is there.
+// be recognised again. They are zeroed if their magic is there, or if they
+// cannot be read: a disk may want to be written first after a sanitize.
 var copies = []struct {
 	at, magicAt int64
 	magic       string
@@ -48,10 +48,7 @@ func (d *Device) WipeEnds(ctx context.Context) error {
 			return err
 		}
 		magic := make([]byte, len(c.magic))
-		if _, err := d.ReadAt(magic, c.at+c.magicAt); err != nil {
-			return fmt.Errorf("read superblock copy of disk %s at %d: %w", d.Path, c.at, err)
-		}
-		if !bytes.Equal(magic, []byte(c.magic)) {
+		if _, err := d.ReadAt(magic, c.at+c.magicAt); err == nil && !bytes.Equal(magic, []byte(c.magic)) {
 			continue
 		}
 		if err := d.Zero(c.at, c.size); err != nil {
