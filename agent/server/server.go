@@ -43,7 +43,7 @@ type Options struct {
 	// EraseReport (optional) is what the latest step that erases has done; false
 	// before the first.
 	EraseReport func() (ipa.EraseReport, bool)
-	Log  *logrus.Entry
+	Log         *logrus.Entry
 }
 
 // Server serves the agent protocol.
