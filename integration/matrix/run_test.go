@@ -333,6 +333,10 @@ func (r *run) firmwareSays() (string, error) {
 
 // judgeDeployed switches the machine off and has others look at its disk.
 func (r *run) judgeDeployed(ctx context.Context) error {
+	// Otherwise the conductor switches it on again.
+	if err := r.site.API.SetMaintenance(ctx, r.name, "its disks are looked at"); err != nil {
+		return err
+	}
 	r.machine.PowerOff()
 	if r.cell.want == refused {
 		return nil
