@@ -15,9 +15,10 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"ferric/integration/lab"
 )
 
 // bootPatience is for a machine emulated on a busy host; a quiet one needs a tenth.
@@ -37,19 +38,6 @@ type machine struct {
 	lines []string
 	times []time.Duration
 	news  chan struct{} // closed and replaced at each line
-}
-
-// lockVM keeps machines of other tests from running at the same time.
-func lockVM(t *testing.T) {
-	t.Helper()
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "vm.lock"), os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
 }
 
 // boot starts a machine of 256 MiB with a kernel and an initramfs, and further arguments.
@@ -207,7 +195,7 @@ func TestBootMachine(t *testing.T) {
 	dir := t.TempDir()
 	build(t, Options{Output: dir})
 	disk := fatDisk(t, "first words")
-	lockVM(t)
+	lab.Alone(t)
 	m := boot(t, dir, filepath.Join(dir, InitramfsFile), "BOOTIF=01-52-54-00-00-00-02",
 		"-netdev", "user,id=other,net=10.0.2.0/24",
 		"-device", "virtio-net-pci,netdev=other,mac=52:54:00:00:00:01",
@@ -285,7 +273,7 @@ func TestBootTimes(t *testing.T) {
 	writeInitOnly(t, bare)
 	nic := []string{"-device", "virtio-net-pci,netdev=boot,mac=52:54:00:00:00:02",
 		"-drive", "id=d0,if=none,format=raw,file=" + fatDisk(t, "x"), "-device", "virtio-blk-pci,drive=d0"}
-	lockVM(t)
+	lab.Alone(t)
 
 	m := boot(t, dir, bare, "", nic...)
 	_, floor := m.expect(`init only`, 1)

@@ -16,6 +16,8 @@ import (
 
 	"github.com/go-crypt/crypt/algorithm/shacrypt"
 	"golang.org/x/crypto/ssh"
+
+	"ferric/integration/lab"
 )
 
 // TestBootRescue hands a machine over for a rescue, and logs in on its console and over
@@ -32,7 +34,7 @@ func TestBootRescue(t *testing.T) {
 	}
 	dir := t.TempDir()
 	build(t, Options{Output: dir})
-	lockVM(t)
+	lab.Alone(t)
 	m := boot(t, dir, filepath.Join(dir, InitramfsFile), "", "-device", "virtio-net-pci,netdev=boot,mac=52:54:00:00:00:02")
 	m.expect(`agent: agent listening`, 1)
 	if c, err := m.dial(password, nil); err == nil {

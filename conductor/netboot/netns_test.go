@@ -18,6 +18,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/net/ipv6"
+
+	"ferric/integration/lab"
 )
 
 // The tests of this file run real firmware against the server in a network
@@ -263,14 +265,7 @@ func ramdiskMachine(t *testing.T) mapDirectory {
 // Other virtual machines of this host wait meanwhile.
 func bootMachine(t *testing.T, limit time.Duration, want []string, args ...string) string {
 	t.Helper()
-	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "vm.lock"), os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
+	lab.Alone(t)
 	qemu := exec.Command("qemu-system-x86_64", append([]string{
 		"-accel", "tcg", "-cpu", "max,la57=off", "-smp", "1", "-nographic", "-no-reboot", "-monitor", "none",
 		"-uuid", bootUUID, "-netdev", "tap,id=n0,ifname=tap1,script=no,downscript=no"}, args...)...)

@@ -149,7 +149,7 @@ func TestIronic(t *testing.T) {
 // start builds a rack with one machine and an Ironic.
 func (p *patient) start(t *testing.T, s sequence, o ironicd.Options) {
 	t.Helper()
-	lockVM(t)
+	lab.Alone(t)
 	// The sockets of a rack need a short path.
 	dir, err := os.MkdirTemp("", "rack")
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"testing"
 	"time"
 
@@ -122,7 +121,7 @@ func openSite(t *testing.T) (*stories.Site, *osimage.Image) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lockVM(t)
+	lab.Alone(t)
 	// The sockets of a rack need a short path.
 	dir, err := os.MkdirTemp("", "rack")
 	if err != nil {
@@ -149,21 +148,6 @@ func openSite(t *testing.T) (*stories.Site, *osimage.Image) {
 		t.Fatal(err)
 	}
 	return site, image
-}
-
-// lockVM keeps machines of other tests from running at the same time.
-func lockVM(t *testing.T) {
-	t.Helper()
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "vm.lock"), os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	start := time.Now()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("got the lock for machines after %.0f s", time.Since(start).Seconds())
 }
 
 // tail logs the end of a file.

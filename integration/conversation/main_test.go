@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"testing"
 	"time"
 
@@ -63,25 +62,12 @@ func ramdiskDir(t *testing.T) string {
 	return dir
 }
 
-// lockVM keeps machines of other tests from running at the same time.
-func lockVM(t *testing.T) {
-	t.Helper()
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "vm.lock"), os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-}
-
 // open builds a site. The context is that of the conversation.
 func open(t *testing.T, o conversation.SiteOptions) (context.Context, *conversation.Site) {
 	t.Helper()
 	o.RamdiskDir = ramdiskDir(t)
 	o.Node.Name = "machine"
-	lockVM(t)
+	lab.Alone(t)
 	s, err := conversation.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

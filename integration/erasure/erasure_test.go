@@ -10,28 +10,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"ferric/integration/lab"
 	"ferric/ramdisk"
 )
 
 // patience bounds the emulated machine on a busy host; a quiet one needs a fifth.
 const patience = 4 * time.Minute
-
-// lockVM keeps machines of other tests from running at the same time.
-func lockVM(t *testing.T) {
-	t.Helper()
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "vm.lock"), os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-}
 
 // machine is a machine with a disk of each kind: an NVMe drive, one with two
 // namespaces of which the first has blocks of 4096 bytes, a SCSI disk, a SATA
@@ -79,7 +66,7 @@ func TestDisks(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := machine(t, dir)
-	lockVM(t)
+	lab.Alone(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var console bytes.Buffer

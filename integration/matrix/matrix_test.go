@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"testing"
 
 	"ferric/integration/lab"
@@ -60,24 +59,11 @@ func selected(t *testing.T) []cell {
 	return chosen
 }
 
-// lockVM keeps machines of other tests from running at the same time.
-func lockVM(t *testing.T) {
-	t.Helper()
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "vm.lock"), os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-}
-
 // TestCells deploys the cells of the table and boots them, and prints it.
 func TestCells(t *testing.T) {
 	ferric, ramdisk := built(t)
 	chosen := selected(t)
-	lockVM(t)
+	lab.Alone(t)
 	// The sockets of a rack need a short path.
 	dir, err := os.MkdirTemp("", "matrix")
 	if err != nil {
