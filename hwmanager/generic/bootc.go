@@ -97,6 +97,9 @@ func (m *Manager) InstallBootc(ctx context.Context, h *hwmanager.Host, device ip
 	if err := pullContainer(ctx, h, image, req.PullSecret); err != nil {
 		return nil, err
 	}
+	if err := m.releaseDisk(ctx, h, device, node); err != nil {
+		return nil, err
+	}
 	report(ipa.PhaseInstalling)
 	if err := runBootc(ctx, h, image, target, device.Size, req.InstanceInfo); err != nil {
 		return nil, err

@@ -46,6 +46,9 @@ func (m *Manager) WriteImage(ctx context.Context, h *hwmanager.Host, device ipa.
 	if err != nil {
 		return nil, wireError(err)
 	}
+	if err := m.releaseDisk(ctx, h, device, node); err != nil {
+		return nil, err
+	}
 	if err := waitUnused(ctx, h, target); err != nil {
 		return nil, err
 	}

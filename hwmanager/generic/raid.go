@@ -70,6 +70,40 @@ func (m *Manager) stopArray(ctx context.Context, h *hwmanager.Host, device strin
 	return nil
 }
 
+// releaseDisk stops the arrays that have a member on the disk, for an image to be
+// written there. They were assembled because they were found: a former system may
+// have left them, and who chose the disk did not choose them. None is stopped if
+// one is to be skipped, or holds what is protected.
+func (m *Manager) releaseDisk(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, node hwmanager.Node) error {
+	arrays, err := runningArrays(h)
+	if err != nil {
+		return ipa.ImageWrite.New("%v", err)
+	}
+	arrays = slices.DeleteFunc(arrays, func(a array) bool { return !slices.Contains(a.holders, device.Name) })
+	for _, a := range arrays {
+		kept, err := withoutSkipped(h, []ipa.BlockDevice{a.device}, node)
+		if err != nil {
+			return ipa.ImageWrite.New("%v", err)
+		}
+		if len(kept) == 0 {
+			return ipa.ProtectedDevice.New("%s holds a member of %s, which is one of the skip_block_devices of the node", device.Name, a.device.Name)
+		}
+		if a.device.Size == 0 {
+			continue // it does not run
+		}
+		if err := mayErase(h, a.device, protects(h.Settings, node)); err != nil {
+			return err
+		}
+	}
+	for _, a := range arrays {
+		if err := m.stopArray(ctx, h, a.device.Name); err != nil {
+			return ipa.ImageWrite.New("%s holds a member of an array: %v", device.Name, err)
+		}
+		h.Log.WithField("device", a.device.Name).Warnf("array %q stopped: an image is written to %s, which holds a member of it", a.volume(), device.Name)
+	}
+	return nil
+}
+
 // rootVolume applies what was said of arrays that were made in this boot to the
 // choice of the root disk (agent contract, section "Root device selection"): the
 // root volume wins over all hints; one that is not to be it is left out of the

@@ -54,7 +54,9 @@ func arrayWithImage(t *testing.T) (*hwmanager.Host, *faultyArrays) {
 	must(err)
 	faults.ran = nil
 	image, esp := filepath.Join(h.Dev, "md0"), filepath.Join(t.TempDir(), "esp")
-	command(t, "sgdisk", "--new=1:2048:+8M", "--typecode=1:ef00", "--new=2:0:+8M", image)
+	sfdisk := exec.CommandContext(t.Context(), "sfdisk", "-q", "--no-reread", "--no-tell-kernel", image)
+	sfdisk.Stdin = strings.NewReader("label: gpt\nstart=1MiB, size=8MiB, type=U\nsize=8MiB\n")
+	must(sfdisk.Run())
 	must(errors.Join(os.WriteFile(esp, nil, 0o644), os.Truncate(esp, 8*mib)))
 	command(t, "mkfs.vfat", "-i", "1234ABCD", "-n", "EFI-SYSTEM", esp)
 	command(t, "mmd", "-i", esp, "::/EFI", "::/EFI/BOOT")

@@ -1,0 +1,58 @@
+package generic
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+)
+
+// TestReleaseDisk: an image may go to a disk that a former system's array has a
+// member on; an array that is to be kept is not stopped for it.
+func TestReleaseDisk(t *testing.T) {
+	skip := func(what string) hwmanager.Node {
+		return hwmanager.Node{"properties": map[string]any{"skip_block_devices": []any{map[string]any{"name": what}}}}
+	}
+	for _, c := range []struct {
+		name, disk string
+		node       hwmanager.Node
+		fails      string
+		spoil      func(h *hwmanager.Host)
+		stopped    bool
+		kind       *ipa.Kind
+		wrong      string
+	}{
+		{name: "a member is on it", disk: "/dev/sda", stopped: true},
+		{name: "another disk", disk: "/dev/vda"},
+		{name: "the array itself", disk: "/dev/md0"},
+		{name: "the array is to be skipped", disk: "/dev/sda", node: skip("/dev/md0"), kind: &ipa.ProtectedDevice, wrong: "skip_block_devices"},
+		{name: "something else is to be skipped", disk: "/dev/sda", node: skip("/dev/vda"), stopped: true},
+		{name: "the array holds a shared file system", disk: "/dev/sdb", kind: &ipa.ProtectedDevice, wrong: "Global File System", spoil: func(h *hwmanager.Host) {
+			write(t, filepath.Join(h.Dev, "md0"), gfs2Offset, []byte{0x01, 0x16, 0x19, 0x70})
+		}},
+		{name: "the array is in use", disk: "/dev/sda", fails: "--stop", kind: &ipa.ImageWrite, wrong: "on fire", stopped: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h, programs := arrayWithImage(t)
+			programs.fails = c.fails
+			if c.spoil != nil {
+				c.spoil(h)
+			}
+			err := New().releaseDisk(t.Context(), h, ipa.BlockDevice{Name: c.disk}, c.node)
+			if c.kind == nil && err != nil || c.kind != nil && (!c.kind.Is(err) || !strings.Contains(err.Error(), c.wrong)) {
+				t.Errorf("error = %v; want one of %v with %q", err, c.kind, c.wrong)
+			}
+			var want []string
+			if c.stopped {
+				want = []string{"mdadm --stop /dev/md0"}
+			}
+			if diff := cmp.Diff(want, programs.ran); diff != "" {
+				t.Errorf("programs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
