@@ -51,6 +51,9 @@ func devicesOf(targets []eraseTarget) []ipa.BlockDevice {
 // on it is protected, that the ramdisk does not use it, that the guard allows it,
 // and that nobody else holds it.
 func (m *Manager) eraseTargets(ctx context.Context, h *hwmanager.Host, node hwmanager.Node, skipReadOnly bool) ([]eraseTarget, error) {
+	if err := m.releaseFormer(ctx, h, node); err != nil {
+		return nil, err
+	}
 	disks, err := m.candidates(ctx, h, node)
 	if err != nil {
 		return nil, ipa.BlockDeviceErase.New("%v", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"ferric/api/ipa"
@@ -72,8 +73,8 @@ func (m *Manager) stopArray(ctx context.Context, h *hwmanager.Host, device strin
 
 // releaseDisk stops the arrays that have a member on the disk, for an image to be
 // written there. They were assembled because they were found: a former system may
-// have left them, and who chose the disk did not choose them. None is stopped if
-// one is to be skipped, or holds what is protected.
+// have left them, and who chose the disk did not choose them. One that is to be
+// skipped is an error.
 func (m *Manager) releaseDisk(ctx context.Context, h *hwmanager.Host, device ipa.BlockDevice, node hwmanager.Node) error {
 	arrays, err := runningArrays(h)
 	if err != nil {
@@ -88,6 +89,53 @@ func (m *Manager) releaseDisk(ctx context.Context, h *hwmanager.Host, device ipa
 		if len(kept) == 0 {
 			return ipa.ProtectedDevice.New("%s holds a member of %s, which is one of the skip_block_devices of the node", device.Name, a.device.Name)
 		}
+	}
+	return m.release(ctx, h, arrays, node, ipa.ImageWrite)
+}
+
+// releaseFormer stops the arrays of a machine for whose node nobody has
+// configured any, for their disks to be erased as a whole: a former user has left
+// them. Those with a member on a disk that is to be skipped stay.
+func (m *Manager) releaseFormer(ctx context.Context, h *hwmanager.Host, node hwmanager.Node) error {
+	if hasArrays(node) {
+		return nil
+	}
+	arrays, err := runningArrays(h)
+	if err != nil {
+		return ipa.BlockDeviceErase.New("%v", err)
+	}
+	if len(arrays) == 0 {
+		return nil
+	}
+	disks, err := m.candidates(ctx, h, node)
+	if err != nil {
+		return ipa.BlockDeviceErase.New("%v", err)
+	}
+	skipped := func(name string) bool {
+		return !slices.ContainsFunc(disks, func(d ipa.BlockDevice) bool { return d.Name == name })
+	}
+	arrays = slices.DeleteFunc(arrays, func(a array) bool {
+		return a.device.Size > 0 && skipped(a.device.Name) || slices.ContainsFunc(a.holders, skipped)
+	})
+	return m.release(ctx, h, arrays, node, ipa.BlockDeviceErase)
+}
+
+// hasArrays reports whether software RAID is, or is to be, configured for the
+// node. What cannot be read counts as such a configuration.
+func hasArrays(node hwmanager.Node) bool {
+	for _, key := range []string{"raid_config", "target_raid_config"} {
+		config, err := object(node, key)
+		if err != nil || len(config) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// release stops arrays, none if one of them holds something protected. The other
+// errors are of the kind.
+func (m *Manager) release(ctx context.Context, h *hwmanager.Host, arrays []array, node hwmanager.Node, kind ipa.Kind) error {
+	for _, a := range arrays {
 		if a.device.Size == 0 {
 			continue // it does not run
 		}
@@ -97,9 +145,9 @@ func (m *Manager) releaseDisk(ctx context.Context, h *hwmanager.Host, device ipa
 	}
 	for _, a := range arrays {
 		if err := m.stopArray(ctx, h, a.device.Name); err != nil {
-			return ipa.ImageWrite.New("%s holds a member of an array: %v", device.Name, err)
+			return kind.New("free the members of array %q: %v", a.volume(), err)
 		}
-		h.Log.WithField("device", a.device.Name).Warnf("array %q stopped: an image is written to %s, which holds a member of it", a.volume(), device.Name)
+		h.Log.WithField("device", a.device.Name).Warnf("array %q stopped, for its disks %s to be written", a.volume(), strings.Join(a.holders, ", "))
 	}
 	return nil
 }

@@ -48,6 +48,7 @@ func (f *faultyArrays) Run(_ context.Context, name string, args ...string) ([]by
 			f.must(os.WriteFile(filepath.Join(part, "partition"), []byte(name[len(name)-1:]), 0o644))
 			if name != f.drops {
 				f.must(os.MkdirAll(filepath.Join(array, "slaves", name), 0o755))
+				f.must(os.MkdirAll(filepath.Join(part, "holders", filepath.Base(array)), 0o755))
 			}
 		}
 		f.must(os.WriteFile(filepath.Join(array, "size"), []byte("131072\n"), 0o644))
@@ -59,6 +60,11 @@ func (f *faultyArrays) Run(_ context.Context, name string, args ...string) ([]by
 		}
 	case "--stop":
 		f.must(os.RemoveAll(array))
+		held, err := filepath.Glob(filepath.Join(f.h.Sys, "block/*/*/holders", filepath.Base(array)))
+		f.must(err)
+		for _, link := range held {
+			f.must(os.Remove(link))
+		}
 	}
 	return nil, nil
 }

@@ -46,12 +46,62 @@ func TestReleaseDisk(t *testing.T) {
 			if c.kind == nil && err != nil || c.kind != nil && (!c.kind.Is(err) || !strings.Contains(err.Error(), c.wrong)) {
 				t.Errorf("error = %v; want one of %v with %q", err, c.kind, c.wrong)
 			}
-			var want []string
-			if c.stopped {
-				want = []string{"mdadm --stop /dev/md0"}
+			onlyStops(t, programs, c.stopped)
+		})
+	}
+}
+
+// onlyStops checks that the array was stopped, or that no program ran.
+func onlyStops(t *testing.T, programs *faultyArrays, stopped bool) {
+	t.Helper()
+	var want []string
+	if stopped {
+		want = []string{"mdadm --stop /dev/md0"}
+	}
+	if diff := cmp.Diff(want, programs.ran); diff != "" {
+		t.Errorf("programs (-want +got):\n%s", diff)
+	}
+}
+
+// TestReleaseFormer: arrays that nobody has configured for the node are a former
+// user's, whose disks are erased as a whole.
+func TestReleaseFormer(t *testing.T) {
+	config := map[string]any{"logical_disks": []any{map[string]any{"controller": "software", "raid_level": "1", "size_gb": "MAX"}}}
+	skip := func(what string) map[string]any {
+		return map[string]any{"skip_block_devices": []any{map[string]any{"name": what}}}
+	}
+	for _, c := range []struct {
+		name   string
+		node   hwmanager.Node
+		shared bool // a file system on the array
+		erased bool
+		kind   *ipa.Kind
+	}{
+		{name: "a former user's", node: hwmanager.Node{"raid_config": map[string]any{}, "target_raid_config": nil}, erased: true},
+		{name: "of a node that says nothing", node: hwmanager.Node{}, erased: true},
+		{name: "configured", node: hwmanager.Node{"raid_config": config}},
+		{name: "to be configured", node: hwmanager.Node{"target_raid_config": config}},
+		{name: "a configuration that cannot be read", node: hwmanager.Node{"raid_config": "x"}},
+		{name: "on a disk to skip", node: hwmanager.Node{"properties": skip("/dev/sdb")}},
+		{name: "to be skipped", node: hwmanager.Node{"properties": skip("/dev/md0")}},
+		{name: "another disk is to be skipped", node: hwmanager.Node{"properties": skip("/dev/vda")}, erased: true},
+		{name: "with a shared file system", node: hwmanager.Node{}, shared: true, kind: &ipa.ProtectedDevice},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h, programs := arrayWithImage(t)
+			if c.shared {
+				write(t, filepath.Join(h.Dev, "md0"), gfs2Offset, []byte{0x01, 0x16, 0x19, 0x70})
 			}
-			if diff := cmp.Diff(want, programs.ran); diff != "" {
-				t.Errorf("programs (-want +got):\n%s", diff)
+			const skipReadOnly = false
+			targets, err := New().eraseTargets(t.Context(), h, c.node, skipReadOnly)
+			if c.kind == nil && err != nil || c.kind != nil && !c.kind.Is(err) {
+				t.Fatalf("error = %v; want one of %v", err, c.kind)
+			}
+			onlyStops(t, programs, c.erased)
+			for _, target := range targets {
+				if name := target.device.Name; (name == "/dev/sda") && (target.skip == "") != c.erased {
+					t.Errorf("%s is skipped for %q; want it erased: %v", name, target.skip, c.erased)
+				}
 			}
 		})
 	}

@@ -33,8 +33,8 @@ func (r *run) configureArray(ctx context.Context) error {
 	}}})
 }
 
-// arrayMade has the machine make the array by manual cleaning. Automated
-// cleaning is off then: it takes arrays apart and erases their disks.
+// arrayMade has the machine make the array by manual cleaning. The automated
+// cleaning that follows erases the array, and leaves it there.
 func (r *run) arrayMade(ctx context.Context) error {
 	if !r.cell.array {
 		return nil
@@ -53,9 +53,6 @@ func (r *run) arrayMade(ctx context.Context) error {
 	}
 	r.raid = time.Since(begin)
 	if _, _, err := r.judgeArray(ctx); err != nil {
-		return err
-	}
-	if _, err := r.site.API.UpdateNode(ctx, r.name, ironic.Patch{{Op: "add", Path: "/automated_clean", Value: false}}); err != nil {
 		return err
 	}
 	if err := r.machine.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbProvide}, ironic.StateAvailable); err != nil {
