@@ -9,6 +9,7 @@ package generic
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -102,12 +103,12 @@ func (m *Manager) waitForDisk(ctx context.Context, h *hwmanager.Host) error {
 	patience := time.Duration(h.Settings.DiskWaitAttempts) * h.Settings.DiskWaitDelay
 	deadline := time.Now().Add(patience)
 	for {
-		_, err := m.InstallDevice(ctx, h, nil)
-		if err == nil {
+		disks, err := m.candidates(ctx, h, nil)
+		if slices.ContainsFunc(disks, func(d ipa.BlockDevice) bool { return d.Size >= minRoot }) {
 			return nil
 		}
-		if !ipa.DeviceNotFound.Is(err) || time.Now().After(deadline) {
-			h.Log.WithError(err).Warn("no disk that could take an operating system")
+		if err != nil || time.Now().After(deadline) {
+			h.Log.WithError(err).Warnf("no disk that could take an operating system among %d (%s)", len(disks), nameList(disks))
 			return nil
 		}
 		select {
