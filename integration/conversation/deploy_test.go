@@ -65,7 +65,7 @@ func inspectAndDeploy(t *testing.T) {
 	ctx, s := open(t, conversation.SiteOptions{
 		Release: conversation.Ironic29(), ImageDir: filepath.Dir(image.Raw.Path), Params: inspectionParams(mac),
 		Node: lab.NodeConfig{
-			Firmware: lab.UEFI, MAC: mac, MemoryMiB: 512, Disks: []lab.Disk{{Kind: lab.NVMe}}, Arguments: inspectionArguments(),
+			Firmware: lab.UEFI, MAC: mac, MemoryMiB: 512, Disks: []lab.Disk{{Kind: lab.SCSI}}, Arguments: inspectionArguments(),
 		},
 	})
 	switching, stop := context.WithCancel(ctx)

@@ -96,7 +96,7 @@ func TestFirstBoot(t *testing.T) {
 		ballast int64
 	}
 	all := []story{
-		{"uefi by its own PXE, NVMe", lab.NodeConfig{Firmware: lab.UEFI, NetBoot: lab.FirmwarePXE, MemoryMiB: 512, Disks: []lab.Disk{{Kind: lab.NVMe}}}, false, 0},
+		{"uefi by its own PXE, SCSI", lab.NodeConfig{Firmware: lab.UEFI, NetBoot: lab.FirmwarePXE, MemoryMiB: 512, Disks: []lab.Disk{{Kind: lab.SCSI}}}, false, 0},
 	}
 	if os.Getenv("FERRIC_FULL") != "" { // make test-full
 		// An image of a gibibyte through a fraction of it in memory.
