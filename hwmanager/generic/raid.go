@@ -93,13 +93,10 @@ func (m *Manager) releaseDisk(ctx context.Context, h *hwmanager.Host, device ipa
 	return m.release(ctx, h, arrays, node, ipa.ImageWrite)
 }
 
-// releaseFormer stops the arrays of a machine for whose node nobody has
-// configured any, for their disks to be erased as a whole: a former user has left
-// them. Those with a member on a disk that is to be skipped stay.
+// releaseFormer stops the arrays that nobody has configured for the node, for their
+// disks to be erased as a whole: a former user has left them. Those with a member
+// on a disk that is to be skipped stay.
 func (m *Manager) releaseFormer(ctx context.Context, h *hwmanager.Host, node hwmanager.Node) error {
-	if hasArrays(node) {
-		return nil
-	}
 	arrays, err := runningArrays(h)
 	if err != nil {
 		return ipa.BlockDeviceErase.New("%v", err)
@@ -115,18 +112,32 @@ func (m *Manager) releaseFormer(ctx context.Context, h *hwmanager.Host, node hwm
 		return !slices.ContainsFunc(disks, func(d ipa.BlockDevice) bool { return d.Name == name })
 	}
 	arrays = slices.DeleteFunc(arrays, func(a array) bool {
-		return a.device.Size > 0 && skipped(a.device.Name) || slices.ContainsFunc(a.holders, skipped)
+		return configures(node, a.volume()) || a.device.Size > 0 && skipped(a.device.Name) || slices.ContainsFunc(a.holders, skipped)
 	})
 	return m.release(ctx, h, arrays, node, ipa.BlockDeviceErase)
 }
 
-// hasArrays reports whether software RAID is, or is to be, configured for the
-// node. What cannot be read counts as such a configuration.
-func hasArrays(node hwmanager.Node) bool {
+// configures reports whether an array with the name is, or is to be, configured
+// for the node. A configuration that cannot be read counts as one of all arrays.
+func configures(node hwmanager.Node, volume string) bool {
 	for _, key := range []string{"raid_config", "target_raid_config"} {
 		config, err := object(node, key)
-		if err != nil || len(config) > 0 {
+		if err != nil {
 			return true
+		}
+		if len(config) == 0 {
+			continue
+		}
+		disks, ok := config["logical_disks"].([]any)
+		if !ok || len(disks) > 0 && volume == espVolume {
+			return true
+		}
+		for i, d := range disks {
+			disk, ok := d.(map[string]any)
+			// The order in which arrays without a name are counted is another one.
+			if !ok || disk["volume_name"] == volume || volume == fmt.Sprintf("md%d", i) {
+				return true
+			}
 		}
 	}
 	return false

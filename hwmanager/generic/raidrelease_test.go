@@ -1,6 +1,9 @@
 package generic
 
 import (
+	"bytes"
+	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -66,7 +69,9 @@ func onlyStops(t *testing.T, programs *faultyArrays, stopped bool) {
 // TestReleaseFormer: arrays that nobody has configured for the node are a former
 // user's, whose disks are erased as a whole.
 func TestReleaseFormer(t *testing.T) {
-	config := map[string]any{"logical_disks": []any{map[string]any{"controller": "software", "raid_level": "1", "size_gb": "MAX"}}}
+	config := func(name string) map[string]any {
+		return map[string]any{"logical_disks": []any{map[string]any{"controller": "software", "raid_level": "1", "size_gb": "MAX", "volume_name": name}}}
+	}
 	skip := func(what string) map[string]any {
 		return map[string]any{"skip_block_devices": []any{map[string]any{"name": what}}}
 	}
@@ -79,8 +84,9 @@ func TestReleaseFormer(t *testing.T) {
 	}{
 		{name: "a former user's", node: hwmanager.Node{"raid_config": map[string]any{}, "target_raid_config": nil}, erased: true},
 		{name: "of a node that says nothing", node: hwmanager.Node{}, erased: true},
-		{name: "configured", node: hwmanager.Node{"raid_config": config}},
-		{name: "to be configured", node: hwmanager.Node{"target_raid_config": config}},
+		{name: "configured", node: hwmanager.Node{"raid_config": config("root")}},
+		{name: "to be configured", node: hwmanager.Node{"target_raid_config": config("root")}},
+		{name: "other than the configured", node: hwmanager.Node{"raid_config": config("a"), "target_raid_config": config("b")}, erased: true},
 		{name: "a configuration that cannot be read", node: hwmanager.Node{"raid_config": "x"}},
 		{name: "on a disk to skip", node: hwmanager.Node{"properties": skip("/dev/sdb")}},
 		{name: "to be skipped", node: hwmanager.Node{"properties": skip("/dev/md0")}},
@@ -89,6 +95,11 @@ func TestReleaseFormer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h, programs := arrayWithImage(t)
+			for _, member := range []string{"sda1", "sdb1"} {
+				write(t, filepath.Join(h.Dev, member), 4096, bytes.Repeat(arrayMember("host:root"), 2))
+				sys := filepath.Join(h.Sys, "class/block", member)
+				programs.must(errors.Join(os.MkdirAll(sys, 0o755), os.WriteFile(filepath.Join(sys, "size"), []byte("131072\n"), 0o644)))
+			}
 			if c.shared {
 				write(t, filepath.Join(h.Dev, "md0"), gfs2Offset, []byte{0x01, 0x16, 0x19, 0x70})
 			}
