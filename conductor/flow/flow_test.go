@@ -144,9 +144,11 @@ func (r *rig) must(target string, want provision.State) *store.Node {
 	return r.reach(want)
 }
 
-// boot is what an agent does when its machine has come up.
+// boot is what an agent does when its machine has come up, which takes longer
+// than what the conductor still has to do with the node.
 func (r *rig) boot() {
 	r.t.Helper()
+	r.tasks.Wait()
 	r.agent.reboot()
 	n, token, err := r.flow.Lookup(r.t.Context(), []string{"52:54:00:77:00:01", "02:00:00:00:00:01"}, "", true)
 	if err != nil || n.ID != r.node || len(token) < 32 {
