@@ -75,7 +75,7 @@ test-full: test-deps ramdisk
 	FERRIC_FULL=1 FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
 		$(GO) test -v -count=1 -p 1 -timeout 60m ./integration/stories ./integration/conversation
 
-# The whole table takes about an hour; it is printed in the end. Two machines run at a time.
+# The whole table takes about half an hour; it is printed in the end. Two machines run at a time.
 matrix: test-deps ramdisk
 	FERRIC_MATRIX='$(CELL)' FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) \
 		$(GO) test -v -count=1 -parallel 2 -timeout 3h $(AS_ROOT) ./integration/matrix
