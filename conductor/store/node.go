@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"ferric/conductor/provision"
 )
 
@@ -67,6 +69,7 @@ type Node struct {
 	VendorInterface      *string          `db:"vendor_interface"`
 	CreatedAt            time.Time        `db:"created_at"`
 	UpdatedAt            *time.Time       `db:"updated_at"`
+	Revision             int64            `db:"revision"` // counts what changed of its representation; written by the Store only
 }
 
 // Label is how a message names the node: its name where it has one.
@@ -91,35 +94,50 @@ var nodeColumns = []string{
 	"rescue_interface", "storage_interface", "vendor_interface", "updated_at",
 }
 
-// CreateNode inserts n and fills its ID and CreatedAt.
-func (s *Store) CreateNode(ctx context.Context, n *Node) error {
-	n.CreatedAt = now()
-	columns := append([]string{"uuid", "created_at"}, nodeColumns...)
-	query := "INSERT INTO nodes (" + strings.Join(columns, ", ") + ") VALUES (:" + strings.Join(columns, ", :") + ")"
-	res, err := s.db.NamedExecContext(ctx, query, n)
-	if err != nil {
-		return fmt.Errorf("create node %s: %w", n.Label(), constraint(err))
+// insertNode and updateNode are the statements made of nodeColumns.
+var (
+	insertNode = "INSERT INTO nodes (uuid, created_at, " + strings.Join(nodeColumns, ", ") +
+		") VALUES (:uuid, :created_at, :" + strings.Join(nodeColumns, ", :") + ")"
+	updateNode = "UPDATE nodes SET " + assignments(nodeColumns) + ", revision = revision + 1 WHERE id = :id"
+)
+
+func assignments(columns []string) string {
+	sets := make([]string, len(columns))
+	for i, c := range columns {
+		sets[i] = c + " = :" + c
 	}
-	n.ID, err = res.LastInsertId()
-	return err
+	return strings.Join(sets, ", ")
+}
+
+// CreateNode inserts n and fills its ID, CreatedAt and Revision.
+func (s *Store) CreateNode(ctx context.Context, n *Node) error {
+	n.CreatedAt, n.Revision = now(), 1
+	return s.write(ctx, func(tx *sqlx.Tx) error {
+		res, err := tx.NamedExec(insertNode, n)
+		if err != nil {
+			return fmt.Errorf("create node %s: %w", n.Label(), constraint(err))
+		}
+		n.ID, err = res.LastInsertId()
+		return err
+	})
 }
 
 // SaveNode writes all columns of n but its lock. The caller holds the lock.
 func (s *Store) SaveNode(ctx context.Context, n *Node) error {
+	return s.write(ctx, func(tx *sqlx.Tx) error { return saveNode(tx, n) })
+}
+
+func saveNode(tx *sqlx.Tx, n *Node) error {
 	t := now()
 	n.UpdatedAt = &t
-	sets := make([]string, len(nodeColumns))
-	for i, c := range nodeColumns {
-		sets[i] = c + " = :" + c
-	}
-	res, err := s.db.NamedExecContext(ctx, "UPDATE nodes SET "+strings.Join(sets, ", ")+" WHERE id = :id", n)
+	res, err := tx.NamedExec(updateNode, n)
 	if err != nil {
 		return fmt.Errorf("save node %s: %w", n.Label(), constraint(err))
 	}
 	if rows, err := res.RowsAffected(); err != nil || rows == 0 {
 		return fmt.Errorf("save node %s: %w", n.Label(), ErrNotFound)
 	}
-	return nil
+	return tx.Get(&n.Revision, "SELECT revision FROM nodes WHERE id = ?", n.ID)
 }
 
 // Node finds a node by UUID or name.
@@ -143,8 +161,10 @@ func (s *Store) NodeByID(ctx context.Context, id int64) (*Node, error) {
 
 // DeleteNode removes the node with all that hangs on it.
 func (s *Store) DeleteNode(ctx context.Context, id int64) error {
-	_, err := s.db.ExecContext(ctx, "DELETE FROM nodes WHERE id = ?", id)
-	return err
+	return s.write(ctx, func(tx *sqlx.Tx) error {
+		_, err := tx.Exec("DELETE FROM nodes WHERE id = ?", id)
+		return err
+	})
 }
 
 // NodeQuery selects nodes. A zero field does not filter; Where conditions are

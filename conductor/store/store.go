@@ -75,12 +75,35 @@ func Open(ctx context.Context, path string) (*Store, error) {
 // Close closes the database.
 func (s *Store) Close() error { return s.db.Close() }
 
+// write runs fn in a transaction and returns when what it did is durable, or
+// undone because fn or the commit failed. fn is quick, touches nothing but tx
+// and does not call the Store, whose other writes wait for it.
+func (s *Store) write(ctx context.Context, fn func(tx *sqlx.Tx) error) error {
+	tx, err := s.db.BeginTxx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // does nothing after Commit
+	if err := fn(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// touchNode raises the revision of a node of whose representation something
+// changed that is not in its row, such as its traits.
+func touchNode(tx *sqlx.Tx, nodeID int64) error {
+	_, err := tx.Exec("UPDATE nodes SET revision = revision + 1 WHERE id = ?", nodeID)
+	return err
+}
+
 func (s *Store) migrate(ctx context.Context) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, s.db.DB, files)
+	// Each area has numbers of its own, so that a later file may have an earlier number.
+	p, err := goose.NewProvider(goose.DialectSQLite3, s.db.DB, files, goose.WithAllowOutofOrder(true))
 	if err != nil {
 		return err
 	}
