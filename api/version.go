@@ -15,7 +15,7 @@ import (
 // place where the maximum stands; a feature beyond it does not exist.
 const (
 	MinVersion = ironic.VersionMin
-	MaxVersion = ironic.VersionShard
+	MaxVersion = ironic.VersionLatest
 )
 
 // headerStandard is the version header shared by all OpenStack services; it

@@ -37,9 +37,8 @@ const (
 	VersionBootMode           Version = 75
 	VersionHistory            Version = 78
 	VersionInventory          Version = 81
-	VersionShard              Version = 82 // Ironic 2023.1, the newest that ferric announces now
 	VersionContinueInspection Version = 84
-	VersionLatest             Version = 115 // the newest that the types here know
+	VersionLatest             Version = 115 // the newest of the contract
 )
 
 func (v Version) String() string { return "1." + strconv.Itoa(int(v)) }

@@ -137,7 +137,7 @@ func (f *Flow) NewPowerSync() *PowerSync { return &PowerSync{flow: f, failures: 
 
 // Run does one pass over all nodes.
 func (p *PowerSync) Run(ctx context.Context) error {
-	nodes, err := p.flow.store.Nodes(ctx, store.NodeQuery{})
+	nodes, err := p.flow.store.Nodes(ctx, store.Query{})
 	if err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (p *PowerSync) count(n *store.Node, add int) int {
 
 // RecoverPowerFailures ends the maintenance of nodes whose BMC answers again.
 func (f *Flow) RecoverPowerFailures(ctx context.Context) error {
-	nodes, err := f.store.Nodes(ctx, store.NodeQuery{Where: []string{"fault = ?"}, Args: []any{"power failure"}})
+	nodes, err := f.store.Nodes(ctx, store.Query{Where: []string{"fault = ?"}, Args: []any{"power failure"}})
 	if err != nil {
 		return err
 	}

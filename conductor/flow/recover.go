@@ -18,7 +18,7 @@ func (f *Flow) Recover(ctx context.Context) error {
 	if err := f.store.ReleaseAll(ctx); err != nil {
 		return fmt.Errorf("release the locks of an earlier run: %w", err)
 	}
-	nodes, err := f.store.Nodes(ctx, store.NodeQuery{})
+	nodes, err := f.store.Nodes(ctx, store.Query{})
 	if err != nil {
 		return err
 	}

@@ -28,10 +28,7 @@ func (s *Server) lookup(ctx context.Context, r *request) (reply, error) {
 	if err := s.ramdiskEndpoint(); err != nil {
 		return reply{}, err
 	}
-	a, err := r.queryArguments("addresses", "node_uuid")
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	nodeUUID, err := a.uuid("node_uuid")
 	if err != nil {
 		return reply{}, err
@@ -84,32 +81,22 @@ func (s *Server) agentConfig(token string, v ironic.Version) ipa.LookupConfig {
 	}
 }
 
-// heartbeatMembers are the members of a heartbeat with the microversion that
-// each appeared in (REST contract, section 8.2). Literal table.
-var heartbeatMembers = []struct {
-	name  string
-	since ironic.Version
-}{
-	{"callback_url", 22}, {"agent_version", 36}, {"agent_token", 62}, {"agent_verify_ca", 68}, {"agent_status", 72}, {"agent_status_message", 72},
+// heartbeatArgs are the members of a heartbeat (REST contract, section 8.2).
+// Literal table.
+var heartbeatArgs = []arg{
+	{name: "callback_url", kind: argText},
+	{name: "agent_version", kind: argText, since: 36, older: 400},
+	{name: "agent_token", kind: argText, since: 62, older: 400},
+	{name: "agent_verify_ca", kind: argText, since: 68, older: 400},
+	{name: "agent_status", kind: argText, since: 72, older: 400},
+	{name: "agent_status_message", kind: argText, since: 72, older: 400},
 }
 
 func (s *Server) heartbeat(ctx context.Context, r *request) (reply, error) {
 	if err := s.ramdiskEndpoint(); err != nil {
 		return reply{}, err
 	}
-	var names []string
-	for _, m := range heartbeatMembers {
-		names = append(names, m.name)
-	}
-	a, err := r.arguments(names...)
-	if err != nil {
-		return reply{}, err
-	}
-	for _, m := range heartbeatMembers {
-		if a.has(m.name) && m.since > r.version {
-			return reply{}, badRequest("The field %s of a heartbeat is not acceptable before API version %s.", m.name, m.since)
-		}
-	}
+	a := r.args
 	hb, err := readHeartbeat(a)
 	if err != nil {
 		return reply{}, err
@@ -150,4 +137,12 @@ func readHeartbeat(a arguments) (ipa.Heartbeat, error) {
 		return hb, badRequest("The agent_status of a heartbeat has to be start, end or error, not %q.", hb.AgentStatus)
 	}
 	return hb, nil
+}
+
+func (s *Server) agentRoutes() []route {
+	return []route{
+		{method: "GET", path: "/lookup", policy: "public", since: 22, handle: s.lookup, result: "Lookup", doc: "Finds the node that an agent runs on.",
+			args: []arg{{name: "addresses", kind: argNames, doc: "MAC addresses."}, {name: "node_uuid", kind: argUUID}}},
+		{method: "POST", path: "/heartbeat/:node", policy: "public", since: 22, handle: s.heartbeat, args: heartbeatArgs, status: 202, doc: "Tells that an agent is alive and where."},
+	}
 }

@@ -1,8 +1,11 @@
 package restapi
 
 import (
+	"bytes"
 	"encoding/json"
+	"maps"
 	"math"
+	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -18,25 +21,46 @@ type arguments struct {
 	values map[string]any
 }
 
-// queryArguments are those of the query; names other than allowed are refused.
-func (r *request) queryArguments(allowed ...string) (arguments, error) {
-	a := arguments{fromQuery(r.query)}
-	return a, a.only(allowed)
+// readArguments takes the arguments of the query and, where the body is no
+// document, of the body, which goes before. Those that the route does not have
+// are refused, and those that are newer than the request's microversion.
+func (r *request) readArguments(rawQuery string) error {
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return badRequest("The query of the URL is malformed: %v.", err)
+	}
+	r.args = arguments{fromQuery(query)}
+	if r.route.body == "" && len(bytes.TrimSpace(r.body)) > 0 {
+		var members map[string]any
+		if err := json.Unmarshal(r.body, &members); err != nil {
+			return badRequest("The request body is not a JSON object.")
+		}
+		maps.Copy(r.args.values, members)
+	}
+	if r.route.anyArgs {
+		return nil
+	}
+	if err := r.args.only(r.route.args); err != nil || r.route.lateArgs {
+		return err
+	}
+	return r.checkVersions()
 }
 
-// arguments are those of query and body together.
-func (r *request) arguments(allowed ...string) (arguments, error) {
-	a := arguments{fromQuery(r.query)}
-	if len(strings.TrimSpace(string(r.body))) > 0 {
-		var body map[string]any
-		if err := json.Unmarshal(r.body, &body); err != nil {
-			return a, badRequest("The request body is not a JSON object.")
+// checkVersions refuses arguments that are newer than the request's microversion.
+func (r *request) checkVersions() error {
+	for _, a := range r.route.args {
+		if a.since <= r.version || !r.args.has(a.name) {
+			continue
 		}
-		for name, v := range body {
-			a.values[name] = v
+		switch {
+		case a.older == http.StatusBadRequest && a.kind == argFlag:
+			return badRequest("Invalid query parameter ?%s=%v received.", a.name, r.args.values[a.name])
+		case a.older == http.StatusBadRequest: // the value may be a secret
+			return badRequest("The argument %s is not valid before API version %s.", a.name, a.since)
 		}
+		return notAcceptable("The argument %s is not acceptable before API version %s.", a.name, a.since)
 	}
-	return a, a.only(allowed)
+	return nil
 }
 
 func fromQuery(query url.Values) map[string]any {
@@ -55,10 +79,10 @@ func fromQuery(query url.Values) map[string]any {
 	return values
 }
 
-func (a arguments) only(allowed []string) error {
+func (a arguments) only(allowed []arg) error {
 	var unexpected []string
 	for name := range a.values {
-		if !slices.Contains(allowed, name) {
+		if !slices.ContainsFunc(allowed, func(known arg) bool { return known.name == name }) {
 			unexpected = append(unexpected, name)
 		}
 	}

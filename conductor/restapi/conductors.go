@@ -35,10 +35,7 @@ func (s *Server) conductorView(r *request, c *store.Conductor, names []string) m
 
 // listConductors sorts and cuts in memory: there are few.
 func (s *Server) listConductors(ctx context.Context, r *request) (reply, error) {
-	a, err := r.queryArguments(pageArguments...)
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	marker, err := a.text("marker") // a host name here
 	if err != nil {
 		return reply{}, err
@@ -97,10 +94,7 @@ func sortConductors(all []*store.Conductor, p page) {
 }
 
 func (s *Server) showConductor(ctx context.Context, r *request) (reply, error) {
-	a, err := r.queryArguments("fields")
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	names, err := chosenFields(a, conductorFields, r.version)
 	if err != nil {
 		return reply{}, err
@@ -115,4 +109,11 @@ func (s *Server) showConductor(ctx context.Context, r *request) (reply, error) {
 		}
 	}
 	return reply{}, notFound("Conductor %s could not be found.", r.params["host"])
+}
+
+func (s *Server) conductorRoutes() []route {
+	return []route{
+		{method: "GET", path: "/conductors", policy: "baremetal:conductor:get", since: 49, handle: s.listConductors, args: pageArgs, result: "Conductors", doc: "Lists conductors."},
+		{method: "GET", path: "/conductors/:host", policy: "baremetal:conductor:get", since: 49, handle: s.showConductor, args: []arg{fieldsArg}, result: "Conductor", doc: "Shows a conductor."},
+	}
 }

@@ -19,19 +19,10 @@ var driverInterfaces = []struct {
 	{"power", 30}, {"raid", 30}, {"rescue", 38}, {"storage", 33}, {"vendor", 30},
 }
 
-const (
-	versionDriverLinks  ironic.Version = 14
-	versionDriverFields ironic.Version = 77
-)
+const versionDriverLinks ironic.Version = 14
 
 func (s *Server) listDrivers(ctx context.Context, r *request) (reply, error) {
-	a, err := r.queryArguments("type", "detail", "fields")
-	if err != nil {
-		return reply{}, err
-	}
-	if (a.has("type") || a.has("detail")) && r.version < ironic.VersionDynamicDriver {
-		return reply{}, notAcceptable("The type and detail parameters are not acceptable before API version %s.", ironic.VersionDynamicDriver)
-	}
+	a := r.args
 	kind, err := a.text("type")
 	if err != nil {
 		return reply{}, err
@@ -72,9 +63,6 @@ func driverFields(a arguments, v ironic.Version) ([]string, error) {
 	names, err := a.list("fields")
 	if err != nil || names == nil {
 		return nil, err
-	}
-	if v < versionDriverFields {
-		return nil, notAcceptable("The fields parameter is not acceptable before API version %s.", versionDriverFields)
 	}
 	for _, name := range names {
 		if !isDriverField(name) {
@@ -136,9 +124,6 @@ func (s *Server) driver(r *request) (flow.DriverInfo, error) {
 }
 
 func (s *Server) showDriver(ctx context.Context, r *request) (reply, error) {
-	if _, err := r.queryArguments(); err != nil {
-		return reply{}, err
-	}
 	d, err := s.driver(r)
 	if err != nil {
 		return reply{}, err
@@ -147,9 +132,6 @@ func (s *Server) showDriver(ctx context.Context, r *request) (reply, error) {
 }
 
 func (s *Server) showDriverProperties(ctx context.Context, r *request) (reply, error) {
-	if _, err := r.queryArguments(); err != nil {
-		return reply{}, err
-	}
 	d, err := s.driver(r)
 	if err != nil {
 		return reply{}, err
@@ -158,4 +140,15 @@ func (s *Server) showDriverProperties(ctx context.Context, r *request) (reply, e
 		return ok(map[string]string{})
 	}
 	return ok(d.Properties)
+}
+
+func (s *Server) driverRoutes() []route {
+	return []route{
+		{method: "GET", path: "/drivers", policy: "baremetal:driver:get", handle: s.listDrivers, result: "Drivers", doc: "Lists the hardware types.",
+			args: []arg{{name: "type", kind: argText, since: ironic.VersionDynamicDriver}, {name: "detail", kind: argFlag, since: ironic.VersionDynamicDriver}, {name: "fields", kind: argNames, since: 77}}},
+		{method: "GET", path: "/drivers/:driver", policy: "baremetal:driver:get", handle: s.showDriver, result: "Driver", doc: "Shows a hardware type."},
+		{method: "GET", path: "/drivers/:driver/properties", policy: "baremetal:driver:get_properties", handle: s.showDriverProperties, result: "DriverProperties", doc: "Describes the members of driver_info."},
+		{method: "GET", path: "/drivers/:driver/raid/logical_disk_properties", policy: "baremetal:driver:get_raid_logical_disk_properties", since: 12, older: 406, handle: s.showLogicalDiskProperties,
+			result: "LogicalDiskProperties", doc: "Describes the members of a logical disk."},
+	}
 }

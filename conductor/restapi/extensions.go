@@ -55,9 +55,6 @@ func (s *Server) showEraseReport(ctx context.Context, r *request) (reply, error)
 // extensionNode finds the node by UUID or name whatever the microversion: the
 // extensions are not part of the versioned API.
 func (s *Server) extensionNode(ctx context.Context, r *request) (id int64, err error) {
-	if _, err := r.queryArguments(); err != nil {
-		return 0, err
-	}
 	unversioned := *r
 	unversioned.version = max(r.version, ironic.VersionNodeName)
 	n, err := s.node(ctx, &unversioned)

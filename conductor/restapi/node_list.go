@@ -10,47 +10,30 @@ import (
 	"ferric/conductor/store"
 )
 
-// nodeFilter is an argument of GET /v1/nodes that selects nodes.
-type nodeFilter struct {
-	name  string
-	since ironic.Version
-	where func(a arguments, name string) (sql string, args []any, err error)
-}
-
-// nodeFilters are all of them (REST contract, section 3.4). Literal table.
-var nodeFilters = []nodeFilter{
-	{"chassis_uuid", 1, whereUUID("chassis_uuid = ?")},
-	{"instance_uuid", 1, whereUUID("instance_uuid = ?")},
-	{"associated", 1, whereFlag("instance_uuid IS NOT NULL", "instance_uuid IS NULL")},
-	{"maintenance", 1, whereFlag("maintenance", "NOT maintenance")},
-	{"project", 1, whereText("? IN (owner, lessee)")},
-	{"provision_state", 9, whereState},
-	{"driver", 16, whereText("driver = ?")},
-	{"resource_class", 21, whereText("resource_class = ?")},
-	{"fault", 42, whereFault},
-	{"conductor_group", 46, whereText("conductor_group = lower(?)")},
-	{"conductor", 49, whereNothing}, // is not in the row
-	{"owner", 50, whereText("owner = ?")},
-	{"description_contains", 51, whereText("instr(description, ?) > 0")},
-	{"retired", 61, whereFlag("retired", "NOT retired")},
-	{"lessee", 65, whereText("lessee = ?")},
-	{"shard", 82, whereList("shard")},
-	{"sharded", 82, whereFlag("shard IS NOT NULL", "shard IS NULL")},
-}
-
-func nodeFilterNames() []string {
-	names := make([]string, len(nodeFilters))
-	for i, f := range nodeFilters {
-		names[i] = f.name
-	}
-	return names
+// nodeFilters select nodes of GET /v1/nodes (REST contract, section 3.4).
+// Literal table.
+var nodeFilters = filters{
+	{arg{name: "chassis_uuid", kind: argUUID}, whereUUID("chassis_uuid = ?")},
+	{arg{name: "instance_uuid", kind: argUUID}, whereUUID("instance_uuid = ?")},
+	{arg{name: "associated", kind: argFlag}, whereFlag("instance_uuid IS NOT NULL", "instance_uuid IS NULL")},
+	{arg{name: "maintenance", kind: argFlag}, whereFlag("maintenance", "NOT maintenance")},
+	{arg{name: "project", kind: argText}, whereText("? IN (owner, lessee)")},
+	{arg{name: "provision_state", kind: argText, since: 9}, whereState},
+	{arg{name: "driver", kind: argText, since: 16}, whereText("driver = ?")},
+	{arg{name: "resource_class", kind: argText, since: 21}, whereText("resource_class = ?")},
+	{arg{name: "fault", kind: argText, since: 42}, whereFault},
+	{arg{name: "conductor_group", kind: argText, since: 46}, whereText("conductor_group = lower(?)")},
+	{arg{name: "conductor", kind: argText, since: 49, doc: "Host name of the conductor that serves the node; applied after the page is cut."}, whereNothing},
+	{arg{name: "owner", kind: argText, since: 50}, whereText("owner = ?")},
+	{arg{name: "description_contains", kind: argText, since: 51}, whereText("instr(description, ?) > 0")},
+	{arg{name: "retired", kind: argFlag, since: 61}, whereFlag("retired", "NOT retired")},
+	{arg{name: "lessee", kind: argText, since: 65}, whereText("lessee = ?")},
+	{arg{name: "shard", kind: argNames, since: 82}, whereIn("shard")},
+	{arg{name: "sharded", kind: argFlag, since: 82}, whereFlag("shard IS NOT NULL", "shard IS NULL")},
 }
 
 func (s *Server) listNodes(ctx context.Context, r *request) (reply, error) {
-	a, err := r.queryArguments(with(pageArguments, nodeFilterNames()...)...)
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	p, err := pageOf(a, nodeFields, r.version, s.cfg.MaxLimit, nodeListFields)
 	if err != nil {
 		return reply{}, err
@@ -59,10 +42,7 @@ func (s *Server) listNodes(ctx context.Context, r *request) (reply, error) {
 }
 
 func (s *Server) listNodesDetail(ctx context.Context, r *request) (reply, error) {
-	a, err := r.queryArguments(with([]string{"limit", "marker", "sort_key", "sort_dir"}, nodeFilterNames()...)...)
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	p, err := pageOf(a, nodeFields, r.version, s.cfg.MaxLimit, nil)
 	if err != nil {
 		return reply{}, err
@@ -71,11 +51,9 @@ func (s *Server) listNodesDetail(ctx context.Context, r *request) (reply, error)
 }
 
 func (s *Server) nodePage(ctx context.Context, r *request, a arguments, p page, path string) (reply, error) {
-	q := store.NodeQuery{Desc: p.desc, Limit: p.limit}
-	if p.sortKey != "id" {
-		q.SortKey = p.sortKey
-	}
-	if err := filterNodes(&q, a, r.version); err != nil {
+	q := store.Query{SortKey: p.sortKey, Desc: p.desc, Limit: p.limit}
+	var err error
+	if q.Where, q.Args, err = nodeFilters.conditions(a); err != nil {
 		return reply{}, err
 	}
 	if p.marker != "" {
@@ -83,7 +61,7 @@ func (s *Server) nodePage(ctx context.Context, r *request, a arguments, p page, 
 		if err != nil {
 			return reply{}, err
 		}
-		q.Marker = n
+		q.After = n.ID
 	}
 	nodes, err := s.store.Nodes(ctx, q)
 	if err != nil {
@@ -120,70 +98,6 @@ func (s *Server) nodeViews(ctx context.Context, r *request, nodes []*store.Node,
 		views = append(views, NodeView(n, r.version, ViewOptions{Base: r.base, Fields: p.fields, Conductor: host}))
 	}
 	return views, nil
-}
-
-func filterNodes(q *store.NodeQuery, a arguments, v ironic.Version) error {
-	for _, f := range nodeFilters {
-		if !a.has(f.name) {
-			continue
-		}
-		if f.since > v {
-			return notAcceptable("The filter %s is not acceptable before API version %s.", f.name, f.since)
-		}
-		sql, args, err := f.where(a, f.name)
-		if err != nil {
-			return err
-		}
-		if sql != "" {
-			q.Where, q.Args = append(q.Where, sql), append(q.Args, args...)
-		}
-	}
-	return nil
-}
-
-type where = func(a arguments, name string) (string, []any, error)
-
-func whereNothing(arguments, string) (string, []any, error) { return "", nil, nil }
-
-func whereText(sql string) where {
-	return func(a arguments, name string) (string, []any, error) {
-		v, err := a.text(name)
-		return sql, []any{v}, err
-	}
-}
-
-func whereUUID(sql string) where {
-	return func(a arguments, name string) (string, []any, error) {
-		v, err := a.uuid(name)
-		return sql, []any{v}, err
-	}
-}
-
-func whereFlag(yes, no string) where {
-	return func(a arguments, name string) (string, []any, error) {
-		on, err := a.flag(name)
-		if err != nil {
-			return "", nil, err
-		}
-		if *on {
-			return yes, nil, nil
-		}
-		return no, nil, nil
-	}
-}
-
-func whereList(column string) where {
-	return func(a arguments, name string) (string, []any, error) {
-		items, err := a.list(name)
-		if err != nil {
-			return "", nil, err
-		}
-		args := make([]any, len(items))
-		for i, item := range items {
-			args[i] = item
-		}
-		return column + " IN (" + strings.TrimSuffix(strings.Repeat("?, ", len(items)), ", ") + ")", args, nil
-	}
 }
 
 func whereState(a arguments, name string) (string, []any, error) {

@@ -13,21 +13,27 @@ import (
 	"ferric/conductor/task"
 )
 
-// provisionMembers are the members of PUT states/provision besides target: the
-// microversion that each appeared in and the targets that it goes with (REST
-// contract, section 3.6). Literal table.
+// provisionMembers are the members of PUT states/provision besides target, and
+// the targets that each goes with (REST contract, section 3.6). Literal table.
 var provisionMembers = []struct {
-	name    string
-	since   ironic.Version
+	arg
 	targets []string
 }{
-	{"configdrive", 1, []string{"active", "deploy", "rebuild"}},
-	{"clean_steps", 15, []string{"clean"}},
-	{"rescue_password", 38, []string{"rescue"}},
-	{"deploy_steps", 69, []string{"active", "deploy", "rebuild"}},
-	{"disable_ramdisk", 70, []string{"clean"}},
-	{"service_steps", 87, []string{"service"}},
-	{"runbook", 92, []string{"clean", "service"}},
+	{arg{name: "configdrive", kind: argAny}, []string{"active", "deploy", "rebuild"}},
+	{arg{name: "clean_steps", kind: argList, since: 15}, []string{"clean"}},
+	{arg{name: "rescue_password", kind: argText, since: 38}, []string{"rescue"}},
+	{arg{name: "deploy_steps", kind: argList, since: 69}, []string{"active", "deploy", "rebuild"}},
+	{arg{name: "disable_ramdisk", kind: argFlag, since: 70}, []string{"clean"}},
+	{arg{name: "service_steps", kind: argList, since: 87}, []string{"service"}},
+	{arg{name: "runbook", kind: argIdent, since: 92}, []string{"clean", "service"}},
+}
+
+func provisionArgs() []arg {
+	args := []arg{{name: "target", kind: argText, doc: "The verb."}}
+	for _, m := range provisionMembers {
+		args = append(args, m.arg)
+	}
+	return args
 }
 
 // Versions of what a config drive may be.
@@ -39,20 +45,16 @@ const (
 )
 
 func (s *Server) setProvisionState(ctx context.Context, r *request) (reply, error) {
-	names := []string{"target"}
-	for _, m := range provisionMembers {
-		names = append(names, m.name)
-	}
-	a, err := r.arguments(names...)
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	n, err := s.node(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
 	verb, err := provisionVerb(a, n, r.version)
 	if err != nil {
+		return reply{}, err
+	}
+	if err := r.checkVersions(); err != nil {
 		return reply{}, err
 	}
 	req, err := s.provisionRequest(a, verb, r.version)
@@ -119,9 +121,6 @@ func (s *Server) provisionRequest(a arguments, verb provision.Verb, v ironic.Ver
 	for _, m := range provisionMembers {
 		if !a.has(m.name) {
 			continue
-		}
-		if m.since > v {
-			return req, notAcceptable("The argument %s is not acceptable before API version %s.", m.name, m.since)
 		}
 		if !slices.Contains(m.targets, verb.Target) {
 			return req, badRequest("The argument %s is only valid with the target %s, not with %q.", m.name, strings.Join(m.targets, " or "), verb.Target)

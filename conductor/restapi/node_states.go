@@ -27,9 +27,6 @@ func (s *Server) showStates(ctx context.Context, r *request) (reply, error) {
 
 // onlyNode finds the node of a request that takes no arguments.
 func (s *Server) onlyNode(ctx context.Context, r *request) (*store.Node, error) {
-	if _, err := r.arguments(); err != nil {
-		return nil, err
-	}
 	return s.node(ctx, r)
 }
 
@@ -49,10 +46,7 @@ var powerTargets = []struct {
 }
 
 func (s *Server) setPower(ctx context.Context, r *request) (reply, error) {
-	a, err := r.arguments("target", "timeout")
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	n, err := s.node(ctx, r)
 	if err != nil {
 		return reply{}, err
@@ -67,9 +61,6 @@ func (s *Server) setPower(ctx context.Context, r *request) (reply, error) {
 	}
 	var limit time.Duration
 	if timeout != nil {
-		if r.version < ironic.VersionSoftPower {
-			return reply{}, notAcceptable("The timeout argument is not acceptable before API version %s.", ironic.VersionSoftPower)
-		}
 		if *timeout < 1 {
 			return reply{}, badRequest("timeout has to be at least one second.")
 		}
@@ -110,10 +101,7 @@ func invalidState(action string, n *store.Node) error {
 }
 
 func (s *Server) setMaintenance(ctx context.Context, r *request) (reply, error) {
-	a, err := r.arguments("reason")
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	n, err := s.node(ctx, r)
 	if err != nil {
 		return reply{}, err
@@ -153,10 +141,7 @@ func (s *Server) validateNode(ctx context.Context, r *request) (reply, error) {
 
 // validateNodeByQuery is GET /v1/nodes/validate?node=, the older way to ask.
 func (s *Server) validateNodeByQuery(ctx context.Context, r *request) (reply, error) {
-	a, err := r.queryArguments("node", "node_uuid")
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	ident, err := a.text("node")
 	if err != nil {
 		return reply{}, err
@@ -205,10 +190,7 @@ func (s *Server) showBootDevice(ctx context.Context, r *request) (reply, error) 
 }
 
 func (s *Server) setBootDevice(ctx context.Context, r *request) (reply, error) {
-	a, err := r.arguments("boot_device", "persistent")
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	device, err := a.text("boot_device")
 	if err != nil {
 		return reply{}, err
@@ -248,4 +230,25 @@ func (s *Server) listTraits(ctx context.Context, r *request) (reply, error) {
 		return reply{}, err
 	}
 	return ok(map[string]any{"traits": []string{}})
+}
+
+func (s *Server) nodeStateRoutes() []route {
+	return []route{
+		{method: "GET", path: "/nodes/validate", policy: "baremetal:node:validate", handle: s.validateNodeByQuery, result: "Validation", doc: "Tells what each interface lacks.",
+			args: []arg{{name: "node", kind: argIdent}, {name: "node_uuid", kind: argUUID}}},
+		{method: "GET", path: "/nodes/:node/validate", policy: "baremetal:node:validate", handle: s.validateNode, result: "Validation", doc: "Tells what each interface lacks."},
+		{method: "GET", path: "/nodes/:node/states", policy: "baremetal:node:get_states", handle: s.showStates, result: "States", doc: "Shows the states of a node."},
+		{method: "PUT", path: "/nodes/:node/states/power", policy: "baremetal:node:set_power_state", handle: s.setPower, status: 202, doc: "Switches the power.",
+			args: []arg{{name: "target", kind: argText}, {name: "timeout", kind: argNumber, since: ironic.VersionSoftPower, doc: "Seconds."}}},
+		{method: "PUT", path: "/nodes/:node/states/provision", policy: "baremetal:node:set_provision_state", handle: s.setProvisionState, limit: provisionBodyLimit, status: 202,
+			args: provisionArgs(), lateArgs: true, doc: "Starts a verb of the provisioning state machine."},
+		{method: "PUT", path: "/nodes/:node/states/raid", policy: "baremetal:node:set_raid_state", since: 12, older: 406, handle: s.setRAIDConfig, status: 204, doc: "Sets the RAID configuration that cleaning is to make.",
+			args: []arg{{name: "logical_disks", kind: argList}}},
+		{method: "PUT", path: "/nodes/:node/maintenance", policy: "baremetal:node:set_maintenance", handle: s.setMaintenance, status: 202, args: []arg{{name: "reason", kind: argText}}, doc: "Puts a node into maintenance."},
+		{method: "DELETE", path: "/nodes/:node/maintenance", policy: "baremetal:node:clear_maintenance", handle: s.unsetMaintenance, status: 202, doc: "Ends maintenance."},
+		{method: "GET", path: "/nodes/:node/management/boot_device", policy: "baremetal:node:get_boot_device", handle: s.showBootDevice, result: "BootDevice", doc: "Tells what the machine boots from."},
+		{method: "PUT", path: "/nodes/:node/management/boot_device", policy: "baremetal:node:set_boot_device", handle: s.setBootDevice, status: 204, doc: "Selects what the machine boots from.",
+			args: []arg{{name: "boot_device", kind: argText}, {name: "persistent", kind: argFlag}}},
+		{method: "GET", path: "/nodes/:node/management/boot_device/supported", policy: "baremetal:node:get_boot_device", handle: s.listBootDevices, result: "BootDevices", doc: "Lists what the machine can boot from."},
+	}
 }

@@ -21,10 +21,7 @@ var settledStates = []provision.State{provision.DeployFailed, provision.Inspecti
 	provision.UnrescueFailed, provision.ServiceHold, provision.ServiceFailed}
 
 func (s *Server) updateNode(ctx context.Context, r *request) (reply, error) {
-	a, err := r.queryArguments("reset_interfaces")
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	n, err := s.node(ctx, r)
 	if err != nil {
 		return reply{}, err
@@ -36,7 +33,7 @@ func (s *Server) updateNode(ctx context.Context, r *request) (reply, error) {
 	if err := nodeFields.checkPatch(p, r.version); err != nil {
 		return reply{}, err
 	}
-	reset, err := resetInterfaces(a, p, r.version)
+	reset, err := resetInterfaces(a, p)
 	if err != nil {
 		return reply{}, err
 	}
@@ -57,13 +54,10 @@ func (s *Server) updateNode(ctx context.Context, r *request) (reply, error) {
 	return ok(view)
 }
 
-func resetInterfaces(a arguments, p api.Patch, v ironic.Version) (bool, error) {
+func resetInterfaces(a arguments, p api.Patch) (bool, error) {
 	reset, err := a.flag("reset_interfaces")
 	if err != nil || reset == nil {
 		return false, err
-	}
-	if v < 45 {
-		return false, notAcceptable("The reset_interfaces parameter is not acceptable before API version 1.45.")
 	}
 	if *reset && !slices.Contains(p.Roots(), "driver") {
 		return false, badRequest("The reset_interfaces parameter can only be used when changing the node's driver.")

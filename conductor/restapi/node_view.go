@@ -24,6 +24,7 @@ var nodeFields = fields[store.Node]{
 	{"instance_info", 1, onCreate | onPatch, object(func(n *store.Node) *store.Object { return &n.InstanceInfo }, nil)},
 	{"extra", 1, onCreate | onPatch, object(func(n *store.Node) *store.Object { return &n.Extra }, nil)},
 	{"instance_uuid", 1, onCreate | onPatch | sortable, optionalUUID(func(n *store.Node) **string { return &n.InstanceUUID })},
+	{"instance_name", 104, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.InstanceName }, 255)},
 	{"chassis_uuid", 1, onCreate | onPatch | sortable, nodeChassis},
 	{"description", 51, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Description }, 4096)},
 	{"resource_class", 21, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.ResourceClass }, 80)},
@@ -31,7 +32,9 @@ var nodeFields = fields[store.Node]{
 	{"owner", 50, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Owner }, 255)},
 	{"lessee", 65, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Lessee }, 255)},
 	{"shard", 82, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Shard }, 255)},
+	{"parent_node", 83, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.ParentNode }, 255)},
 	{"automated_clean", 47, onCreate | onPatch | sortable, optionalFlag(func(n *store.Node) **bool { return &n.AutomatedClean })},
+	{"disable_power_off", 95, onCreate | onPatch | sortable, flag(func(n *store.Node) *bool { return &n.DisablePowerOff }, false)},
 	{"protected", 48, onPatch | sortable, flag(func(n *store.Node) *bool { return &n.Protected }, false)},
 	{"protected_reason", 48, onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.ProtectedReason }, 4096)},
 	{"retired", 61, onCreate | onPatch | sortable, flag(func(n *store.Node) *bool { return &n.Retired }, false)},
@@ -45,6 +48,7 @@ var nodeFields = fields[store.Node]{
 	{"boot_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.BootInterface })},
 	{"console_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.ConsoleInterface })},
 	{"deploy_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.DeployInterface })},
+	{"firmware_interface", 86, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.FirmwareInterface })},
 	{"inspect_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.InspectInterface })},
 	{"management_interface", 31, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.ManagementInterface })},
 	{"network_interface", 20, onCreate | onPatch | sortable, interfaceName(func(n *store.Node) **string { return &n.NetworkInterface })},
@@ -66,12 +70,14 @@ var nodeFields = fields[store.Node]{
 	{"inspection_finished_at", 6, sortable, computed(func(n *store.Node) any { return moment(n.InspectionFinishedAt) })},
 	{"clean_step", 7, readOnly, computed(func(n *store.Node) any { return orEmpty(n.CleanStep) })},
 	{"deploy_step", 44, readOnly, computed(func(n *store.Node) any { return orEmpty(n.DeployStep) })},
+	{"service_step", 87, readOnly, computed(func(n *store.Node) any { return orEmpty(n.ServiceStep) })},
 	{"raid_config", 12, readOnly, computed(func(n *store.Node) any { return orEmpty(n.RAIDConfig) })},
 	{"target_raid_config", 12, readOnly, computed(func(n *store.Node) any { return orEmpty(n.TargetRAIDConfig) })},
-	{"traits", 37, readOnly, computed(func(*store.Node) any { return []string{} })},
+	{"traits", 37, readOnly, computed(func(n *store.Node) any { return append([]string{}, n.Traits...) })},
 	{"boot_mode", 75, onCreate | sortable, nodeBootMode},
 	{"secure_boot", 75, onCreate | sortable, optionalFlag(func(n *store.Node) **bool { return &n.SecureBoot })},
-	{"allocation_uuid", 52, readOnly, computed(func(*store.Node) any { return nil })},
+	{"allocation_uuid", 52, readOnly, computed(func(n *store.Node) any { return n.AllocationUUID })},
+	{"health", 109, sortable, computed(func(n *store.Node) any { return n.Health })},
 	{"conductor", 49, readOnly, computed(func(*store.Node) any { return nil })}, // see ViewOptions
 	{"created_at", 1, sortable, computed(func(n *store.Node) any { return moment(&n.CreatedAt) })},
 	{"updated_at", 1, sortable, computed(func(n *store.Node) any { return moment(n.UpdatedAt) })},
@@ -129,7 +135,7 @@ func AgentNode(n *store.Node, unmaskConfigDrive bool) map[string]any {
 
 // maskNode hides the secrets of those fields that may hold some.
 func maskNode(view map[string]any, show, hide string) {
-	for _, name := range []string{"driver_info", "driver_internal_info", "instance_info", "clean_step", "deploy_step"} {
+	for _, name := range []string{"driver_info", "driver_internal_info", "instance_info", "clean_step", "deploy_step", "service_step"} {
 		if v, ok := view[name]; ok {
 			view[name] = mask(v, show, hide)
 		}

@@ -77,10 +77,7 @@ func conductorOf(n *store.Node, alive []*store.Conductor) *string {
 }
 
 func (s *Server) showNode(ctx context.Context, r *request) (reply, error) {
-	a, err := r.queryArguments("fields")
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	names, err := chosenFields(a, nodeFields, r.version)
 	if err != nil {
 		return reply{}, err
@@ -173,9 +170,6 @@ func checkNodeName(name string, v ironic.Version) error {
 }
 
 func (s *Server) deleteNode(ctx context.Context, r *request) (reply, error) {
-	if _, err := r.queryArguments(); err != nil {
-		return reply{}, err
-	}
 	n, err := s.node(ctx, r)
 	if err != nil {
 		return reply{}, err
@@ -185,3 +179,28 @@ func (s *Server) deleteNode(ctx context.Context, r *request) (reply, error) {
 	}
 	return noContent()
 }
+
+func (s *Server) nodeRoutes() []route {
+	filters := nodeFilters.args()
+	return []route{
+		{method: "GET", path: "/nodes", policy: "baremetal:node:list", handle: s.listNodes, args: slices.Concat(pageArgs, filters), result: "Nodes", doc: "Lists nodes."},
+		{method: "POST", path: "/nodes", policy: "baremetal:node:create", handle: s.createNode, body: "Node", status: 201, result: "Node", doc: "Enrols a node."},
+		{method: "GET", path: "/nodes/detail", policy: "baremetal:node:list", handle: s.listNodesDetail, args: slices.Concat(sliceArgs, filters), result: "Nodes", doc: "Lists nodes with all attributes."},
+		{method: "GET", path: "/nodes/:node", policy: "baremetal:node:get", handle: s.showNode, args: []arg{fieldsArg}, result: "Node", doc: "Shows a node."},
+		{method: "PATCH", path: "/nodes/:node", policy: "baremetal:node:update", handle: s.updateNode, body: "Node", result: "Node", doc: "Updates a node.",
+			args: []arg{{name: "reset_interfaces", kind: argFlag, since: 45, doc: "Sets the interfaces to the defaults of the new driver."}}},
+		{method: "DELETE", path: "/nodes/:node", policy: "baremetal:node:delete", handle: s.deleteNode, status: 204, doc: "Deletes a node with all that hangs on it."},
+		{method: "GET", path: "/nodes/:node/vifs", policy: "baremetal:node:vif:list", since: 28, handle: s.listVIFs, result: "VIFs", doc: "Lists the VIFs that are attached."},
+		{method: "POST", path: "/nodes/:node/vifs", policy: "baremetal:node:vif:attach", since: 28, handle: s.attachVIF, body: "VIF", status: 204, doc: "Attaches a VIF."},
+		{method: "DELETE", path: "/nodes/:node/vifs/:vif", policy: "baremetal:node:vif:detach", since: 28, handle: s.detachVIF, status: 204, doc: "Detaches a VIF."},
+		{method: "GET", path: "/nodes/:node/traits", policy: "baremetal:node:traits:list", since: 37, handle: s.listTraits, result: "Traits", doc: "Lists the traits of a node."},
+	}
+}
+
+// reservedNodeNames cannot be names of nodes: they are parts of the routes
+// under /nodes (REST contract, section 3.3).
+var reservedNodeNames = []string{"detail", "validate", "states", "vendor_passthru", "management", "maintenance",
+	"vifs", "traits", "ports", "portgroups", "volume", "bios", "allocation", "history", "inventory", "children",
+	"firmware", "vmedia", "get_all", "get_one", "post", "patch", "put", "delete"}
+
+func reservedNodeName(name string) bool { return slices.Contains(reservedNodeNames, name) }

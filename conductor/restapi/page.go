@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -9,8 +10,23 @@ import (
 	"ferric/api/ironic"
 )
 
-// pageArguments are the arguments that every list has.
-var pageArguments = []string{"limit", "marker", "sort_key", "sort_dir", "fields", "detail"}
+// fieldsArg and detailArg choose what is shown (REST contract, section 1.4).
+var (
+	fieldsArg = arg{name: "fields", kind: argNames, since: ironic.VersionFields, doc: "Attributes to show; links are shown in addition."}
+	detailArg = arg{name: "detail", kind: argFlag, since: ironic.VersionDetail, older: http.StatusBadRequest, doc: "Shows all attributes."}
+)
+
+// sliceArgs choose a part of a list, pageArgs are the arguments that every
+// list has.
+var (
+	sliceArgs = []arg{
+		{name: "limit", kind: argNumber, doc: "Length of the page, at most [api]max_limit."},
+		{name: "marker", kind: argUUID, doc: "Last item of the page before."},
+		{name: "sort_key", kind: argText, doc: "Attribute to sort by."},
+		{name: "sort_dir", kind: argText, doc: "asc or desc."},
+	}
+	pageArgs = slices.Concat(sliceArgs, []arg{fieldsArg, detailArg})
+)
 
 // page is which part of a list is asked for, and how it is to look (REST
 // contract, section 1.4).
@@ -82,9 +98,6 @@ func readFields[T any](p *page, a arguments, fs fields[T], v ironic.Version, def
 	if err != nil {
 		return err
 	}
-	if detail != nil && v < ironic.VersionDetail {
-		return badRequest("Invalid query parameter ?detail=%v received.", *detail)
-	}
 	p.detail = detail != nil && *detail
 	switch {
 	case p.detail && names != nil:
@@ -103,9 +116,6 @@ func chosenFields[T any](a arguments, fs fields[T], v ironic.Version) ([]string,
 	names, err := a.list("fields")
 	if err != nil || names == nil {
 		return nil, err
-	}
-	if v < ironic.VersionFields {
-		return nil, notAcceptable("The fields parameter is not acceptable before API version %s.", ironic.VersionFields)
 	}
 	return names, fs.check(names, v)
 }
@@ -138,5 +148,3 @@ func (p page) next(base, path, marker string, a arguments, carried ...string) st
 	}
 	return b.String() + "&limit=" + strconv.Itoa(p.limit) + "&marker=" + url.QueryEscape(marker)
 }
-
-func with(names []string, more ...string) []string { return append(slices.Clone(names), more...) }

@@ -14,12 +14,14 @@ import (
 	"ferric/conductor/store"
 )
 
-// portFilters are the arguments of GET /v1/ports that select ports, with the
-// microversion that each appeared in. Literal table.
-var portFilters = []struct {
-	name  string
-	since ironic.Version
-}{{"address", 1}, {"node", 6}, {"node_uuid", 1}, {"portgroup", 24}, {"shard", 82}}
+// portFilters select ports of GET /v1/ports. Literal table.
+var portFilters = filters{
+	{arg{name: "address", kind: argText}, whereAddress("ports.address = ?")},
+	{arg{name: "node", kind: argIdent, since: 6}, whereNothing},
+	{arg{name: "node_uuid", kind: argUUID}, whereNothing},
+	{arg{name: "portgroup", kind: argIdent, since: 24}, whereNothing},
+	{arg{name: "shard", kind: argNames, since: 82}, whereIn("nodes.shard")},
+}
 
 func (s *Server) listPorts(ctx context.Context, r *request) (reply, error) {
 	return s.portPage(ctx, r, "ports", nil, false)
@@ -52,16 +54,7 @@ func (s *Server) refuseSubPort(ctx context.Context, r *request) (reply, error) {
 
 // portPage lists ports, those of one node where n is given.
 func (s *Server) portPage(ctx context.Context, r *request, path string, n *store.Node, detail bool) (reply, error) {
-	names := pageArguments
-	if n == nil {
-		for _, f := range portFilters {
-			names = with(names, f.name)
-		}
-	}
-	a, err := r.queryArguments(names...)
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	defaults := portListFields
 	if detail {
 		if a.has("fields") || a.has("detail") {
@@ -73,7 +66,7 @@ func (s *Server) portPage(ctx context.Context, r *request, path string, n *store
 	if err != nil {
 		return reply{}, err
 	}
-	q := store.PortQuery{SortKey: p.sortKey, Desc: p.desc, Limit: p.limit}
+	q := store.Query{SortKey: p.sortKey, Desc: p.desc, Limit: p.limit}
 	if n != nil {
 		q.Where, q.Args = append(q.Where, "node_id = ?"), append(q.Args, n.ID)
 	}
@@ -98,9 +91,8 @@ func (s *Server) portPage(ctx context.Context, r *request, path string, n *store
 	return ok(body)
 }
 
-// portsAfter continues behind the marker in whatever order is asked for. The
-// sort key is one of portFields.
-func (s *Server) portsAfter(ctx context.Context, q *store.PortQuery, p page) error {
+// portsAfter continues behind the marker in whatever order is asked for.
+func (s *Server) portsAfter(ctx context.Context, q *store.Query, p page) error {
 	if p.marker == "" {
 		return nil
 	}
@@ -111,55 +103,32 @@ func (s *Server) portsAfter(ctx context.Context, q *store.PortQuery, p page) err
 	if err != nil {
 		return err
 	}
-	key, after := "COALESCE(ports."+p.sortKey+", '')", ">"
-	if p.desc {
-		after = "<"
-	}
-	at := "(SELECT " + key + " FROM ports WHERE id = ?)"
-	q.Where = append(q.Where, "("+key+" "+after+" "+at+" OR ("+key+" = "+at+" AND ports.id > ?))")
-	q.Args = append(q.Args, marker.ID, marker.ID, marker.ID)
+	q.After = marker.ID
 	return nil
 }
 
-func (s *Server) filterPorts(ctx context.Context, r *request, q *store.PortQuery, a arguments) error {
+func (s *Server) filterPorts(ctx context.Context, r *request, q *store.Query, a arguments) error {
 	given := 0
-	for _, f := range portFilters {
-		if !a.has(f.name) {
-			continue
-		}
-		if f.since > r.version {
-			return notAcceptable("The filter %s is not acceptable before API version %s.", f.name, f.since)
-		}
-		if f.name != "address" {
+	for _, name := range []string{"node", "node_uuid", "portgroup", "shard"} {
+		if a.has(name) {
 			given++
 		}
 	}
 	if given > 1 {
 		return api.Errorf(http.StatusForbidden, "The filters node, node_uuid, portgroup and shard exclude each other.")
 	}
-	if a.has("address") {
-		text, err := a.text("address")
-		if err != nil {
-			return err
-		}
-		mac, ok := parseMAC(text)
-		if !ok {
-			return badRequest("Expected a MAC address but received %s.", text)
-		}
-		q.Where, q.Args = append(q.Where, "ports.address = ?"), append(q.Args, mac)
-	}
 	if a.has("portgroup") {
 		return notFound("Portgroup %v could not be found.", a.values["portgroup"])
 	}
-	if a.has("shard") {
-		sql, args, err := whereList("nodes.shard")(a, "shard")
-		q.Where, q.Args = append(q.Where, sql), append(q.Args, args...)
+	where, args, err := portFilters.conditions(a)
+	if err != nil {
 		return err
 	}
+	q.Where, q.Args = append(q.Where, where...), append(q.Args, args...)
 	return s.filterPortsByNode(ctx, r, q, a)
 }
 
-func (s *Server) filterPortsByNode(ctx context.Context, r *request, q *store.PortQuery, a arguments) error {
+func (s *Server) filterPortsByNode(ctx context.Context, r *request, q *store.Query, a arguments) error {
 	for _, name := range []string{"node", "node_uuid"} {
 		ident, err := a.text(name)
 		if err != nil {
@@ -192,10 +161,7 @@ func (s *Server) port(ctx context.Context, r *request) (*store.Port, error) {
 }
 
 func (s *Server) showPort(ctx context.Context, r *request) (reply, error) {
-	a, err := r.queryArguments("fields")
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	names, err := chosenFields(a, portFields, r.version)
 	if err != nil {
 		return reply{}, err
@@ -251,9 +217,6 @@ func portConflict(err error, p *store.Port) error {
 var wiringStates = []provision.State{provision.Enroll, provision.Inspecting, provision.InspectWait, provision.Manageable}
 
 func (s *Server) updatePort(ctx context.Context, r *request) (reply, error) {
-	if _, err := r.queryArguments(); err != nil {
-		return reply{}, err
-	}
 	p, err := s.port(ctx, r)
 	if err != nil {
 		return reply{}, err
@@ -312,9 +275,6 @@ func changePort(p *store.Port, n *store.Node, patch api.Patch, v ironic.Version)
 }
 
 func (s *Server) deletePort(ctx context.Context, r *request) (reply, error) {
-	if _, err := r.queryArguments(); err != nil {
-		return reply{}, err
-	}
 	p, err := s.port(ctx, r)
 	if err != nil {
 		return reply{}, err
@@ -330,4 +290,20 @@ func (s *Server) deletePort(ctx context.Context, r *request) (reply, error) {
 		return reply{}, err
 	}
 	return noContent()
+}
+
+func (s *Server) portRoutes() []route {
+	filters := portFilters.args()
+	return []route{
+		{method: "GET", path: "/ports", policy: "baremetal:port:list", handle: s.listPorts, args: slices.Concat(pageArgs, filters), result: "Ports", doc: "Lists ports."},
+		{method: "POST", path: "/ports", policy: "baremetal:port:create", handle: s.createPort, body: "Port", status: 201, result: "Port", doc: "Creates a port."},
+		{method: "GET", path: "/ports/detail", policy: "baremetal:port:list", handle: s.listPortsDetail, args: slices.Concat(sliceArgs, filters), result: "Ports", doc: "Lists ports with all attributes."},
+		{method: "GET", path: "/ports/:port", policy: "baremetal:port:get", handle: s.showPort, args: []arg{fieldsArg}, result: "Port", doc: "Shows a port."},
+		{method: "PATCH", path: "/ports/:port", policy: "baremetal:port:update", handle: s.updatePort, body: "Port", result: "Port", doc: "Updates a port."},
+		{method: "DELETE", path: "/ports/:port", policy: "baremetal:port:delete", handle: s.deletePort, status: 204, doc: "Deletes a port."},
+		{method: "GET", path: "/nodes/:node/ports", policy: "baremetal:port:list", handle: s.listNodePorts, args: pageArgs, result: "Ports", doc: "Lists the ports of a node."},
+		{method: "GET", path: "/nodes/:node/ports/detail", policy: "baremetal:port:list", handle: s.listNodePortsDetail, args: sliceArgs, result: "Ports", doc: "Lists the ports of a node with all attributes."},
+		{method: "POST", path: "/nodes/:node/ports", policy: "baremetal:port:create", handle: s.refuseSubPort, doc: "Is refused; ports are created at /v1/ports."},
+		{method: "GET", path: "/nodes/:node/ports/:port", policy: "baremetal:port:get", handle: s.refuseSubPort, doc: "Is refused; ports are shown at /v1/ports."},
+	}
 }

@@ -5,12 +5,8 @@ import (
 	"math"
 	"slices"
 
-	"ferric/api/ironic"
 	"ferric/conductor/store"
 )
-
-// versionRAID brought RAID configurations (REST contract, section 3.5).
-const versionRAID ironic.Version = 12
 
 // logicalDiskProperties are the members of a logical disk, with what they are
 // for and the check of their values (REST contract, section 3.5). Literal table.
@@ -63,13 +59,7 @@ func isDisks(v any) bool {
 }
 
 func (s *Server) setRAIDConfig(ctx context.Context, r *request) (reply, error) {
-	if r.version < versionRAID {
-		return reply{}, notAcceptable("RAID configurations are not acceptable before API version %s.", versionRAID)
-	}
-	a, err := r.arguments("logical_disks")
-	if err != nil {
-		return reply{}, err
-	}
+	a := r.args
 	if err := checkRAIDConfig(a.values); err != nil {
 		return reply{}, err
 	}
@@ -128,12 +118,6 @@ func checkRAIDConfig(config map[string]any) error {
 
 // showLogicalDiskProperties tells what a logical disk may have.
 func (s *Server) showLogicalDiskProperties(_ context.Context, r *request) (reply, error) {
-	if r.version < versionRAID {
-		return reply{}, notAcceptable("RAID configurations are not acceptable before API version %s.", versionRAID)
-	}
-	if _, err := r.queryArguments(); err != nil {
-		return reply{}, err
-	}
 	d, err := s.driver(r)
 	if err != nil {
 		return reply{}, err

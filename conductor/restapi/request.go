@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 
 	"github.com/labstack/echo/v4"
 	"github.com/sirupsen/logrus"
@@ -27,10 +26,11 @@ const (
 
 // request is what a handler sees of the HTTP request.
 type request struct {
+	route      *route
 	version    ironic.Version
 	base       string // links start with it, no slash at the end
 	params     map[string]string
-	query      url.Values
+	args       arguments // those that the route has, by name
 	body       []byte
 	jsonSuffix bool // ".json" was cut off the path
 	log        *logrus.Entry
@@ -62,31 +62,40 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 		limit = defaultBodyLimit
 	}
 	return func(c echo.Context) error {
-		query, err := url.ParseQuery(c.Request().URL.RawQuery)
-		if err != nil {
-			return badRequest("The query of the URL is malformed: %v.", err)
-		}
 		r := &request{
-			version: versionOf(c), base: s.linkBase(c.Request()), query: query, params: map[string]string{},
+			route: &rt, version: versionOf(c), base: s.linkBase(c.Request()), params: map[string]string{},
 			jsonSuffix: c.Get(keyJSONSuffix) != nil, log: s.requestLog(c),
 		}
 		if r.version < rt.since {
-			return api.Routing(http.StatusNotFound, "The resource could not be found before API version %s.", rt.since)
+			return rt.tooNew()
 		}
 		for i, name := range c.ParamNames() {
 			r.params[name] = c.ParamValues()[i]
 		}
-		body, err := readBody(c.Response(), c.Request(), limit)
-		if err != nil {
+		var err error
+		if r.body, err = readBody(c.Response(), c.Request(), limit); err != nil {
 			return err
 		}
-		r.body = body
+		if err := r.readArguments(c.Request().URL.RawQuery); err != nil {
+			return err
+		}
 		out, err := rt.handle(c.Request().Context(), r)
 		if err != nil {
 			return err
 		}
 		return write(c, out)
 	}
+}
+
+// tooNew is the answer to a request whose microversion is older than the route.
+func (rt *route) tooNew() error {
+	switch rt.older {
+	case http.StatusMethodNotAllowed:
+		return api.Routing(rt.older, "The method is not allowed before API version %s.", rt.since)
+	case http.StatusNotAcceptable:
+		return notAcceptable("The request is not acceptable before API version %s.", rt.since)
+	}
+	return api.Routing(http.StatusNotFound, "The resource could not be found before API version %s.", rt.since)
 }
 
 func write(c echo.Context, out reply) error {

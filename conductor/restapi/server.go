@@ -119,6 +119,6 @@ func (s *Server) Handler() http.Handler {
 	e.IPExtractor = echo.ExtractIPDirect() // X-Forwarded-For is anyone's to write
 	e.HTTPErrorHandler = s.handleError
 	e.Pre(s.recoverPanic, s.identify, normalisePath, negotiate)
-	s.routes(e)
+	s.register(e)
 	return e
 }

@@ -54,7 +54,7 @@ func TestTransport(t *testing.T) {
 		{"82", "GET", "/v1/nodes/a%2Fb", "", 404, "could not be found"},
 		{"82", "GET", "/v1/nodes/nobody", "", 404, "Node nobody could not be found."},
 		{"4", "GET", "/v1/nodes/n1", "", 406, "1.5"},
-		{"83", "GET", "/v1/nodes", "", 406, "[1.1, 1.82]"},
+		{"116", "GET", "/v1/nodes", "", 406, "[1.1, 1.115]"},
 		{"x", "GET", "/v1", "", 406, "Invalid value for X-OpenStack-Ironic-API-Version"},
 		{"999", "GET", "/", "", 200, ""}, // discovery answers whatever is asked for
 	} {
@@ -64,7 +64,7 @@ func TestTransport(t *testing.T) {
 			t.Errorf("%s: %d %.300s, want %d %q", name, a.status, a.body, tc.status, tc.fault)
 		}
 		for header, want := range map[string]string{
-			"X-Openstack-Ironic-Api-Minimum-Version": "1.1", "X-Openstack-Ironic-Api-Maximum-Version": "1.82",
+			"X-Openstack-Ironic-Api-Minimum-Version": "1.1", "X-Openstack-Ironic-Api-Maximum-Version": "1.115",
 		} {
 			if got := a.header.Get(header); got != want {
 				t.Errorf("%s: %s is %q, want %q", name, header, got, want)
@@ -114,8 +114,8 @@ func TestDefaultVersion(t *testing.T) {
 		t.Errorf("version without header is %q, want 1.1", got)
 	}
 	a = s.callWith(http.Header{"Openstack-Api-Version": {"baremetal latest"}}, "GET", "/v1/nodes", "")
-	if got := a.header.Get("X-OpenStack-Ironic-API-Version"); got != "1.82" {
-		t.Errorf("latest is %q, want 1.82", got)
+	if got := a.header.Get("X-OpenStack-Ironic-API-Version"); got != "1.115" {
+		t.Errorf("latest is %q, want 1.115", got)
 	}
 }
 
@@ -123,7 +123,7 @@ func TestDiscovery(t *testing.T) {
 	s := newService(t)
 	a := s.want(200, "1", "GET", "/", "")
 	v := a.object["default_version"].(map[string]any)
-	if v["version"] != "1.82" || v["min_version"] != "1.1" || v["id"] != "v1" || v["status"] != "CURRENT" {
+	if v["version"] != "1.115" || v["min_version"] != "1.1" || v["id"] != "v1" || v["status"] != "CURRENT" {
 		t.Errorf("default version %v", v)
 	}
 	if href := v["links"].([]any)[0].(map[string]any)["href"]; href != s.url+"/v1/" {

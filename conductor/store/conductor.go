@@ -34,7 +34,7 @@ func (s *Store) RegisterConductor(ctx context.Context, hostname, group string, d
 		return err
 	}
 	t := now()
-	_, err = s.db.ExecContext(ctx, `INSERT INTO conductors (hostname, conductor_group, drivers, online, created_at, updated_at)
+	_, err = s.exec(ctx, `INSERT INTO conductors (hostname, conductor_group, drivers, online, created_at, updated_at)
 		VALUES (?, ?, ?, TRUE, ?, ?)
 		ON CONFLICT (hostname) DO UPDATE SET conductor_group = excluded.conductor_group, drivers = excluded.drivers,
 		online = TRUE, updated_at = excluded.updated_at`, hostname, group, string(b), t, t)
@@ -46,13 +46,13 @@ func (s *Store) RegisterConductor(ctx context.Context, hostname, group string, d
 
 // TouchConductor keeps the row of a live conductor fresh.
 func (s *Store) TouchConductor(ctx context.Context, hostname string) error {
-	_, err := s.db.ExecContext(ctx, "UPDATE conductors SET online = TRUE, updated_at = ? WHERE hostname = ?", now(), hostname)
+	_, err := s.exec(ctx, "UPDATE conductors SET online = TRUE, updated_at = ? WHERE hostname = ?", now(), hostname)
 	return err
 }
 
 // UnregisterConductor marks a conductor that stops as offline.
 func (s *Store) UnregisterConductor(ctx context.Context, hostname string) error {
-	_, err := s.db.ExecContext(ctx, "UPDATE conductors SET online = FALSE, updated_at = ? WHERE hostname = ?", now(), hostname)
+	_, err := s.exec(ctx, "UPDATE conductors SET online = FALSE, updated_at = ? WHERE hostname = ?", now(), hostname)
 	return err
 }
 

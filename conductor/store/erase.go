@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+
+	"github.com/jmoiron/sqlx"
 )
 
 // Bounds of what is kept of erasing. Agents send the reports, and they are
@@ -18,19 +20,16 @@ func (s *Store) AddEraseReport(ctx context.Context, nodeID int64, report []byte)
 	if len(report) > maxEraseReport {
 		return fmt.Errorf("keep an erase report: it has %d bytes, more than %d", len(report), maxEraseReport)
 	}
-	tx, err := s.db.BeginTxx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback() // does nothing after Commit
-	if _, err := tx.ExecContext(ctx, "INSERT INTO node_erase_reports (node_id, report) VALUES (?, ?)", nodeID, string(report)); err != nil {
-		return fmt.Errorf("keep an erase report: %w", err)
-	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM node_erase_reports WHERE node_id = ? AND id NOT IN
-		(SELECT id FROM node_erase_reports WHERE node_id = ? ORDER BY id DESC LIMIT ?)`, nodeID, nodeID, eraseReportsPerNode); err != nil {
-		return fmt.Errorf("forget old erase reports: %w", err)
-	}
-	return tx.Commit()
+	return s.write(ctx, func(tx *sqlx.Tx) error {
+		if _, err := tx.Exec("INSERT INTO node_erase_reports (node_id, report) VALUES (?, ?)", nodeID, string(report)); err != nil {
+			return fmt.Errorf("keep an erase report: %w", err)
+		}
+		if _, err := tx.Exec(`DELETE FROM node_erase_reports WHERE node_id = ? AND id NOT IN
+			(SELECT id FROM node_erase_reports WHERE node_id = ? ORDER BY id DESC LIMIT ?)`, nodeID, nodeID, eraseReportsPerNode); err != nil {
+			return fmt.Errorf("forget old erase reports: %w", err)
+		}
+		return nil
+	})
 }
 
 // EraseReports are the reports kept of a node (JSON), newest first.

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"time"
+
+	"github.com/jmoiron/sqlx"
 )
 
 // Event is something that was seen of a node, kept for operators.
@@ -19,17 +21,19 @@ const eventsPerNode = 500
 
 // AddEvent records an event at its time.
 func (s *Store) AddEvent(ctx context.Context, nodeID int64, at time.Time, kind, detail string) error {
-	res, err := s.db.ExecContext(ctx, "INSERT INTO node_events (node_id, time, kind, detail) VALUES (?, ?, ?, ?)", nodeID, at.UTC(), kind, detail)
-	if err != nil {
+	return s.write(ctx, func(tx *sqlx.Tx) error {
+		res, err := tx.Exec("INSERT INTO node_events (node_id, time, kind, detail) VALUES (?, ?, ?, ?)", nodeID, at.UTC(), kind, detail)
+		if err != nil {
+			return err
+		}
+		// Trim now and then rather than at every event.
+		if id, err := res.LastInsertId(); err != nil || id%50 != 0 {
+			return err
+		}
+		_, err = tx.Exec(`DELETE FROM node_events WHERE node_id = ? AND id NOT IN
+			(SELECT id FROM node_events WHERE node_id = ? ORDER BY id DESC LIMIT ?)`, nodeID, nodeID, eventsPerNode)
 		return err
-	}
-	// Trim now and then rather than at every event.
-	if id, err := res.LastInsertId(); err != nil || id%50 != 0 {
-		return err
-	}
-	_, err = s.db.ExecContext(ctx, `DELETE FROM node_events WHERE node_id = ? AND id NOT IN
-		(SELECT id FROM node_events WHERE node_id = ? ORDER BY id DESC LIMIT ?)`, nodeID, nodeID, eventsPerNode)
-	return err
+	})
 }
 
 // Events lists the events of a node, oldest first.

@@ -17,7 +17,10 @@ type Node struct {
 	UUID                 string           `db:"uuid"`
 	Name                 *string          `db:"name"`
 	InstanceUUID         *string          `db:"instance_uuid"`
+	InstanceName         *string          `db:"instance_name"`
 	ChassisUUID          *string          `db:"chassis_uuid"`
+	AllocationUUID       *string          `db:"allocation_uuid"`
+	ParentNode           *string          `db:"parent_node"` // UUID
 	Driver               string           `db:"driver"`
 	DriverInfo           Object           `db:"driver_info"`
 	DriverInternalInfo   Object           `db:"driver_internal_info"`
@@ -32,6 +35,7 @@ type Node struct {
 	LastError            *string          `db:"last_error"`
 	CleanStep            Object           `db:"clean_step"`
 	DeployStep           Object           `db:"deploy_step"`
+	ServiceStep          Object           `db:"service_step"`
 	RAIDConfig           Object           `db:"raid_config"`
 	TargetRAIDConfig     Object           `db:"target_raid_config"`
 	NetworkData          Object           `db:"network_data"`
@@ -50,6 +54,9 @@ type Node struct {
 	Owner                *string          `db:"owner"`
 	Lessee               *string          `db:"lessee"`
 	Shard                *string          `db:"shard"`
+	Traits               Strings          `db:"traits"`
+	Health               *string          `db:"health"`
+	DisablePowerOff      bool             `db:"disable_power_off"`
 	Description          *string          `db:"description"`
 	Retired              bool             `db:"retired"`
 	RetiredReason        *string          `db:"retired_reason"`
@@ -59,6 +66,7 @@ type Node struct {
 	BootInterface        *string          `db:"boot_interface"`
 	ConsoleInterface     *string          `db:"console_interface"`
 	DeployInterface      *string          `db:"deploy_interface"`
+	FirmwareInterface    *string          `db:"firmware_interface"`
 	InspectInterface     *string          `db:"inspect_interface"`
 	ManagementInterface  *string          `db:"management_interface"`
 	NetworkInterface     *string          `db:"network_interface"`
@@ -83,14 +91,14 @@ func (n *Node) Label() string {
 // nodeColumns are the columns that Save writes. id, uuid, created_at and the
 // lock are not among them.
 var nodeColumns = []string{
-	"name", "instance_uuid", "chassis_uuid", "driver", "driver_info", "driver_internal_info", "properties",
+	"name", "instance_uuid", "instance_name", "chassis_uuid", "allocation_uuid", "parent_node", "driver", "driver_info", "driver_internal_info", "properties",
 	"instance_info", "extra", "power_state", "target_power_state", "provision_state", "target_provision_state",
-	"provision_updated_at", "last_error", "clean_step", "deploy_step", "raid_config", "target_raid_config",
+	"provision_updated_at", "last_error", "clean_step", "deploy_step", "service_step", "raid_config", "target_raid_config",
 	"network_data", "resource_class", "conductor_group", "maintenance", "maintenance_reason", "fault",
 	"console_enabled", "inspection_started_at", "inspection_finished_at", "automated_clean", "protected",
-	"protected_reason", "owner", "lessee", "shard", "description", "retired", "retired_reason", "boot_mode",
+	"protected_reason", "owner", "lessee", "shard", "traits", "health", "disable_power_off", "description", "retired", "retired_reason", "boot_mode",
 	"secure_boot", "bios_interface", "boot_interface", "console_interface", "deploy_interface",
-	"inspect_interface", "management_interface", "network_interface", "power_interface", "raid_interface",
+	"firmware_interface", "inspect_interface", "management_interface", "network_interface", "power_interface", "raid_interface",
 	"rescue_interface", "storage_interface", "vendor_interface", "updated_at",
 }
 
@@ -161,57 +169,13 @@ func (s *Store) NodeByID(ctx context.Context, id int64) (*Node, error) {
 
 // DeleteNode removes the node with all that hangs on it.
 func (s *Store) DeleteNode(ctx context.Context, id int64) error {
-	return s.write(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.Exec("DELETE FROM nodes WHERE id = ?", id)
-		return err
-	})
-}
-
-// NodeQuery selects nodes. A zero field does not filter; Where conditions are
-// SQL with one placeholder for each argument, made by the caller from literal
-// text only.
-type NodeQuery struct {
-	Where   []string
-	Args    []any
-	SortKey string // a column; "id" if empty. The caller checks it.
-	Desc    bool
-	Marker  *Node // the last node of the page before
-	Limit   int   // 0 is all
+	_, err := s.exec(ctx, "DELETE FROM nodes WHERE id = ?", id)
+	return err
 }
 
 // Nodes lists nodes.
-func (s *Store) Nodes(ctx context.Context, q NodeQuery) ([]*Node, error) {
-	where, args := append([]string(nil), q.Where...), append([]any(nil), q.Args...)
-	key, direction, after := q.SortKey, "ASC", ">"
-	if key == "" {
-		key = "id"
-	}
-	if q.Desc {
-		direction, after = "DESC", "<"
-	}
-	if q.Marker != nil {
-		// The marker's own sort value is read in the query, so that no
-		// column needs a Go accessor. NULLs sort first in SQLite.
-		at := fmt.Sprintf("(SELECT COALESCE(%s, '') FROM nodes WHERE id = ?)", key)
-		where = append(where, fmt.Sprintf("(COALESCE(%[1]s, '') %[2]s %[3]s OR (COALESCE(%[1]s, '') = %[3]s AND id > ?))", key, after, at))
-		args = append(args, q.Marker.ID, q.Marker.ID, q.Marker.ID)
-	}
-	query := "SELECT * FROM nodes"
-	if len(where) > 0 {
-		query += " WHERE " + strings.Join(where, " AND ")
-	}
-	query += fmt.Sprintf(" ORDER BY COALESCE(%s, '') %s, id ASC", key, direction)
-	if key == "id" {
-		query = strings.Replace(query, "COALESCE(id, '') "+direction+", id ASC", "id "+direction, 1)
-	}
-	if q.Limit > 0 {
-		query += fmt.Sprintf(" LIMIT %d", q.Limit)
-	}
-	var nodes []*Node
-	if err := s.db.SelectContext(ctx, &nodes, query, args...); err != nil {
-		return nil, fmt.Errorf("list nodes: %w", err)
-	}
-	return nodes, nil
+func (s *Store) Nodes(ctx context.Context, q Query) ([]*Node, error) {
+	return list[Node](ctx, s, "SELECT * FROM nodes", "nodes", q)
 }
 
 // CountNodes counts the nodes in the given states.
@@ -225,7 +189,7 @@ func (s *Store) CountNodes(ctx context.Context, states ...provision.State) (int,
 // NodesIn lists the nodes in the given states.
 func (s *Store) NodesIn(ctx context.Context, states ...provision.State) ([]*Node, error) {
 	marks, args := in(states)
-	return s.Nodes(ctx, NodeQuery{Where: []string{"provision_state IN (" + marks + ")"}, Args: args})
+	return s.Nodes(ctx, Query{Where: []string{"provision_state IN (" + marks + ")"}, Args: args})
 }
 
 func in(states []provision.State) (marks string, args []any) {

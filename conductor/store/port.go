@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/jmoiron/sqlx"
 )
 
 // Port is a row of ports: a network interface of a node. Address is lower case.
@@ -30,30 +32,34 @@ const selectPorts = "SELECT ports.*, nodes.uuid AS node_uuid FROM ports JOIN nod
 // CreatePort inserts p and fills its ID and CreatedAt.
 func (s *Store) CreatePort(ctx context.Context, p *Port) error {
 	p.CreatedAt = now()
-	res, err := s.db.NamedExecContext(ctx, `INSERT INTO ports
-		(uuid, address, node_id, pxe_enabled, local_link_connection, physical_network, is_smartnic, extra, internal_info, created_at)
-		VALUES (:uuid, :address, :node_id, :pxe_enabled, :local_link_connection, :physical_network, :is_smartnic, :extra, :internal_info, :created_at)`, p)
-	if err != nil {
-		return fmt.Errorf("create port %s: %w", p.Address, constraint(err))
-	}
-	p.ID, err = res.LastInsertId()
-	return err
+	return s.write(ctx, func(tx *sqlx.Tx) error {
+		res, err := tx.NamedExec(`INSERT INTO ports
+			(uuid, address, node_id, pxe_enabled, local_link_connection, physical_network, is_smartnic, extra, internal_info, created_at)
+			VALUES (:uuid, :address, :node_id, :pxe_enabled, :local_link_connection, :physical_network, :is_smartnic, :extra, :internal_info, :created_at)`, p)
+		if err != nil {
+			return fmt.Errorf("create port %s: %w", p.Address, constraint(err))
+		}
+		p.ID, err = res.LastInsertId()
+		return err
+	})
 }
 
 // SavePort writes the changeable columns of p.
 func (s *Store) SavePort(ctx context.Context, p *Port) error {
 	t := now()
 	p.UpdatedAt = &t
-	res, err := s.db.NamedExecContext(ctx, `UPDATE ports SET address = :address, node_id = :node_id, pxe_enabled = :pxe_enabled,
-		local_link_connection = :local_link_connection, physical_network = :physical_network, is_smartnic = :is_smartnic,
-		extra = :extra, internal_info = :internal_info, updated_at = :updated_at WHERE id = :id`, p)
-	if err != nil {
-		return fmt.Errorf("save port %s: %w", p.UUID, constraint(err))
-	}
-	if rows, err := res.RowsAffected(); err != nil || rows == 0 {
-		return fmt.Errorf("save port %s: %w", p.UUID, ErrNotFound)
-	}
-	return nil
+	return s.write(ctx, func(tx *sqlx.Tx) error {
+		res, err := tx.NamedExec(`UPDATE ports SET address = :address, node_id = :node_id, pxe_enabled = :pxe_enabled,
+			local_link_connection = :local_link_connection, physical_network = :physical_network, is_smartnic = :is_smartnic,
+			extra = :extra, internal_info = :internal_info, updated_at = :updated_at WHERE id = :id`, p)
+		if err != nil {
+			return fmt.Errorf("save port %s: %w", p.UUID, constraint(err))
+		}
+		if rows, err := res.RowsAffected(); err != nil || rows == 0 {
+			return fmt.Errorf("save port %s: %w", p.UUID, ErrNotFound)
+		}
+		return nil
+	})
 }
 
 // Port finds a port by UUID.
@@ -76,49 +82,16 @@ func (s *Store) port(ctx context.Context, where, arg string) (*Port, error) {
 
 // NodePorts lists the ports of a node.
 func (s *Store) NodePorts(ctx context.Context, nodeID int64) ([]*Port, error) {
-	return s.Ports(ctx, PortQuery{Where: []string{"node_id = ?"}, Args: []any{nodeID}})
-}
-
-// PortQuery selects ports; see NodeQuery.
-type PortQuery struct {
-	Where   []string
-	Args    []any
-	SortKey string
-	Desc    bool
-	After   int64 // row id of the last port of the page before (sorting by id)
-	Limit   int
+	return s.Ports(ctx, Query{Where: []string{"ports.node_id = ?"}, Args: []any{nodeID}})
 }
 
 // Ports lists ports.
-func (s *Store) Ports(ctx context.Context, q PortQuery) ([]*Port, error) {
-	where, args := append([]string(nil), q.Where...), append([]any(nil), q.Args...)
-	key, direction := "id", "ASC"
-	if q.SortKey != "" {
-		key = q.SortKey
-	}
-	if q.Desc {
-		direction = "DESC"
-	}
-	if q.After != 0 {
-		where, args = append(where, "ports.id > ?"), append(args, q.After)
-	}
-	query := selectPorts
-	if len(where) > 0 {
-		query += " WHERE " + strings.Join(where, " AND ")
-	}
-	query += fmt.Sprintf(" ORDER BY ports.%s %s, ports.id", key, direction)
-	if q.Limit > 0 {
-		query += fmt.Sprintf(" LIMIT %d", q.Limit)
-	}
-	var ports []*Port
-	if err := s.db.SelectContext(ctx, &ports, query, args...); err != nil {
-		return nil, fmt.Errorf("list ports: %w", err)
-	}
-	return ports, nil
+func (s *Store) Ports(ctx context.Context, q Query) ([]*Port, error) {
+	return list[Port](ctx, s, selectPorts, "ports", q)
 }
 
 // DeletePort removes a port.
 func (s *Store) DeletePort(ctx context.Context, id int64) error {
-	_, err := s.db.ExecContext(ctx, "DELETE FROM ports WHERE id = ?", id)
+	_, err := s.exec(ctx, "DELETE FROM ports WHERE id = ?", id)
 	return err
 }

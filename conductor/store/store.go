@@ -1,6 +1,13 @@
 // Package store keeps the conductor's state: rows and queries, nothing else.
 // Everything that has been acknowledged to a client is in here; whatever is in
 // memory only can be lost at any moment.
+//
+// A method that changes something returns nil when the change survives a power
+// loss: changes of different callers are gathered into one transaction, which
+// is committed with full synchronisation before any of them is answered. There
+// are two exceptions. A node's lock is seen by everybody at once but does not
+// outlive the process anyhow. The time stamp of a heartbeat that changes
+// nothing else is written within heartbeatDelay, and when the Store is closed.
 package store
 
 import (
@@ -44,8 +51,13 @@ func (e *DuplicateError) Is(target error) bool { return target == ErrDuplicate }
 
 // Store is the database. It is safe for concurrent use.
 type Store struct {
-	db *sqlx.DB
+	db     *sqlx.DB // reads
+	writer *writer
 }
+
+// readers is how many queries run at a time. Each has a connection of its own,
+// with its statements prepared, and sees what was committed when it began.
+const readers = 4
 
 // Open opens, or creates, the SQLite database in the file at path and brings
 // its schema up to date.
@@ -58,36 +70,62 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err := file.Close(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	// WAL with synchronous=FULL: a committed transaction survives a power cut.
-	dsn := "file:" + path + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000&_foreign_keys=on&_txlock=immediate"
-	db, err := sqlx.Open("sqlite3", dsn)
+	write, err := connect(path, 1, "_journal_mode=WAL&_synchronous=FULL&_txlock=immediate&_foreign_keys=on&_cache_size=-4096")
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, write); err != nil {
+		write.Close()
+		return nil, fmt.Errorf("migrate database %s: %w", path, err)
+	}
+	read, err := connect(path, readers, "_query_only=on&_cache_size=-1024")
+	if err != nil {
+		write.Close()
+		return nil, err
+	}
+	return &Store{db: read, writer: newWriter(write)}, nil
+}
+
+func connect(path string, connections int, options string) (*sqlx.DB, error) {
+	db, err := sqlx.Open("sqlite3", "file:"+path+"?_busy_timeout=10000&_stmt_cache_size=64&"+options)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
-	s := &Store{db: db}
-	if err := s.migrate(ctx); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("migrate database %s: %w", path, err)
-	}
-	return s, nil
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return db, nil
 }
 
-// Close closes the database.
-func (s *Store) Close() error { return s.db.Close() }
+// Close waits for the changes on their way, refuses later ones with ErrClosed
+// and closes the database.
+func (s *Store) Close() error { return errors.Join(s.writer.close(), s.db.Close()) }
 
-// write runs fn in a transaction and returns when what it did is durable, or
-// undone because fn or the commit failed. fn is quick, touches nothing but tx
-// and does not call the Store, whose other writes wait for it.
+// write runs fn in a transaction, grouped with the changes of others, and
+// returns when what it did is durable, or undone because fn or the commit
+// failed. fn is quick, touches nothing but tx and does not call the Store,
+// whose other writes wait for it. When ctx ends before fn has begun, it does
+// not run.
 func (s *Store) write(ctx context.Context, fn func(tx *sqlx.Tx) error) error {
-	tx, err := s.db.BeginTxx(ctx, nil)
-	if err != nil {
+	return s.writer.write(ctx, true, fn)
+}
+
+// writeVolatile is write for what everybody is to see, but what need not
+// survive a power loss: it does not wait for the disk.
+func (s *Store) writeVolatile(ctx context.Context, fn func(tx *sqlx.Tx) error) error {
+	return s.writer.write(ctx, false, fn)
+}
+
+// exec is write of a single statement; it tells how many rows it changed.
+func (s *Store) exec(ctx context.Context, query string, args ...any) (rows int64, err error) {
+	err = s.write(ctx, func(tx *sqlx.Tx) error {
+		res, err := tx.Exec(query, args...)
+		if err != nil {
+			return err
+		}
+		rows, err = res.RowsAffected()
 		return err
-	}
-	defer tx.Rollback() // does nothing after Commit
-	if err := fn(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
+	})
+	return rows, err
 }
 
 // touchNode raises the revision of a node of whose representation something
@@ -97,13 +135,13 @@ func touchNode(tx *sqlx.Tx, nodeID int64) error {
 	return err
 }
 
-func (s *Store) migrate(ctx context.Context) error {
+func migrate(ctx context.Context, db *sqlx.DB) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
 	}
 	// Each area has numbers of its own, so that a later file may have an earlier number.
-	p, err := goose.NewProvider(goose.DialectSQLite3, s.db.DB, files, goose.WithAllowOutofOrder(true))
+	p, err := goose.NewProvider(goose.DialectSQLite3, db.DB, files, goose.WithAllowOutofOrder(true))
 	if err != nil {
 		return err
 	}

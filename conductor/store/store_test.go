@@ -54,7 +54,8 @@ func TestNodeSurvivesReopening(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []*store.Object{&n.DriverInternalInfo, &n.Properties, &n.InstanceInfo, &n.Extra, &n.CleanStep, &n.DeployStep, &n.RAIDConfig, &n.TargetRAIDConfig, &n.NetworkData} {
+	n.Traits = store.Strings{}
+	for _, o := range []*store.Object{&n.DriverInternalInfo, &n.Properties, &n.InstanceInfo, &n.Extra, &n.CleanStep, &n.DeployStep, &n.ServiceStep, &n.RAIDConfig, &n.TargetRAIDConfig, &n.NetworkData} {
 		*o = store.Object{} // what is not set reads as an empty object
 	}
 	if diff := cmp.Diff(n, got); diff != "" {
@@ -145,7 +146,7 @@ func TestPages(t *testing.T) {
 	}
 	for _, key := range []string{"", "id", "name", "uuid", "created_at", "provision_state"} {
 		for _, desc := range []bool{false, true} {
-			q := store.NodeQuery{SortKey: key, Desc: desc}
+			q := store.Query{SortKey: key, Desc: desc}
 			all, err := s.Nodes(t.Context(), q)
 			if err != nil {
 				t.Fatal(err)
@@ -161,7 +162,7 @@ func TestPages(t *testing.T) {
 					break
 				}
 				paged = append(paged, page...)
-				q.Marker = page[len(page)-1]
+				q.After = page[len(page)-1].ID
 				if len(paged) > count {
 					t.Fatalf("sorted by %q: the pages do not end", key)
 				}
