@@ -8,10 +8,16 @@ import (
 	"sync"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/mattn/go-sqlite3"
 )
 
-// ErrClosed says that the conductor stops and takes no more changes.
-var ErrClosed = errors.New("database is closed")
+// Errors of every change.
+var (
+	// ErrClosed says that the conductor stops and takes no more changes.
+	ErrClosed = errors.New("the database is closed, for the conductor stops")
+	// ErrFull says that nothing was changed for want of space. It can be tried again.
+	ErrFull = errors.New("the database has no space left on its disk")
+)
 
 // maxGroup bounds how many changes one commit holds, and with it how long the
 // first of them waits.
@@ -35,7 +41,7 @@ type change struct {
 	fn      func(tx *sqlx.Tx) error
 	durable bool
 	err     error
-	paniced any // the panic of fn
+	panicked any // the panic of fn
 	done    chan struct{}
 }
 
@@ -60,8 +66,12 @@ func (w *writer) write(ctx context.Context, durable bool, fn func(tx *sqlx.Tx) e
 		return ctx.Err()
 	}
 	<-c.done // not cut short: from here on the outcome is what counts
-	if c.paniced != nil {
-		panic(c.paniced)
+	if c.panicked != nil {
+		panic(c.panicked)
+	}
+	var e sqlite3.Error
+	if errors.As(c.err, &e) && e.Code == sqlite3.ErrFull {
+		return fmt.Errorf("%w: %w", ErrFull, c.err)
 	}
 	return c.err
 }
@@ -166,7 +176,7 @@ func (c *change) run(tx *sqlx.Tx) error {
 func (c *change) protected(tx *sqlx.Tx) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.paniced = fmt.Sprintf("%v\n%s", p, debug.Stack())
+			c.panicked = fmt.Sprintf("%v\n%s", p, debug.Stack())
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
