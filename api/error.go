@@ -11,7 +11,9 @@ import (
 type Error struct {
 	Status int
 	Text   string // one sentence, without secrets
-	shape  shape
+	// Challenge is the WWW-Authenticate header of a 401.
+	Challenge string
+	shape     shape
 }
 
 // shape says which of the error bodies of REST contract, section 1.2, is sent.
@@ -24,6 +26,8 @@ const (
 	routing
 	// flat: the inner document of wrapped by itself.
 	flat
+	// refusal: {"error": {"message", "code", "title"}}, of what stands before the API.
+	refusal
 )
 
 func (e *Error) Error() string { return e.Text }
@@ -44,6 +48,12 @@ func Flat(status int, format string, args ...any) *Error {
 	return &Error{Status: status, Text: fmt.Sprintf(format, args...), shape: flat}
 }
 
+// Refusal makes an error about the credentials of a request; challenge is what
+// a 401 asks for.
+func Refusal(status int, challenge, format string, args ...any) *Error {
+	return &Error{Status: status, Text: fmt.Sprintf(format, args...), Challenge: challenge, shape: refusal}
+}
+
 // fault is the inner document. Message, Code and Title are sent by the routing
 // layer only.
 type fault struct {
@@ -58,6 +68,9 @@ type fault struct {
 
 // Body is the JSON document that goes over the wire.
 func (e *Error) Body() []byte {
+	if e.shape == refusal {
+		return encode(map[string]any{"error": map[string]any{"message": e.Text, "code": e.Status, "title": http.StatusText(e.Status)}})
+	}
 	f := fault{Code: "Client", Text: e.Text}
 	if e.Status >= http.StatusInternalServerError {
 		f.Code = "Server"
@@ -73,7 +86,7 @@ func (e *Error) Body() []byte {
 	return encode(map[string]string{"error_message": string(body)})
 }
 
-// encode cannot fail: its values are strings.
+// encode cannot fail: its values are strings and numbers.
 func encode(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
