@@ -145,10 +145,14 @@ func New(cfg Config, s *store.Store, tasks *task.Manager, drivers driver.Resolve
 
 // ProvisionRequest is PUT states/provision after its syntax was checked.
 type ProvisionRequest struct {
-	Verb        provision.Verb
-	ConfigDrive any    // nil, a string (URL or base64 of a gzipped image) or an object
-	CleanSteps  []Step // target clean
-	DeploySteps []Step // targets active and rebuild
+	Verb         provision.Verb
+	ConfigDrive  any    // nil, a string (URL or base64 of a gzipped image) or an object
+	CleanSteps   []Step // target clean
+	DeploySteps  []Step // targets active and rebuild
+	ServiceSteps []Step // target service
+	// DisableRamdisk keeps cleaning and service from booting the agent.
+	DisableRamdisk bool
+	RescuePassword string // target rescue
 }
 
 // Step is a step that a user asks for.
@@ -157,6 +161,12 @@ type Step struct {
 	Step      string         `json:"step"`
 	Args      map[string]any `json:"args,omitempty"`
 	Priority  *int           `json:"priority,omitempty"`
+	// Order of a runbook's step; nil is the place in the list.
+	Order *int `json:"order,omitempty"`
+	// ExecuteOnChildNodes runs the step on the nodes whose parent this one is,
+	// LimitChildNodeExecution only on those of them, by UUID.
+	ExecuteOnChildNodes     bool     `json:"execute_on_child_nodes,omitempty"`
+	LimitChildNodeExecution []string `json:"limit_child_node_execution,omitempty"`
 }
 
 // workFailed ends a piece of background work that returned an error: the
