@@ -136,6 +136,9 @@ func (s *Store) SaveNode(ctx context.Context, n *Node) error {
 }
 
 func saveNode(tx *sqlx.Tx, n *Node) error {
+	if err := dropAllocation(tx, n); err != nil {
+		return err
+	}
 	t := now()
 	n.UpdatedAt = &t
 	res, err := tx.NamedExec(updateNode, n)

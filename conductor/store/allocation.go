@@ -1,0 +1,164 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// States of an allocation.
+const (
+	Allocating       = "allocating"
+	AllocationActive = "active"
+	AllocationError  = "error"
+)
+
+// Allocation is a row of allocations: a node that was asked for by what it has
+// to be.
+type Allocation struct {
+	ID             int64      `db:"id"`
+	UUID           string     `db:"uuid"`
+	Name           *string    `db:"name"`
+	NodeID         *int64     `db:"node_id"`
+	State          string     `db:"state"`
+	Owner          *string    `db:"owner"`
+	LastError      *string    `db:"last_error"`
+	ResourceClass  *string    `db:"resource_class"`
+	Traits         Strings    `db:"traits"`
+	CandidateNodes Strings    `db:"candidate_nodes"` // UUIDs
+	Extra          Object     `db:"extra"`
+	CreatedAt      time.Time  `db:"created_at"`
+	UpdatedAt      *time.Time `db:"updated_at"`
+
+	NodeUUID *string `db:"node_uuid"` // of the node, by join; not written
+}
+
+const selectAllocations = "SELECT allocations.*, nodes.uuid AS node_uuid FROM allocations LEFT JOIN nodes ON nodes.id = allocations.node_id"
+
+// CreateAllocation inserts a, which has no node yet, and fills its ID and CreatedAt.
+func (s *Store) CreateAllocation(ctx context.Context, a *Allocation) error {
+	return s.write(ctx, func(tx *sqlx.Tx) error { return createAllocation(tx, a) })
+}
+
+func createAllocation(tx *sqlx.Tx, a *Allocation) error {
+	a.CreatedAt = now()
+	res, err := tx.NamedExec(`INSERT INTO allocations
+		(uuid, name, state, owner, last_error, resource_class, traits, candidate_nodes, extra, created_at)
+		VALUES (:uuid, :name, :state, :owner, :last_error, :resource_class, :traits, :candidate_nodes, :extra, :created_at)`, a)
+	if err != nil {
+		return fmt.Errorf("create allocation %s: %w", a.UUID, constraint(err))
+	}
+	a.ID, err = res.LastInsertId()
+	return err
+}
+
+// CreateAllocationOf inserts an allocation of a node that is in use already.
+// The caller holds the node's lock.
+func (s *Store) CreateAllocationOf(ctx context.Context, a *Allocation, n *Node) error {
+	return s.write(ctx, func(tx *sqlx.Tx) error {
+		if err := createAllocation(tx, a); err != nil {
+			return err
+		}
+		return assign(tx, a, n)
+	})
+}
+
+// Assign gives node n to the allocation, which is active then; ErrNotFound is
+// for one that is gone or no longer waits. The caller holds the node's lock.
+func (s *Store) Assign(ctx context.Context, a *Allocation, n *Node) error {
+	return s.write(ctx, func(tx *sqlx.Tx) error { return assign(tx, a, n) })
+}
+
+func assign(tx *sqlx.Tx, a *Allocation, n *Node) error {
+	t := now()
+	res, err := tx.Exec("UPDATE allocations SET state = ?, node_id = ?, last_error = NULL, updated_at = ? WHERE id = ? AND state = ?",
+		AllocationActive, n.ID, t, a.ID, Allocating)
+	if err != nil {
+		return fmt.Errorf("assign node %s to allocation %s: %w", n.UUID, a.UUID, constraint(err))
+	}
+	if rows, err := res.RowsAffected(); err != nil || rows == 0 {
+		return fmt.Errorf("assign node %s to allocation %s: %w", n.UUID, a.UUID, errors.Join(err, ErrNotFound))
+	}
+	n.InstanceUUID, n.AllocationUUID = &a.UUID, &a.UUID
+	traits := make([]any, len(a.Traits))
+	for i, trait := range a.Traits {
+		traits[i] = trait
+	}
+	n.InstanceInfo["traits"] = traits
+	if err := saveNode(tx, n); err != nil {
+		return err
+	}
+	a.State, a.NodeID, a.NodeUUID, a.LastError, a.UpdatedAt = AllocationActive, &n.ID, &n.UUID, nil, &t
+	return nil
+}
+
+// FailAllocation says why there is no node for the allocation. One that is gone
+// or no longer waits is left alone.
+func (s *Store) FailAllocation(ctx context.Context, id int64, reason string) error {
+	_, err := s.exec(ctx, "UPDATE allocations SET state = ?, last_error = ?, updated_at = ? WHERE id = ? AND state = ?",
+		AllocationError, reason, now(), id, Allocating)
+	return err
+}
+
+// SaveAllocation writes what a client may change of a: name and extra.
+func (s *Store) SaveAllocation(ctx context.Context, a *Allocation) error {
+	t := now()
+	a.UpdatedAt = &t
+	rows, err := s.exec(ctx, "UPDATE allocations SET name = ?, extra = ?, updated_at = ? WHERE id = ?", a.Name, a.Extra, t, a.ID)
+	if err != nil {
+		return fmt.Errorf("save allocation %s: %w", a.UUID, constraint(err))
+	}
+	if rows == 0 {
+		return fmt.Errorf("save allocation %s: %w", a.UUID, ErrNotFound)
+	}
+	return nil
+}
+
+// Allocation finds an allocation by UUID or name.
+func (s *Store) Allocation(ctx context.Context, ident string) (*Allocation, error) {
+	a := new(Allocation)
+	err := s.db.GetContext(ctx, a, selectAllocations+" WHERE allocations.uuid = ? OR allocations.name = ?", ident, ident)
+	if err != nil {
+		return nil, notFound(err, "allocation %s", ident)
+	}
+	return a, nil
+}
+
+// NodeAllocation finds the allocation of a node.
+func (s *Store) NodeAllocation(ctx context.Context, nodeID int64) (*Allocation, error) {
+	a := new(Allocation)
+	if err := s.db.GetContext(ctx, a, selectAllocations+" WHERE allocations.node_id = ?", nodeID); err != nil {
+		return nil, notFound(err, "allocation of node #%d", nodeID)
+	}
+	return a, nil
+}
+
+// Allocations lists allocations.
+func (s *Store) Allocations(ctx context.Context, q Query) ([]*Allocation, error) {
+	return list[Allocation](ctx, s, selectAllocations, "allocations", q)
+}
+
+// DeleteWaitingAllocation removes an allocation without a node; ErrNotFound is
+// for one that is gone or has got one.
+func (s *Store) DeleteWaitingAllocation(ctx context.Context, id int64) error {
+	rows, err := s.exec(ctx, "DELETE FROM allocations WHERE id = ? AND node_id IS NULL", id)
+	if err == nil && rows == 0 {
+		err = fmt.Errorf("delete allocation #%d: %w", id, ErrNotFound)
+	}
+	return err
+}
+
+// dropAllocation ends the allocation of a node that has no instance any more.
+func dropAllocation(tx *sqlx.Tx, n *Node) error {
+	if n.InstanceUUID != nil || n.AllocationUUID == nil {
+		return nil
+	}
+	if _, err := tx.Exec("DELETE FROM allocations WHERE node_id = ?", n.ID); err != nil {
+		return fmt.Errorf("end the allocation of node %s: %w", n.UUID, err)
+	}
+	n.AllocationUUID = nil
+	return nil
+}
