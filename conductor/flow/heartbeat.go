@@ -34,6 +34,10 @@ func (f *Flow) Heartbeat(ctx context.Context, ident string, hb ipa.Heartbeat) er
 	if err := f.checkHeartbeat(n, hb); err != nil {
 		return err
 	}
+	if n.Reservation == nil && f.tasks.Queued(n.ID) == 0 && tellsNothingNew(n, hb) {
+		f.store.RecordHeartbeat(n.ID, time.Now())
+		return nil
+	}
 	// It queues for a moment: the heartbeat at the end of a step comes while
 	// the step's start is still being written down.
 	err = f.tasks.Do(ctx, n.ID, "heartbeat", func(ctx context.Context, t *task.Task) error {
@@ -80,6 +84,16 @@ func (f *Flow) checkHeartbeat(n *store.Node, hb ipa.Heartbeat) error {
 	return nil
 }
 
+// tellsNothingNew says that only the time of a heartbeat is worth keeping:
+// the agent is known, and nothing waits for it.
+func tellsNothingNew(n *store.Node, hb ipa.Heartbeat) bool {
+	info := n.DriverInternalInfo
+	return onHeartbeat[n.ProvisionState] == nil && hb.AgentStatus == "" && info.String(driver.KeyAgentLastHeartbeat) != "" &&
+		info.String(driver.KeyAgentVersion) == hb.AgentVersion &&
+		(hb.CallbackURL == "" || hb.CallbackURL == info.String(driver.KeyAgentURL)) &&
+		(hb.AgentVerifyCA == "" || hb.AgentVerifyCA == info.String(driver.KeyAgentVerifyCA))
+}
+
 // heartbeat makes what the agent says durable and hands the rest to a worker.
 func (f *Flow) heartbeat(ctx context.Context, t *task.Task, hb ipa.Heartbeat) error {
 	n := t.Node
@@ -92,7 +106,7 @@ func (f *Flow) heartbeat(ctx context.Context, t *task.Task, hb ipa.Heartbeat) er
 		info[driver.KeyAgentURL] = hb.CallbackURL
 	}
 	info[driver.KeyAgentVersion] = hb.AgentVersion
-	info[driver.KeyAgentLastHeartbeat] = now.Format("2006-01-02T15:04:05.000000")
+	info[driver.KeyAgentLastHeartbeat] = now.Format(store.HeartbeatLayout)
 	if hb.AgentVerifyCA != "" {
 		info[driver.KeyAgentVerifyCA] = hb.AgentVerifyCA
 	}

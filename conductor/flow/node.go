@@ -25,9 +25,7 @@ func (f *Flow) CreateNode(ctx context.Context, n *store.Node) error {
 // of change passes through.
 func (f *Flow) UpdateNode(ctx context.Context, id int64, change func(n *store.Node) error) (*store.Node, error) {
 	var updated *store.Node
-	err := f.tasks.Do(ctx, id, "update", func(ctx context.Context, t *task.Task) error {
-		// The holder of the lock changes the row: nobody else is shown it.
-		t.Node.Reservation = nil
+	err := f.tasks.Update(ctx, id, "update", func(ctx context.Context, t *task.Task) error {
 		if err := change(t.Node); err != nil {
 			return err
 		}
@@ -64,7 +62,7 @@ func (f *Flow) DeleteNode(ctx context.Context, id int64) error {
 
 // SetMaintenance sets or ends maintenance by request.
 func (f *Flow) SetMaintenance(ctx context.Context, id int64, on bool, reason *string) error {
-	return f.tasks.Do(ctx, id, "maintenance", func(ctx context.Context, t *task.Task) error {
+	return f.tasks.Update(ctx, id, "maintenance", func(ctx context.Context, t *task.Task) error {
 		n := t.Node
 		// A fault is the conductor's; maintenance that a user has set only
 		// a user ends.
@@ -87,7 +85,7 @@ func (f *Flow) CreatePort(ctx context.Context, p *store.Port) error {
 
 // UpdatePort applies change to the port under its node's lock and saves it.
 func (f *Flow) UpdatePort(ctx context.Context, p *store.Port, change func(p *store.Port, n *store.Node) error) (*store.Port, error) {
-	err := f.tasks.Do(ctx, p.NodeID, "update of port", func(ctx context.Context, t *task.Task) error {
+	err := f.tasks.Update(ctx, p.NodeID, "update of port", func(ctx context.Context, t *task.Task) error {
 		var err error
 		if p, err = f.store.Port(ctx, p.UUID); err != nil { // as it is under the lock
 			return err
@@ -102,7 +100,7 @@ func (f *Flow) UpdatePort(ctx context.Context, p *store.Port, change func(p *sto
 
 // DeletePort removes a port under its node's lock.
 func (f *Flow) DeletePort(ctx context.Context, p *store.Port) error {
-	return f.tasks.Do(ctx, p.NodeID, "delete of port", func(ctx context.Context, t *task.Task) error {
+	return f.tasks.Update(ctx, p.NodeID, "delete of port", func(ctx context.Context, t *task.Task) error {
 		return f.store.DeletePort(ctx, p.ID)
 	})
 }

@@ -34,6 +34,31 @@ func (s *Store) Reserve(ctx context.Context, host string, id int64) (*Node, erro
 	return n, nil
 }
 
+// Unreserved reads a node that nobody has locked, or fails with ErrReserved.
+func (s *Store) Unreserved(ctx context.Context, id int64) (*Node, error) {
+	n, err := s.NodeByID(ctx, id)
+	if err == nil && n.Reservation != nil {
+		err = ErrReserved
+	}
+	return n, err
+}
+
+// SaveUnreserved is SaveNode for who has not taken the node's lock: it fails
+// with ErrReserved where somebody has.
+func (s *Store) SaveUnreserved(ctx context.Context, n *Node) error {
+	return s.write(ctx, func(tx *sqlx.Tx) error {
+		var locked bool
+		err := tx.Get(&locked, "SELECT reservation IS NOT NULL FROM nodes WHERE id = ?", n.ID)
+		switch {
+		case err != nil:
+			return fmt.Errorf("save node %s: %w", n.Label(), notFound(err, "node #%d", n.ID))
+		case locked:
+			return ErrReserved
+		}
+		return saveNode(tx, n)
+	})
+}
+
 // Release gives the node's lock back. A node that is gone, or whose lock host
 // no longer holds, is left alone.
 func (s *Store) Release(ctx context.Context, host string, id int64) error {

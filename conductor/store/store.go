@@ -51,8 +51,9 @@ func (e *DuplicateError) Is(target error) bool { return target == ErrDuplicate }
 
 // Store is the database. It is safe for concurrent use.
 type Store struct {
-	db     *sqlx.DB // reads
-	writer *writer
+	db         *sqlx.DB // reads
+	writer     *writer
+	heartbeats heartbeats
 }
 
 // readers is how many queries run at a time. Each has a connection of its own,
@@ -98,7 +99,13 @@ func connect(path string, connections int, options string) (*sqlx.DB, error) {
 
 // Close waits for the changes on their way, refuses later ones with ErrClosed
 // and closes the database.
-func (s *Store) Close() error { return errors.Join(s.writer.close(), s.db.Close()) }
+func (s *Store) Close() error {
+	err := s.flushHeartbeats(context.Background())
+	if errors.Is(err, ErrClosed) { // closed before
+		err = nil
+	}
+	return errors.Join(err, s.writer.close(), s.db.Close())
+}
 
 // write runs fn in a transaction, grouped with the changes of others, and
 // returns when what it did is durable, or undone because fn or the commit

@@ -37,12 +37,12 @@ type writer struct {
 
 // change is a function that waits for its commit.
 type change struct {
-	ctx     context.Context
-	fn      func(tx *sqlx.Tx) error
-	durable bool
-	err     error
+	ctx      context.Context
+	fn       func(tx *sqlx.Tx) error
+	durable  bool
+	err      error
 	panicked any // the panic of fn
-	done    chan struct{}
+	done     chan struct{}
 }
 
 func newWriter(db *sqlx.DB) *writer {

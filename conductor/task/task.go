@@ -83,6 +83,7 @@ type Task struct {
 	Log   *logrus.Entry
 
 	manager *Manager
+	update  bool // of Update: without the lock in the row
 	name    string
 	work    func(ctx context.Context, t *Task) error
 }
@@ -99,8 +100,26 @@ func (m *Manager) TryDo(ctx context.Context, id int64, purpose string, fn func(c
 	return m.do(ctx, id, purpose, 0, fn)
 }
 
+// Update is Do for a quick fn that only changes rows. It waits for its turn
+// like Do, but does not write the lock: in this process, which is the
+// database's only one, nobody can take it meanwhile, and Save makes sure of it.
+func (m *Manager) Update(ctx context.Context, id int64, purpose string, fn func(ctx context.Context, t *Task) error) error {
+	wait := time.Duration(m.cfg.LockRetryAttempts) * m.cfg.LockRetryInterval
+	t, leave, err := m.lock(ctx, id, purpose, wait, m.store.Unreserved)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	t.update = true
+	err = fn(ctx, t)
+	if errors.Is(err, store.ErrReserved) {
+		return m.locked(ctx, id)
+	}
+	return err
+}
+
 func (m *Manager) do(ctx context.Context, id int64, purpose string, wait time.Duration, fn func(ctx context.Context, t *Task) error) error {
-	t, leave, err := m.lock(ctx, id, purpose, wait)
+	t, leave, err := m.lock(ctx, id, purpose, wait, m.reserve)
 	if err != nil {
 		return err
 	}
@@ -183,15 +202,20 @@ func (t *Task) protect(name string, fn func() error) (err error) {
 	return fn()
 }
 
-// lock waits for its turn in this process, then takes the database's lock.
-func (m *Manager) lock(ctx context.Context, id int64, purpose string, wait time.Duration) (*Task, func(), error) {
+func (m *Manager) reserve(ctx context.Context, id int64) (*store.Node, error) {
+	return m.store.Reserve(ctx, m.cfg.Host, id)
+}
+
+// lock waits for its turn in this process, then until take, which gives the
+// fresh node, finds nobody else's lock in the database.
+func (m *Manager) lock(ctx context.Context, id int64, purpose string, wait time.Duration, take func(context.Context, int64) (*store.Node, error)) (*Task, func(), error) {
 	deadline := time.Now().Add(wait)
 	leave, ok := m.enter(ctx, id, wait)
 	if !ok {
 		return nil, nil, m.locked(ctx, id)
 	}
 	for {
-		n, err := m.store.Reserve(ctx, m.cfg.Host, id)
+		n, err := take(ctx, id)
 		switch {
 		case err == nil:
 			log := m.log.WithField("node", n.UUID)
@@ -273,13 +297,21 @@ func (m *Manager) locked(ctx context.Context, id int64) error {
 }
 
 // Save writes the node.
-func (t *Task) Save(ctx context.Context) error { return t.Store.SaveNode(ctx, t.Node) }
+func (t *Task) Save(ctx context.Context) error {
+	if t.update {
+		return t.Store.SaveUnreserved(ctx, t.Node)
+	}
+	return t.Store.SaveNode(ctx, t.Node)
+}
 
 // Background takes a worker for work, which starts with the lock still held
 // when the function of Do has returned nil. Without a free worker nothing has
 // happened and ErrNoFreeWorker is returned. Inside background work it chains:
 // work runs next, on the same worker.
 func (t *Task) Background(name string, work func(ctx context.Context, t *Task) error) error {
+	if t.update {
+		return fmt.Errorf("%s of node %s needs its lock", name, t.Node.UUID)
+	}
 	if t.name == "" { // not in background yet
 		select {
 		case t.manager.workers <- struct{}{}:

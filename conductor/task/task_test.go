@@ -216,3 +216,49 @@ func TestProcess(t *testing.T) {
 	step(provision.Delete, "") // not what was begun: the new state's own target
 	check(provision.Deleting, provision.Available)
 }
+
+// TestUpdate changes one node from many sides at once, with and without the
+// lock in its row: no change is lost.
+func TestUpdate(t *testing.T) {
+	m, db, id := newManager(t, 1)
+	add := func(ctx context.Context, w *task.Task) error {
+		count, _ := w.Node.Extra["count"].(float64)
+		w.Node.Extra["count"] = count + 1
+		return w.Save(ctx)
+	}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 10 {
+				change := m.Update
+				if i%2 == 0 {
+					change = m.Do
+				}
+				err := change(t.Context(), id, "test", add)
+				for locked := (*task.LockedError)(nil); errors.As(err, &locked); {
+					err = change(t.Context(), id, "test", add)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := row(t, db, id); n.Extra["count"] != float64(80) {
+		t.Errorf("%v of 80 changes are left", n.Extra["count"])
+	}
+	background := func(_ context.Context, w *task.Task) error {
+		return w.Background("work", func(context.Context, *task.Task) error { return nil })
+	}
+	if err := m.Update(t.Context(), id, "test", background); err == nil {
+		t.Error("background work went on without a lock")
+	}
+	if _, err := db.Reserve(t.Context(), "elsewhere", id); err != nil {
+		t.Fatal(err)
+	}
+	var locked *task.LockedError
+	if err := m.Update(t.Context(), id, "test", add); !errors.As(err, &locked) || locked.Host != "elsewhere" {
+		t.Errorf("a locked node gives %v; want that it is locked by elsewhere", err)
+	}
+}
