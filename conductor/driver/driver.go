@@ -121,22 +121,6 @@ const (
 	Waiting
 )
 
-// Step is a deploy step that the conductor runs itself.
-type Step struct {
-	Interface string
-	Name      string
-	Priority  int
-	Run       func(ctx context.Context, t *task.Task, args map[string]any) (Outcome, error)
-}
-
-// Interfaces is what a node is driven with.
-type Interfaces struct {
-	Power      Power
-	Management Management
-	Boot       Boot
-	Deploy     Deploy
-}
-
 // Info describes a hardware type for the API.
 type Info struct {
 	Name       string
