@@ -23,7 +23,7 @@ CELL      ?= .
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help fuzz deps test-deps test-full test-ironic matrix go-version build ramdisk demo test lint bench generate clean
+.PHONY: help fuzz deps test-deps test-full test-ironic test-clients matrix go-version build ramdisk demo test lint bench generate clean
 
 help:
 	@echo "make demo [OS=small|debian] [CLEAN=metadata|full] [KEEP=1]"
@@ -34,6 +34,8 @@ help:
 	@echo "                 deploy and boot machines of all kinds of disks, sector sizes, firmware and images"
 	@echo "make test-ironic [IRONIC_VERSION=29.0.6]"
 	@echo "                 have real Ironics, Debian's and one from PyPI, drive the agent"
+	@echo "make test-clients"
+	@echo "                 run clients and test suites that others wrote against a conductor"
 	@echo "make build       build bin/ferric and bin/ferric-agent"
 	@echo "make ramdisk     build kernel and initramfs of the agent in $(CACHE)/ramdisk"
 	@echo "make deps        install the distribution's packages that the demo needs"
@@ -86,6 +88,11 @@ test-ironic: test-deps ramdisk
 	FERRIC_IRONIC=1 FERRIC_IRONIC_PYTHONS="/usr/bin/python3 $(abspath $(IRONIC))/bin/python" \
 		FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
 		$(GO) test -v -count=1 -timeout 90m -run '^TestIronic$$' ./integration/compat
+
+# Clients and suites of others, from PyPI and the Go module proxy, against `ferric conductor`.
+test-clients: test-deps build
+	@GO="$(GO)" integration/setup/clients.sh $(CACHE)/clients
+	FERRIC_CLIENTS=$(abspath $(CACHE)/clients) FERRIC_BIN=$(abspath $(BIN)) $(GO) test -v -count=1 -timeout 60m ./integration/clients
 
 lint: go-version
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these files" >&2; exit 1; }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the distribution's packages for the named purposes (demo, debian,
-# test, ironic), after saying which and why. What is installed already is left alone.
+# test, ironic, clients), after saying which and why. What is installed already is left alone.
 set -eu
 
 # The full kernel: Debian's cloud kernel and Ubuntu's virtual one lack IPMI, AHCI and more.
@@ -76,6 +76,10 @@ hdparm:second opinion on what ATA disks say of themselves
 ironic="
 python3-ironic:another conductor that drives our agent
 python3-venv:a newer one from PyPI
+"
+clients="
+python3-ironicclient:the baremetal command line client
+python3-venv:newer ones from PyPI
 "
 
 wanted=""
