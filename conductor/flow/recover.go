@@ -18,6 +18,9 @@ func (f *Flow) Recover(ctx context.Context) error {
 	if err := f.store.ReleaseAll(ctx); err != nil {
 		return fmt.Errorf("release the locks of an earlier run: %w", err)
 	}
+	if err := f.ResumeAllocations(ctx); err != nil {
+		return err
+	}
 	nodes, err := f.store.Nodes(ctx, store.Query{})
 	if err != nil {
 		return err

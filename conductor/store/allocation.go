@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"ferric/conductor/provision"
 )
 
 // States of an allocation.
@@ -161,4 +163,29 @@ func dropAllocation(tx *sqlx.Tx, n *Node) error {
 	}
 	n.AllocationUUID = nil
 	return nil
+}
+
+// Candidate is what an allocation has to know of a node that may be its own.
+type Candidate struct {
+	ID     int64   `db:"id"`
+	Name   *string `db:"name"`
+	Traits Strings `db:"traits"`
+}
+
+// Candidates lists the nodes that the allocation may get, their traits aside.
+func (s *Store) Candidates(ctx context.Context, a *Allocation) ([]Candidate, error) {
+	query := `SELECT id, name, traits FROM nodes
+		WHERE provision_state = ? AND instance_uuid IS NULL AND NOT maintenance AND resource_class = ?`
+	args := []any{provision.Available, a.ResourceClass}
+	if a.Owner != nil {
+		query, args = query+" AND ? IN (owner, lessee)", append(args, *a.Owner)
+	}
+	if len(a.CandidateNodes) > 0 {
+		query, args = query+" AND uuid IN (SELECT value FROM json_each(?))", append(args, a.CandidateNodes)
+	}
+	var nodes []Candidate
+	if err := s.db.SelectContext(ctx, &nodes, query, args...); err != nil {
+		return nil, fmt.Errorf("list the candidates for allocation %s: %w", a.UUID, err)
+	}
+	return nodes, nil
 }
