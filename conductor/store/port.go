@@ -2,87 +2,88 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 )
 
 // Port is a row of ports: a network interface of a node. Address is lower case.
 type Port struct {
-	ID                  int64      `db:"id"`
-	UUID                string     `db:"uuid"`
-	Address             string     `db:"address"`
-	NodeID              int64      `db:"node_id"`
-	PXEEnabled          bool       `db:"pxe_enabled"`
-	LocalLinkConnection Object     `db:"local_link_connection"`
-	PhysicalNetwork     *string    `db:"physical_network"`
-	IsSmartNIC          bool       `db:"is_smartnic"`
-	Extra               Object     `db:"extra"`
-	InternalInfo        Object     `db:"internal_info"`
-	CreatedAt           time.Time  `db:"created_at"`
-	UpdatedAt           *time.Time `db:"updated_at"`
+	ID                           int64      `db:"id"`
+	UUID                         string     `db:"uuid"`
+	Name                         *string    `db:"name"`
+	Address                      string     `db:"address"`
+	NodeID                       int64      `db:"node_id"`
+	PortgroupID                  *int64     `db:"portgroup_id"`
+	PXEEnabled                   bool       `db:"pxe_enabled"`
+	LocalLinkConnection          Object     `db:"local_link_connection"`
+	PhysicalNetwork              *string    `db:"physical_network"`
+	IsSmartNIC                   bool       `db:"is_smartnic"`
+	Description                  *string    `db:"description"`
+	Vendor                       *string    `db:"vendor"`
+	Category                     *string    `db:"category"`
+	AvailableForDynamicPortgroup bool       `db:"available_for_dynamic_portgroup"`
+	Extra                        Object     `db:"extra"`
+	InternalInfo                 Object     `db:"internal_info"`
+	CreatedAt                    time.Time  `db:"created_at"`
+	UpdatedAt                    *time.Time `db:"updated_at"`
 
-	NodeUUID string `db:"node_uuid"` // of the node, by join; not written
+	// By join; not written.
+	NodeUUID      string  `db:"node_uuid"`
+	PortgroupUUID *string `db:"portgroup_uuid"`
 }
 
-const selectPorts = "SELECT ports.*, nodes.uuid AS node_uuid FROM ports JOIN nodes ON nodes.id = ports.node_id"
+// NewPort is a port with the defaults of the API and a UUID of its own. What it
+// belongs to and its address are left to the caller.
+func NewPort() *Port {
+	return &Port{UUID: uuid.NewString(), PXEEnabled: true, AvailableForDynamicPortgroup: true,
+		LocalLinkConnection: Object{}, Extra: Object{}, InternalInfo: Object{}}
+}
+
+const selectPorts = `SELECT ports.*, nodes.uuid AS node_uuid, portgroups.uuid AS portgroup_uuid
+	FROM ports JOIN nodes ON nodes.id = ports.node_id LEFT JOIN portgroups ON portgroups.id = ports.portgroup_id`
+
+var portStatements = statementsOf("ports", "name", "address", "node_id", "portgroup_id", "pxe_enabled", "local_link_connection",
+	"physical_network", "is_smartnic", "description", "vendor", "category", "available_for_dynamic_portgroup", "extra", "internal_info")
 
 // CreatePort inserts p and fills its ID and CreatedAt.
 func (s *Store) CreatePort(ctx context.Context, p *Port) error {
 	p.CreatedAt = now()
-	return s.write(ctx, func(tx *sqlx.Tx) error {
-		res, err := tx.NamedExec(`INSERT INTO ports
-			(uuid, address, node_id, pxe_enabled, local_link_connection, physical_network, is_smartnic, extra, internal_info, created_at)
-			VALUES (:uuid, :address, :node_id, :pxe_enabled, :local_link_connection, :physical_network, :is_smartnic, :extra, :internal_info, :created_at)`, p)
-		if err != nil {
-			return fmt.Errorf("create port %s: %w", p.Address, constraint(err))
-		}
-		p.ID, err = res.LastInsertId()
-		return err
-	})
+	return s.insertRow(ctx, portStatements.insert, p, &p.ID, "port "+p.Address)
 }
 
 // SavePort writes the changeable columns of p.
 func (s *Store) SavePort(ctx context.Context, p *Port) error {
 	t := now()
 	p.UpdatedAt = &t
-	return s.write(ctx, func(tx *sqlx.Tx) error {
-		res, err := tx.NamedExec(`UPDATE ports SET address = :address, node_id = :node_id, pxe_enabled = :pxe_enabled,
-			local_link_connection = :local_link_connection, physical_network = :physical_network, is_smartnic = :is_smartnic,
-			extra = :extra, internal_info = :internal_info, updated_at = :updated_at WHERE id = :id`, p)
-		if err != nil {
-			return fmt.Errorf("save port %s: %w", p.UUID, constraint(err))
-		}
-		if rows, err := res.RowsAffected(); err != nil || rows == 0 {
-			return fmt.Errorf("save port %s: %w", p.UUID, ErrNotFound)
-		}
-		return nil
-	})
+	return s.write(ctx, func(tx *sqlx.Tx) error { return updateRow(tx, portStatements.update, p, "port "+p.UUID) })
 }
 
 // Port finds a port by UUID.
 func (s *Store) Port(ctx context.Context, uuid string) (*Port, error) {
-	return s.port(ctx, "ports.uuid = ?", strings.ToLower(uuid))
+	return one[Port](ctx, s, selectPorts, "ports.uuid = ?", "port", strings.ToLower(uuid))
+}
+
+// PortByName finds the port of this name.
+func (s *Store) PortByName(ctx context.Context, name string) (*Port, error) {
+	return one[Port](ctx, s, selectPorts, "ports.name = ?", "port", name)
 }
 
 // PortByAddress finds the port with this MAC address, in lower case.
 func (s *Store) PortByAddress(ctx context.Context, address string) (*Port, error) {
-	return s.port(ctx, "ports.address = ?", address)
-}
-
-func (s *Store) port(ctx context.Context, where, arg string) (*Port, error) {
-	p := new(Port)
-	if err := s.db.GetContext(ctx, p, selectPorts+" WHERE "+where, arg); err != nil {
-		return nil, notFound(err, "port %s", arg)
-	}
-	return p, nil
+	return one[Port](ctx, s, selectPorts, "ports.address = ?", "port", address)
 }
 
 // NodePorts lists the ports of a node.
 func (s *Store) NodePorts(ctx context.Context, nodeID int64) ([]*Port, error) {
 	return s.Ports(ctx, Query{Where: []string{"ports.node_id = ?"}, Args: []any{nodeID}})
+}
+
+// PortgroupPorts lists the ports of a portgroup.
+func (s *Store) PortgroupPorts(ctx context.Context, portgroupID int64) ([]*Port, error) {
+	return s.Ports(ctx, Query{Where: []string{"ports.portgroup_id = ?"}, Args: []any{portgroupID}})
 }
 
 // Ports lists ports.
@@ -92,6 +93,6 @@ func (s *Store) Ports(ctx context.Context, q Query) ([]*Port, error) {
 
 // DeletePort removes a port.
 func (s *Store) DeletePort(ctx context.Context, id int64) error {
-	_, err := s.exec(ctx, "DELETE FROM ports WHERE id = ?", id)
+	_, err := s.exec(ctx, portStatements.remove, id)
 	return err
 }

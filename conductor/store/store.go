@@ -36,6 +36,8 @@ var (
 	ErrDuplicate = errors.New("already exists")
 	// ErrReserved says that another task holds the node's lock.
 	ErrReserved = errors.New("node is locked")
+	// ErrNotEmpty says that something still belongs to what is to be deleted.
+	ErrNotEmpty = errors.New("not empty")
 )
 
 // DuplicateError names the column whose value is taken.

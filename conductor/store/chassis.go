@@ -1,0 +1,62 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// Chassis is a row of chassis: a housing that nodes refer to by its UUID.
+type Chassis struct {
+	ID          int64      `db:"id"`
+	UUID        string     `db:"uuid"`
+	Description *string    `db:"description"`
+	Extra       Object     `db:"extra"`
+	CreatedAt   time.Time  `db:"created_at"`
+	UpdatedAt   *time.Time `db:"updated_at"`
+}
+
+const selectChassis = "SELECT * FROM chassis"
+
+var chassisStatements = statementsOf("chassis", "description", "extra")
+
+// CreateChassis inserts c and fills its ID and CreatedAt.
+func (s *Store) CreateChassis(ctx context.Context, c *Chassis) error {
+	c.CreatedAt = now()
+	return s.insertRow(ctx, chassisStatements.insert, c, &c.ID, "chassis "+c.UUID)
+}
+
+// SaveChassis writes the changeable columns of c.
+func (s *Store) SaveChassis(ctx context.Context, c *Chassis) error {
+	t := now()
+	c.UpdatedAt = &t
+	return s.write(ctx, func(tx *sqlx.Tx) error { return updateRow(tx, chassisStatements.update, c, "chassis "+c.UUID) })
+}
+
+// Chassis finds a chassis by UUID.
+func (s *Store) Chassis(ctx context.Context, uuid string) (*Chassis, error) {
+	return one[Chassis](ctx, s, selectChassis, "uuid = ?", "chassis", strings.ToLower(uuid))
+}
+
+// ListChassis lists chassis.
+func (s *Store) ListChassis(ctx context.Context, q Query) ([]*Chassis, error) {
+	return list[Chassis](ctx, s, selectChassis, "chassis", q)
+}
+
+// DeleteChassis removes a chassis, or fails with ErrNotEmpty when it has nodes.
+func (s *Store) DeleteChassis(ctx context.Context, c *Chassis) error {
+	return s.write(ctx, func(tx *sqlx.Tx) error {
+		var nodes int
+		if err := tx.Get(&nodes, "SELECT COUNT(*) FROM nodes WHERE chassis_uuid = ?", c.UUID); err != nil {
+			return err
+		}
+		if nodes > 0 {
+			return fmt.Errorf("delete chassis %s: %w", c.UUID, ErrNotEmpty)
+		}
+		_, err := tx.Exec(chassisStatements.remove, c.ID)
+		return err
+	})
+}
