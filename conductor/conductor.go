@@ -79,6 +79,10 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	cfg.Flow.NodeView, cfg.Flow.PortView = restapi.AgentNode, restapi.AgentPort
 	flows := flow.New(cfg.Flow, db, tasks, registry, log)
 
+	api, err := restapi.New(cfg.API, db, flows, log)
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.APIHostIP, fmt.Sprint(cfg.APIPort)))
 	if err != nil {
 		return fmt.Errorf("listen for the API: %w", err)
@@ -94,7 +98,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	log.WithFields(logrus.Fields{"api": listener.Addr(), "conductor": cfg.Host, "database": path}).Info("ferric conductor is up")
 
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serveAPI(groupCtx, listener, restapi.New(cfg.API, db, flows, log).Handler()) })
+	group.Go(func() error { return serveAPI(groupCtx, listener, api.Handler()) })
 	group.Go(func() error { return boots.Run(groupCtx) })
 	for _, job := range jobs(cfg, db, flows) {
 		group.Go(func() error { return job.run(groupCtx, log) })

@@ -90,6 +90,9 @@ func (s *Server) handleError(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
+	if e.Challenge != "" {
+		c.Response().Header().Set(echo.HeaderWWWAuthenticate, e.Challenge)
+	}
 	if err := c.Blob(e.Status, echo.MIMEApplicationJSON, e.Body()); err != nil {
 		log.WithField("cause", err).Debug("cannot send the error")
 	}

@@ -29,7 +29,11 @@ func handler(f testing.TB) http.Handler {
 	}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	return restapi.New(restapi.DefaultConfig(), db, nil, logrus.NewEntry(log)).Handler()
+	api, err := restapi.New(restapi.DefaultConfig(), db, nil, logrus.NewEntry(log))
+	if err != nil {
+		f.Fatal(err)
+	}
+	return api.Handler()
 }
 
 // FuzzQuery: whatever a list is asked, the answer is a page or a refusal in

@@ -68,7 +68,11 @@ func newService(t *testing.T, configure ...func(*restapi.Config)) *service {
 	for _, c := range configure {
 		c(&cfg)
 	}
-	server := httptest.NewServer(restapi.New(cfg, db, flows, log).Handler())
+	api, err := restapi.New(cfg, db, flows, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(api.Handler())
 	t.Cleanup(func() {
 		server.Close()
 		stop()

@@ -12,12 +12,14 @@ import (
 
 	"ferric/api"
 	"ferric/api/ironic"
+	"ferric/conductor/restapi/auth"
 )
 
 // Keys of what the middleware leaves in echo's context.
 const (
 	keyVersion    = "version"
 	keyRequestID  = "request"
+	keyIdentity   = "identity"
 	keyJSONSuffix = "json suffix"
 )
 
@@ -94,6 +96,14 @@ func negotiate(next echo.HandlerFunc) echo.HandlerFunc {
 		c.Response().Header().Set(ironic.HeaderVersion, v.String())
 		return next(c)
 	}
+}
+
+func identityOf(c echo.Context) *auth.Identity {
+	id, ok := c.Get(keyIdentity).(*auth.Identity)
+	if !ok {
+		panic(fmt.Sprintf("nobody authenticated for %s", c.Path()))
+	}
+	return id
 }
 
 func versionOf(c echo.Context) ironic.Version {

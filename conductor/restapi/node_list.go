@@ -56,6 +56,7 @@ func (s *Server) nodePage(ctx context.Context, r *request, a arguments, p page, 
 	if q.Where, q.Args, err = nodeFilters.conditions(a); err != nil {
 		return reply{}, err
 	}
+	r.onlyProject(&q, projectNodes)
 	if p.marker != "" {
 		n, err := s.missingNode(p.marker)(s.store.Node(ctx, p.marker))
 		if err != nil {
@@ -95,7 +96,9 @@ func (s *Server) nodeViews(ctx context.Context, r *request, nodes []*store.Node,
 		if wanted != "" && (host == nil || *host != wanted) {
 			continue
 		}
-		views = append(views, NodeView(n, r.version, ViewOptions{Base: r.base, Fields: p.fields, Conductor: host}))
+		view := NodeView(n, r.version, ViewOptions{Base: r.base, Fields: p.fields, Conductor: host})
+		s.redact(r, n, view)
+		views = append(views, view)
 	}
 	return views, nil
 }

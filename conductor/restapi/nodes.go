@@ -21,6 +21,14 @@ func (s *Server) node(ctx context.Context, r *request) (*store.Node, error) {
 }
 
 func (s *Server) nodeByIdent(ctx context.Context, r *request, ident string) (*store.Node, error) {
+	n, err := s.findNode(ctx, r, ident)
+	if err != nil {
+		return nil, err
+	}
+	return n, s.permitNode(r, n, nodeNotFound(ident))
+}
+
+func (s *Server) findNode(ctx context.Context, r *request, ident string) (*store.Node, error) {
 	if id, ok := parseUUID(ident); ok {
 		return s.missingNode(ident)(s.store.Node(ctx, id))
 	}
@@ -37,11 +45,13 @@ func (s *Server) nodeByIdent(ctx context.Context, r *request, ident string) (*st
 	return s.missingNode(ident)(n, err)
 }
 
+func nodeNotFound(ident string) error { return notFound("Node %s could not be found.", ident) }
+
 // missingNode words the error for a node that does not exist.
 func (s *Server) missingNode(ident string) func(*store.Node, error) (*store.Node, error) {
 	return func(n *store.Node, err error) (*store.Node, error) {
 		if errors.Is(err, store.ErrNotFound) {
-			return nil, notFound("Node %s could not be found.", ident)
+			return nil, nodeNotFound(ident)
 		}
 		return n, err
 	}
@@ -53,7 +63,9 @@ func (s *Server) nodeView(ctx context.Context, r *request, n *store.Node, fields
 	if err != nil {
 		return nil, err
 	}
-	return NodeView(n, r.version, ViewOptions{Base: r.base, Fields: fields, Conductor: conductorOf(n, hosts)}), nil
+	view := NodeView(n, r.version, ViewOptions{Base: r.base, Fields: fields, Conductor: conductorOf(n, hosts)})
+	s.redact(r, n, view)
+	return view, nil
 }
 
 // aliveConductors lists the conductors that were heard of lately.
@@ -100,6 +112,9 @@ func (s *Server) createNode(ctx context.Context, r *request) (reply, error) {
 	}
 	n, err := s.newNode(body, r.version)
 	if err != nil {
+		return reply{}, err
+	}
+	if err := s.ownNode(r, n); err != nil {
 		return reply{}, err
 	}
 	if err := s.conductor.CreateNode(ctx, n); err != nil {
@@ -193,7 +208,6 @@ func (s *Server) nodeRoutes() []route {
 		{method: "GET", path: "/nodes/:node/vifs", policy: "baremetal:node:vif:list", since: 28, handle: s.listVIFs, result: "VIFs", doc: "Lists the VIFs that are attached."},
 		{method: "POST", path: "/nodes/:node/vifs", policy: "baremetal:node:vif:attach", since: 28, handle: s.attachVIF, body: "VIF", status: 204, doc: "Attaches a VIF."},
 		{method: "DELETE", path: "/nodes/:node/vifs/:vif", policy: "baremetal:node:vif:detach", since: 28, handle: s.detachVIF, status: 204, doc: "Detaches a VIF."},
-		{method: "GET", path: "/nodes/:node/traits", policy: "baremetal:node:traits:list", since: 37, handle: s.listTraits, result: "Traits", doc: "Lists the traits of a node."},
 	}
 }
 

@@ -73,6 +73,7 @@ func (s *Server) portPage(ctx context.Context, r *request, path string, n *store
 	if err := s.filterPorts(ctx, r, &q, a); err != nil {
 		return reply{}, err
 	}
+	r.onlyProject(&q, projectNodesOf)
 	if err := s.portsAfter(ctx, &q, p); err != nil {
 		return reply{}, err
 	}
@@ -154,10 +155,14 @@ func (s *Server) port(ctx context.Context, r *request) (*store.Port, error) {
 		return nil, badRequest("Expected a UUID but received %q.", ident)
 	}
 	p, err := s.store.Port(ctx, id)
+	missing := notFound("Port %s could not be found.", ident)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, notFound("Port %s could not be found.", ident)
+		return nil, missing
 	}
-	return p, err
+	if err != nil {
+		return nil, err
+	}
+	return p, s.permitNodeOf(ctx, r, p.NodeID, missing)
 }
 
 func (s *Server) showPort(ctx context.Context, r *request) (reply, error) {
@@ -190,11 +195,15 @@ func (s *Server) createPort(ctx context.Context, r *request) (reply, error) {
 	if err := checkLinkConnection(p.LocalLinkConnection, r.version); err != nil {
 		return reply{}, err
 	}
+	missing := badRequest("Node %s could not be found.", p.NodeUUID)
 	n, err := s.store.Node(ctx, p.NodeUUID)
 	if errors.Is(err, store.ErrNotFound) {
-		return reply{}, badRequest("Node %s could not be found.", p.NodeUUID)
+		return reply{}, missing
 	}
 	if err != nil {
+		return reply{}, err
+	}
+	if err := s.permitNode(r, n, missing); err != nil {
 		return reply{}, err
 	}
 	p.NodeID = n.ID

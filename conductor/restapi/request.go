@@ -14,6 +14,7 @@ import (
 
 	"ferric/api"
 	"ferric/api/ironic"
+	"ferric/conductor/restapi/auth"
 )
 
 // Limits of request bodies in bytes, and of their nesting (REST contract,
@@ -33,6 +34,9 @@ type request struct {
 	args       arguments // those that the route has, by name
 	body       []byte
 	jsonSuffix bool // ".json" was cut off the path
+	identity   *auth.Identity
+	permitted  bool   // the route's policy has been checked
+	project    string // whose objects a list is confined to, "" is all
 	log        *logrus.Entry
 }
 
@@ -63,7 +67,7 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 	}
 	return func(c echo.Context) error {
 		r := &request{
-			route: &rt, version: versionOf(c), base: s.linkBase(c.Request()), params: map[string]string{},
+			route: &rt, version: versionOf(c), base: s.linkBase(c.Request()), params: map[string]string{}, identity: identityOf(c),
 			jsonSuffix: c.Get(keyJSONSuffix) != nil, log: s.requestLog(c),
 		}
 		if r.version < rt.since {
@@ -72,7 +76,10 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 		for i, name := range c.ParamNames() {
 			r.params[name] = c.ParamValues()[i]
 		}
-		var err error
+		err := s.permit(r)
+		if err != nil {
+			return err
+		}
 		if r.body, err = readBody(c.Response(), c.Request(), limit); err != nil {
 			return err
 		}
@@ -82,6 +89,10 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 		out, err := rt.handle(c.Request().Context(), r)
 		if err != nil {
 			return err
+		}
+		if !r.permitted {
+			r.log.Errorf("%s %s does not check %s", rt.method, rt.path, rt.policy)
+			return auth.Denied(rt.policy)
 		}
 		return write(c, out)
 	}

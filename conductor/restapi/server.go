@@ -14,6 +14,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/conductor/flow"
+	"ferric/conductor/restapi/auth"
 	"ferric/conductor/store"
 )
 
@@ -48,6 +49,11 @@ type Config struct {
 	SkipBMCDetect bool `ini:"agent.skip_bmc_detect"`
 	// TLSMinVersion is the lowest TLS version that agents serve.
 	TLSMinVersion string `ini:"agent.tls_min_version"`
+
+	// ProjectAdminsOwnNodes lets the administrators of a project create nodes
+	// of the project, and delete them.
+	ProjectAdminsOwnNodes bool `ini:"api.project_admin_can_manage_own_nodes"`
+	Auth                  auth.Config
 }
 
 // DefaultConfig is what an empty configuration file means.
@@ -61,6 +67,8 @@ func DefaultConfig() Config {
 		ConductorHeartbeatTimeout: 60 * time.Second,
 		PermittedImageFormats:     []string{"raw", "gpt", "qcow2", "iso"},
 		TLSMinVersion:             "1.3",
+		ProjectAdminsOwnNodes:     true,
+		Auth:                      auth.DefaultConfig(),
 	}
 }
 
@@ -104,12 +112,19 @@ type Server struct {
 	cfg       Config
 	store     *store.Store
 	conductor Conductor
+	auth      auth.Strategy
+	policy    auth.Policy
 	log       *logrus.Entry
 }
 
-// New makes a server; lists are read from s, everything else is asked of c.
-func New(cfg Config, s *store.Store, c Conductor, log *logrus.Entry) *Server {
-	return &Server{cfg: cfg, store: s, conductor: c, log: log}
+// New makes a server; lists are read from s, everything else is asked of c. It
+// fails when the options of authentication make no sense.
+func New(cfg Config, s *store.Store, c Conductor, log *logrus.Entry) (*Server, error) {
+	strategy, err := auth.New(cfg.Auth, log)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{cfg: cfg, store: s, conductor: c, auth: strategy, policy: auth.NewPolicy(), log: log}, nil
 }
 
 // Handler is the whole API, to be served at the root of a listener.
@@ -118,7 +133,7 @@ func (s *Server) Handler() http.Handler {
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPDirect() // X-Forwarded-For is anyone's to write
 	e.HTTPErrorHandler = s.handleError
-	e.Pre(s.recoverPanic, s.identify, normalisePath, negotiate)
+	e.Pre(s.recoverPanic, s.identify, normalisePath, s.authenticate(s.routes()), negotiate)
 	s.register(e)
 	return e
 }

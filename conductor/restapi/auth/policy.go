@@ -198,6 +198,11 @@ func (p Policy) Knows(name string) bool {
 	return ok || name == Public
 }
 
+// AboutOwners tells whether the rule depends on who owns or leases an object.
+func (p Policy) AboutOwners(name string) bool {
+	return slices.ContainsFunc(p[name], func(g grant) bool { return g.scope == owner || g.scope == lessee })
+}
+
 // Target is what a rule is about; nil members are nobody's.
 type Target struct{ Owner, Lessee *string }
 
