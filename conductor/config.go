@@ -83,42 +83,60 @@ func DefaultConfig() Config {
 	}
 }
 
-// LoadConfig reads the file at path over the defaults. An empty path is the
-// defaults. Warnings name options that are not known, with file and line.
-func LoadConfig(path string) (cfg Config, warnings []string, err error) {
+// LoadConfig reads the files over the defaults, later ones over earlier ones.
+// Warnings name options that are not known or have no effect, with file and line.
+func LoadConfig(paths ...string) (cfg Config, warnings []string, err error) {
 	cfg = DefaultConfig()
-	if path != "" {
-		file, err := os.Open(path)
+	var options []option
+	for _, path := range paths {
+		more, err := readINI(path)
 		if err != nil {
 			return cfg, nil, err
 		}
-		defer file.Close()
-		options, err := parseINI(file)
-		if err == nil {
-			warnings, err = apply(&cfg, options)
-		}
-		if err != nil {
-			return cfg, nil, fmt.Errorf("%s: %w", path, err)
-		}
-		for i := range warnings {
-			warnings[i] = path + ": " + warnings[i]
-		}
+		options = append(options, more...)
+	}
+	// What values may refer to without it being set.
+	if cfg.Host, err = os.Hostname(); err != nil {
+		return cfg, nil, fmt.Errorf("[DEFAULT]host is not set: %w", err)
+	}
+	cfg.MyIP = interfaceAddress(lastValue(options, "netboot.interface"))
+	if warnings, err = apply(&cfg, options); err != nil {
+		return cfg, nil, err
 	}
 	return cfg, warnings, cfg.complete()
+}
+
+func readINI(path string) ([]option, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	options, err := parseINI(file, path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return options, nil
+}
+
+// lastValue is what an option is set to, "" if it is not.
+func lastValue(options []option, name string) (value string) {
+	for _, o := range options {
+		if o.full() == name {
+			value = o.value
+		}
+	}
+	return value
 }
 
 // complete fills in what follows from other options and checks the rest.
 func (c *Config) complete() error {
 	if c.Host == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("[DEFAULT]host is not set: %w", err)
-		}
-		c.Host = host
-		c.Flow.Host = host
+		return errors.New("[DEFAULT]host is empty")
 	}
+	c.Flow.Host = c.Host
 	if c.MyIP == "" {
-		c.MyIP = interfaceAddress(c.Netboot.Interface)
+		return errors.New("[DEFAULT]my_ip is empty")
 	}
 	if c.Boot.APIURL == "" {
 		c.Boot.APIURL = c.API.PublicEndpoint
@@ -151,7 +169,7 @@ func (c *Config) complete() error {
 func (c *Config) databasePath() (string, error) {
 	path, ok := strings.CutPrefix(c.DatabaseConnection, "sqlite:///")
 	if !ok || path == "" {
-		return "", errors.New("[database]connection must be of the form sqlite:////absolute/path")
+		return "", errors.New("[database]connection must be of the form sqlite:////absolute/path: the state is kept in SQLite, other databases are not supported")
 	}
 	if strings.ContainsAny(path, "?#%") {
 		return "", fmt.Errorf("[database]connection: the path %q has one of the characters ?, # and %%", path)

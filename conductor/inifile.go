@@ -19,14 +19,25 @@ import (
 // messages, which is why no INI library serves here.
 type option struct {
 	section, name, value string
+	file                 string
 	line                 int
+}
+
+func (o option) full() string { return o.section + "." + o.name }
+
+// place is where the option stands, for messages.
+func (o option) place() string {
+	if o.file == "" {
+		return fmt.Sprintf("line %d", o.line)
+	}
+	return fmt.Sprintf("%s: line %d", o.file, o.line)
 }
 
 // maxLine bounds a line of the file.
 const maxLine = 64 << 10
 
-// parseINI reads all options, in order.
-func parseINI(r io.Reader) ([]option, error) {
+// parseINI reads all options of a file, in order.
+func parseINI(r io.Reader, file string) ([]option, error) {
 	var options []option
 	section, line := "DEFAULT", 0
 	scanner := bufio.NewScanner(r)
@@ -53,7 +64,7 @@ func parseINI(r io.Reader) ([]option, error) {
 			if i <= 0 {
 				return nil, fmt.Errorf("line %d: %q is not of the form name = value", line, text)
 			}
-			options = append(options, option{section, strings.TrimSpace(text[:i]), strings.TrimSpace(text[i+1:]), line})
+			options = append(options, option{section, strings.TrimSpace(text[:i]), strings.TrimSpace(text[i+1:]), file, line})
 		}
 	}
 	if err := scanner.Err(); err != nil {
@@ -89,26 +100,58 @@ func fields(config any) []field {
 	return list
 }
 
-// apply sets the fields of config from the options. Unknown options are
-// returned as warnings; a bad value is an error that names its line.
+// apply sets the fields of config from the options; of several with one name
+// the last counts. References in their values are resolved. Options that are not
+// known, or mean nothing here, are returned as warnings; a bad value is an error
+// that names its place.
 func apply(config any, options []option) (warnings []string, err error) {
-	known := map[string][]reflect.Value{}
-	for _, f := range fields(config) {
-		known[f.name] = append(known[f.name], f.value)
-	}
+	options, warnings = today(options)
+	places, values := settable(config), newExpander(config, options)
 	var bad []error
+	silent := map[string]bool{} // sections of which it was said that they mean nothing
 	for _, o := range options {
-		places, ok := known[o.section+"."+o.name]
+		to, ok := places[o.full()]
 		if !ok {
-			warnings = append(warnings, fmt.Sprintf("line %d: unknown option [%s]%s is ignored", o.line, o.section, o.name))
+			warnings = append(warnings, unknown(o, silent)...)
+			continue
 		}
-		for _, place := range places {
-			if err := set(place, o.value); err != nil {
-				bad = append(bad, fmt.Errorf("line %d: [%s]%s: %w", o.line, o.section, o.name, err))
+		text, err := values.expand(o)
+		for _, place := range to {
+			if err == nil {
+				err = set(place, text)
 			}
+		}
+		if err != nil {
+			bad = append(bad, fmt.Errorf("%s: [%s]%s: %w", o.place(), o.section, o.name, err))
 		}
 	}
 	return warnings, errors.Join(bad...)
+}
+
+// today gives options their names of today.
+func today(options []option) (now []option, warnings []string) {
+	for _, o := range options {
+		if name, ok := renamed[o.full()]; ok {
+			section, key, _ := strings.Cut(name, ".")
+			warnings = append(warnings, fmt.Sprintf("%s: [%s]%s is the old name of [%s]%s", o.place(), o.section, o.name, section, key))
+			o.section, o.name = section, key
+		}
+		now = append(now, o)
+	}
+	return now, warnings
+}
+
+// unknown says what is to be said of an option that sets nothing.
+func unknown(o option, silent map[string]bool) []string {
+	why, said, known := withoutEffect(o)
+	switch {
+	case !known:
+		return []string{fmt.Sprintf("%s: unknown option [%s]%s is ignored", o.place(), o.section, o.name)}
+	case !said || silent[o.section+why]:
+		return nil
+	}
+	silent[o.section+why] = true
+	return []string{fmt.Sprintf("%s: [%s]%s has no effect: %s", o.place(), o.section, o.name, why)}
 }
 
 // set parses text as a value of v's type.

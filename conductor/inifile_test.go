@@ -39,7 +39,7 @@ erase_devices_priority = 0
 [pxe]
 by_arch = x86_64:a.efi,aarch64:b.efi
 `
-	options, err := parseINI(strings.NewReader(text))
+	options, err := parseINI(strings.NewReader(text), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ by_arch = x86_64:a.efi,aarch64:b.efi
 	if err := WriteINI(&printed, &got); err != nil {
 		t.Fatal(err)
 	}
-	options, err = parseINI(&printed)
+	options, err = parseINI(&printed, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestBadINI(t *testing.T) {
 		{"seconds", "[conductor]\ndeploy_callback_timeout = -1", `line 2: [conductor]deploy_callback_timeout: "-1" is not a number of seconds`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			options, err := parseINI(strings.NewReader(tt.text))
+			options, err := parseINI(strings.NewReader(tt.text), "")
 			if err == nil {
 				_, err = apply(&testConfig{}, options)
 			}
@@ -106,7 +106,7 @@ func TestBadINI(t *testing.T) {
 func FuzzINI(f *testing.F) {
 	f.Add("[a]\nb = c\n  d\n#e")
 	f.Fuzz(func(t *testing.T, text string) {
-		options, err := parseINI(strings.NewReader(text))
+		options, err := parseINI(strings.NewReader(text), "")
 		if err == nil {
 			_, _ = apply(&testConfig{}, options)
 		}
@@ -120,7 +120,7 @@ func TestPrintedConfigLoads(t *testing.T) {
 	if err := WriteINI(&printed, &cfg); err != nil {
 		t.Fatal(err)
 	}
-	options, err := parseINI(&printed)
+	options, err := parseINI(&printed, "")
 	if err != nil {
 		t.Fatal(err)
 	}

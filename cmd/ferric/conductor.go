@@ -11,14 +11,14 @@ import (
 )
 
 func newConductorCommand() *cobra.Command {
-	var config string
+	var configs []string
 	var printConfig bool
 	cmd := &cobra.Command{
 		Use:   "conductor",
 		Short: "Run the conductor: REST API, provisioning, network boot",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, warnings, err := conductor.LoadConfig(config)
+			cfg, warnings, err := conductor.LoadConfig(configs...)
 			if err != nil {
 				return err
 			}
@@ -35,7 +35,7 @@ func newConductorCommand() *cobra.Command {
 			return conductor.Run(cmd.Context(), cfg, logrus.NewEntry(log))
 		},
 	}
-	cmd.Flags().StringVar(&config, "config", "", "configuration `file` in Ironic's INI format")
+	cmd.Flags().StringArrayVar(&configs, "config", nil, "configuration `file` in Ironic's INI format; may be repeated, later ones go before")
 	cmd.Flags().BoolVar(&printConfig, "print-config", false, "print all options with their values and exit")
 	return cmd
 }
