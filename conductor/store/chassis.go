@@ -26,14 +26,14 @@ var chassisStatements = statementsOf("chassis", "description", "extra")
 // CreateChassis inserts c and fills its ID and CreatedAt.
 func (s *Store) CreateChassis(ctx context.Context, c *Chassis) error {
 	c.CreatedAt = now()
-	return s.insertRow(ctx, chassisStatements.insert, c, &c.ID, "chassis "+c.UUID)
+	return s.insert(ctx, &c.ID, "chassis "+c.UUID, chassisStatements.insert, c)
 }
 
 // SaveChassis writes the changeable columns of c.
 func (s *Store) SaveChassis(ctx context.Context, c *Chassis) error {
 	t := now()
 	c.UpdatedAt = &t
-	return s.write(ctx, func(tx *sqlx.Tx) error { return updateRow(tx, chassisStatements.update, c, "chassis "+c.UUID) })
+	return s.update(ctx, "chassis "+c.UUID, chassisStatements.update, c)
 }
 
 // Chassis finds a chassis by UUID.

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jmoiron/sqlx"
 )
 
 // Port is a row of ports: a network interface of a node. Address is lower case.
@@ -51,14 +50,14 @@ var portStatements = statementsOf("ports", "name", "address", "node_id", "portgr
 // CreatePort inserts p and fills its ID and CreatedAt.
 func (s *Store) CreatePort(ctx context.Context, p *Port) error {
 	p.CreatedAt = now()
-	return s.insertRow(ctx, portStatements.insert, p, &p.ID, "port "+p.Address)
+	return s.insert(ctx, &p.ID, "port "+p.Address, portStatements.insert, p)
 }
 
 // SavePort writes the changeable columns of p.
 func (s *Store) SavePort(ctx context.Context, p *Port) error {
 	t := now()
 	p.UpdatedAt = &t
-	return s.write(ctx, func(tx *sqlx.Tx) error { return updateRow(tx, portStatements.update, p, "port "+p.UUID) })
+	return s.update(ctx, "port "+p.UUID, portStatements.update, p)
 }
 
 // Port finds a port by UUID.

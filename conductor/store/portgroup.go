@@ -38,7 +38,7 @@ var portgroupStatements = statementsOf("portgroups", "name", "address", "node_id
 // CreatePortgroup inserts g and fills its ID and CreatedAt.
 func (s *Store) CreatePortgroup(ctx context.Context, g *Portgroup) error {
 	g.CreatedAt = now()
-	return s.insertRow(ctx, portgroupStatements.insert, g, &g.ID, "portgroup "+g.UUID)
+	return s.insert(ctx, &g.ID, "portgroup "+g.UUID, portgroupStatements.insert, g)
 }
 
 // SavePortgroup writes the changeable columns of g. Where its physical network
@@ -52,7 +52,14 @@ func (s *Store) SavePortgroup(ctx context.Context, g *Portgroup) error {
 		if err != nil {
 			return fmt.Errorf("save ports of portgroup %s: %w", g.UUID, err)
 		}
-		return updateRow(tx, portgroupStatements.update, g, "portgroup "+g.UUID)
+		res, err := tx.NamedExec(portgroupStatements.update, g)
+		if err != nil {
+			return fmt.Errorf("save portgroup %s: %w", g.UUID, constraint(err))
+		}
+		if rows, err := res.RowsAffected(); err != nil || rows == 0 {
+			return fmt.Errorf("save portgroup %s: %w", g.UUID, ErrNotFound)
+		}
+		return nil
 	})
 }
 

@@ -2,10 +2,7 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"strings"
-
-	"github.com/jmoiron/sqlx"
 )
 
 // statements write the rows of a table whose rows have an id, a uuid and the
@@ -22,30 +19,6 @@ func statementsOf(table string, columns ...string) statements {
 		update: "UPDATE " + table + " SET " + assignments(columns) + ", updated_at = :updated_at WHERE id = :id",
 		remove: "DELETE FROM " + table + " WHERE id = ?",
 	}
-}
-
-// insertRow inserts row and fills id. what names the row in errors.
-func (s *Store) insertRow(ctx context.Context, insert string, row any, id *int64, what string) error {
-	return s.write(ctx, func(tx *sqlx.Tx) error {
-		res, err := tx.NamedExec(insert, row)
-		if err != nil {
-			return fmt.Errorf("create %s: %w", what, constraint(err))
-		}
-		*id, err = res.LastInsertId()
-		return err
-	})
-}
-
-// updateRow writes the columns of row. what names the row in errors.
-func updateRow(tx *sqlx.Tx, update string, row any, what string) error {
-	res, err := tx.NamedExec(update, row)
-	if err != nil {
-		return fmt.Errorf("save %s: %w", what, constraint(err))
-	}
-	if rows, err := res.RowsAffected(); err != nil || rows == 0 {
-		return fmt.Errorf("save %s: %w", what, ErrNotFound)
-	}
-	return nil
 }
 
 // one reads the row of from for which the condition where holds.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"strings"
 	"time"
-
-	"github.com/jmoiron/sqlx"
 )
 
 // VolumeConnector is a row of volume_connectors: by what a node reaches volumes.
@@ -51,16 +49,14 @@ var (
 // CreateVolumeConnector inserts c and fills its ID and CreatedAt.
 func (s *Store) CreateVolumeConnector(ctx context.Context, c *VolumeConnector) error {
 	c.CreatedAt = now()
-	return s.insertRow(ctx, connectorStatements.insert, c, &c.ID, "volume connector "+c.UUID)
+	return s.insert(ctx, &c.ID, "volume connector "+c.UUID, connectorStatements.insert, c)
 }
 
 // SaveVolumeConnector writes the changeable columns of c.
 func (s *Store) SaveVolumeConnector(ctx context.Context, c *VolumeConnector) error {
 	t := now()
 	c.UpdatedAt = &t
-	return s.write(ctx, func(tx *sqlx.Tx) error {
-		return updateRow(tx, connectorStatements.update, c, "volume connector "+c.UUID)
-	})
+	return s.update(ctx, "volume connector "+c.UUID, connectorStatements.update, c)
 }
 
 // VolumeConnector finds a volume connector by UUID.
@@ -82,16 +78,14 @@ func (s *Store) DeleteVolumeConnector(ctx context.Context, id int64) error {
 // CreateVolumeTarget inserts v and fills its ID and CreatedAt.
 func (s *Store) CreateVolumeTarget(ctx context.Context, v *VolumeTarget) error {
 	v.CreatedAt = now()
-	return s.insertRow(ctx, targetStatements.insert, v, &v.ID, "volume target "+v.UUID)
+	return s.insert(ctx, &v.ID, "volume target "+v.UUID, targetStatements.insert, v)
 }
 
 // SaveVolumeTarget writes the changeable columns of v.
 func (s *Store) SaveVolumeTarget(ctx context.Context, v *VolumeTarget) error {
 	t := now()
 	v.UpdatedAt = &t
-	return s.write(ctx, func(tx *sqlx.Tx) error {
-		return updateRow(tx, targetStatements.update, v, "volume target "+v.UUID)
-	})
+	return s.update(ctx, "volume target "+v.UUID, targetStatements.update, v)
 }
 
 // VolumeTarget finds a volume target by UUID.
