@@ -224,14 +224,6 @@ func (s *Server) listBootDevices(ctx context.Context, r *request) (reply, error)
 	return ok(map[string]any{"supported_boot_devices": devices})
 }
 
-// listTraits answers that the node has none: they cannot be set yet.
-func (s *Server) listTraits(ctx context.Context, r *request) (reply, error) {
-	if _, err := s.onlyNode(ctx, r); err != nil {
-		return reply{}, err
-	}
-	return ok(map[string]any{"traits": []string{}})
-}
-
 func (s *Server) nodeStateRoutes() []route {
 	return []route{
 		{method: "GET", path: "/nodes/validate", policy: "baremetal:node:validate", handle: s.validateNodeByQuery, result: "Validation", doc: "Tells what each interface lacks.",

@@ -69,6 +69,8 @@ func (s *Server) routes() []route {
 		s.discoveryRoutes(),
 		s.nodeRoutes(),
 		s.nodeStateRoutes(),
+		s.traitRoutes(),
+		s.familyRoutes(),
 		s.portRoutes(),
 		s.driverRoutes(),
 		s.conductorRoutes(),
