@@ -36,6 +36,17 @@ const (
 // ErrUnsupported says that an interface lacks the ability asked for.
 var ErrUnsupported = errors.New("not supported")
 
+// Unsupported makes an ErrUnsupported that shows Ironic's text only: what the
+// hardware type lacks is the name of a kind of interface or of a method.
+func Unsupported(hardwareType, what string) error {
+	return &unsupportedError{fmt.Sprintf("Driver %s does not support %s (disabled or not implemented).", hardwareType, what)}
+}
+
+type unsupportedError struct{ text string }
+
+func (e *unsupportedError) Error() string        { return e.text }
+func (e *unsupportedError) Is(target error) bool { return target == ErrUnsupported }
+
 // MissingParameterError and InvalidParameterError are faults of driver_info,
 // properties or instance_info. The API answers them with 400.
 type (

@@ -87,35 +87,22 @@ type Storage interface{ Validator }
 
 // Vendor has methods that the API passes on as they are.
 type Vendor interface {
-	Validator
-	// Methods are those of a node, DriverMethods those of the hardware type.
+	Properties() map[string]string
 	Methods() map[string]VendorMethod
-	DriverMethods() map[string]DriverMethod
 }
 
-// MethodInfo is what the API tells about a vendor's method.
-type MethodInfo struct {
+// VendorMethod is what the API tells about a method, and what it does. The task
+// that Run gets holds the node's lock only where the method requires it.
+type VendorMethod struct {
 	Async                bool     `json:"async"`
 	Attach               bool     `json:"attach"`
 	Description          string   `json:"description"`
 	HTTPMethods          []string `json:"http_methods"`
 	RequireExclusiveLock bool     `json:"require_exclusive_lock"`
-}
 
-// VendorMethod is a method of one node. The task that Run gets holds the node's
-// lock only where the method requires it.
-type VendorMethod struct {
-	MethodInfo
-	// Validate checks the arguments before anything happens; it may be nil.
-	Validate func(ctx context.Context, n *store.Node, args map[string]any) error
-	Run      func(ctx context.Context, t *task.Task, args map[string]any) (any, error)
-}
-
-// DriverMethod is a method of a hardware type. The lock that its description
-// requires means nothing, as there is no node.
-type DriverMethod struct {
-	MethodInfo
-	Run func(ctx context.Context, args map[string]any) (any, error)
+	// Validate checks the arguments before anything happens.
+	Validate func(n *store.Node, args map[string]any) error                            `json:"-"`
+	Run      func(ctx context.Context, t *task.Task, args map[string]any) (any, error) `json:"-"`
 }
 
 // Further abilities that a Management may have. What it has not is answered
