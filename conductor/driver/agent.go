@@ -41,7 +41,7 @@ func Agent(n *store.Node) (*agentclient.Client, error) {
 func WipeAgent(n *store.Node) {
 	for _, key := range []string{
 		KeyAgentURL, KeyAgentToken, KeyAgentVerifyCA,
-		"agent_cached_clean_steps", "agent_cached_deploy_steps", "agent_start_attempted",
+		"agent_cached_clean_steps", "agent_cached_deploy_steps", "agent_cached_service_steps", "agent_start_attempted",
 	} {
 		delete(n.DriverInternalInfo, key)
 	}

@@ -17,21 +17,37 @@ import (
 func (f *Flow) abort(ctx context.Context, t *task.Task) error {
 	n := t.Node
 	switch n.ProvisionState {
-	case provision.CleanWait, provision.CleanHold:
-		name, _ := n.CleanStep["step"].(string)
-		if name != "" && !n.CleanStep.Bool("abortable") {
-			n.CleanStep[keyAbortAfter] = true
-			t.Log.WithField("step", name).Info("cleaning is to stop after the step that runs")
+	case provision.CleanWait, provision.CleanHold, provision.ServiceWait, provision.ServiceHold:
+		kind := kindOf(n.ProvisionState)
+		step := *currentStep(n, kind)
+		name := step.String("step")
+		if name != "" && !step.Bool("abortable") {
+			step[keyAbortAfter] = true
+			t.Log.WithField("step", name).Infof("%s is to stop after the step that runs", kind.Name)
 			return t.Save(ctx)
 		}
-		return t.Background("abort of cleaning", func(ctx context.Context, t *task.Task) error {
+		return t.Background("abort of "+kind.Name, func(ctx context.Context, t *task.Task) error {
 			cancelStep(ctx, t)
-			return f.aborted(ctx, t, steps.Clean, name)
+			return f.aborted(ctx, t, kind, name)
 		})
 	case provision.WaitCallback, provision.DeployHold:
-		name, _ := n.DeployStep["step"].(string)
 		return t.Background("abort of deployment", func(ctx context.Context, t *task.Task) error {
-			return f.aborted(ctx, t, steps.Deploy, name)
+			return f.aborted(ctx, t, steps.Deploy, n.DeployStep.String("step"))
+		})
+	case provision.InspectWait:
+		return t.Background("abort of inspection", func(ctx context.Context, t *task.Task) error {
+			return f.endInspection(ctx, t, "Inspection was aborted by request.", provision.Abort)
+		})
+	case provision.RescueWait:
+		return t.Background("abort of rescue", func(ctx context.Context, t *task.Task) error {
+			return f.endRescue(ctx, t, "By request, the rescue operation was aborted.", provision.Abort)
+		})
+	case provision.ServiceFailed:
+		if n.Maintenance {
+			return conflict("Node %s is in maintenance: the failed service cannot be aborted before an operator has ended it.", n.UUID)
+		}
+		return t.Background("abort of service", func(ctx context.Context, t *task.Task) error {
+			return f.abortService(ctx, t, "")
 		})
 	}
 	return t.Process(ctx, provision.Abort, "")
@@ -64,14 +80,17 @@ func cancelStep(ctx context.Context, t *task.Task) {
 // aborted ends a phase by request, during the step of the given name or after
 // it. The node is left in the phase's failed state.
 func (f *Flow) aborted(ctx context.Context, t *task.Task, kind steps.Kind, step string) error {
-	operation := map[string]string{steps.Clean.Name: "clean", steps.Deploy.Name: "deploy"}[kind.Name]
-	text := fmt.Sprintf("By request, the %s operation was aborted", operation)
+	text := fmt.Sprintf("By request, the %s operation was aborted", kind.Name)
 	if step != "" {
 		text += fmt.Sprintf(" during or after the completion of step %q", step)
 	}
-	if kind.Name == steps.Deploy.Name {
-		return f.endDeployment(ctx, t, text+".", provision.Abort)
+	text += "."
+	switch kind.Name {
+	case steps.Deploy.Name:
+		return f.endDeployment(ctx, t, text, provision.Abort)
+	case steps.Service.Name:
+		return f.abortService(ctx, t, text)
 	}
-	t.SetError("%s.", text)
+	t.SetError("%s", text)
 	return f.endCleaning(ctx, t, provision.Abort)
 }

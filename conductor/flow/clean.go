@@ -40,14 +40,24 @@ func (f *Flow) startCleaning(ctx context.Context, t *task.Task) error {
 	info["agent_erase_skip_read_only"] = f.cfg.EraseSkipReadOnly
 	info["agent_continue_if_secure_erase_failed"] = f.cfg.ContinueIfSecureEraseFailed
 	info["disk_erasure_concurrency"] = float64(f.cfg.DiskErasureConcurrency)
-	agent, err := ifs.Deploy.PrepareCleaning(ctx, t)
-	if err != nil {
-		return f.cleanFailed(ctx, t, fmt.Sprintf("Failed to prepare node %s for cleaning: %v", n.UUID, err))
+	if isManualClean(n) && !info.Bool(steps.Clean.NoRamdisk) {
+		asked, err := askedSteps(n, steps.Clean)
+		if err != nil {
+			return f.cleanFailed(ctx, t, fmt.Sprintf("Cannot clean node %s: %v", n.UUID, err))
+		}
+		info[steps.Clean.NoRamdisk] = !needsAgent(ifs, steps.Clean, asked)
 	}
-	if !agent {
-		return f.cleaned(ctx, t)
+	if !info.Bool(steps.Clean.NoRamdisk) {
+		agent, err := ifs.Deploy.PrepareCleaning(ctx, t)
+		if err != nil {
+			return f.cleanFailed(ctx, t, fmt.Sprintf("Failed to prepare node %s for cleaning: %v", n.UUID, err))
+		}
+		if agent {
+			return t.Process(ctx, provision.Wait, "")
+		}
+		info[steps.Clean.NoRamdisk] = true
 	}
-	return t.Process(ctx, provision.Wait, "")
+	return f.loadCleanSteps(ctx, t)
 }
 
 // wantsAutomatedClean: the node's own choice, else the configuration's.
@@ -58,20 +68,17 @@ func (f *Flow) wantsAutomatedClean(n *store.Node) bool {
 	return f.cfg.AutomatedClean
 }
 
-// loadCleanSteps asks the agent what can be cleaned, decides what is, and
-// starts. The node is cleaning.
+// loadCleanSteps finds out what can be cleaned, by asking the agent too where
+// there is one, decides what is, and starts. The node is cleaning.
 func (f *Flow) loadCleanSteps(ctx context.Context, t *task.Task) error {
 	n := t.Node
-	offered, err := steps.Fetch(ctx, t, steps.Clean, f.views())
+	offered, err := f.offeredSteps(ctx, t, steps.Clean)
 	if err != nil {
 		return f.cleanFailed(ctx, t, fmt.Sprintf("Failed to find the clean steps of node %s: %v", n.UUID, err))
 	}
 	var list []steps.Step
 	if isManualClean(n) {
-		var asked []steps.Requested
-		if err = n.DriverInternalInfo.Decode("user_clean_steps", &asked); err == nil {
-			list, err = steps.Manual(offered, asked)
-		}
+		list, err = manualSteps(n, steps.Clean, offered)
 	} else {
 		steps.Override(offered, f.cleanPriorities())
 		list = steps.Automatic(offered)
@@ -106,7 +113,7 @@ func (f *Flow) cleanPriorities() map[string]int {
 func (f *Flow) cleaned(ctx context.Context, t *task.Task) error {
 	n := t.Node
 	ifs, err := f.drivers.Interfaces(n)
-	if err == nil && n.DriverInternalInfo[steps.Clean.List] != nil {
+	if err == nil && n.DriverInternalInfo[steps.Clean.List] != nil && !withoutAgent(n, steps.Clean) {
 		err = ifs.Deploy.TearDownCleaning(ctx, t)
 	}
 	if err != nil {
@@ -157,7 +164,7 @@ func (f *Flow) endCleaning(ctx context.Context, t *task.Task, event provision.Ev
 		f.keepEraseReport(ctx, t, nil, *n.LastError)
 	}
 	ifs, err := f.drivers.Interfaces(n)
-	if err == nil {
+	if err == nil && !withoutAgent(n, steps.Clean) {
 		err = ifs.Deploy.TearDownCleaning(ctx, t)
 	}
 	if err != nil {

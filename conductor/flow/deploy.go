@@ -27,20 +27,27 @@ func (f *Flow) startDeploy(ctx context.Context, t *task.Task) error {
 	if err != nil {
 		return f.deployFailed(ctx, t, fmt.Sprintf("Failed to prepare node %s to deploy: %v", n.UUID, err))
 	}
-	if err := setSteps(n, steps.Deploy, coreSteps(ifs), -1); err != nil {
+	list := listed(ifs, steps.Deploy)
+	if !ifs.Deploy.UsesAgent() { // which would be asked for the rest of the steps
+		n.DriverInternalInfo[steps.Deploy.NoRamdisk] = true
+		asked, err := f.wantedDeploySteps(ctx, n)
+		if err == nil {
+			list, err = steps.Merge(list, nil, asked)
+		}
+		if err != nil {
+			return f.deployFailed(ctx, t, fmt.Sprintf("Failed to prepare the deploy steps of node %s: %v", n.UUID, err))
+		}
+	}
+	if err := setSteps(n, steps.Deploy, list, -1); err != nil {
 		return err
 	}
 	return f.runSteps(ctx, t, steps.Deploy)
 }
 
-// coreSteps are the deploy interface's steps in order.
-func coreSteps(ifs driver.Interfaces) []steps.Step {
-	var list []steps.Step
-	for _, s := range ifs.Deploy.Steps() {
-		list = append(list, steps.Step{Interface: s.Interface, Step: s.Name, Priority: s.Priority})
-	}
-	steps.Sort(list)
-	return list
+// wantedDeploySteps are the steps that are laid over those of a deployment, the
+// later before the earlier.
+func (f *Flow) wantedDeploySteps(_ context.Context, n *store.Node) ([]steps.Requested, error) {
+	return askedSteps(n, steps.Deploy)
 }
 
 // loadDeploySteps merges the agent's steps, once the agent is there, with the
@@ -55,11 +62,11 @@ func (f *Flow) loadDeploySteps(ctx context.Context, t *task.Task) error {
 	if err != nil {
 		return err
 	}
-	var asked []steps.Requested
-	if err := n.DriverInternalInfo.Decode("user_deploy_steps", &asked); err != nil {
+	asked, err := f.wantedDeploySteps(ctx, n)
+	if err != nil {
 		return err
 	}
-	merged, err := steps.Merge(coreSteps(ifs), offered, asked)
+	merged, err := steps.Merge(listed(ifs, steps.Deploy), offered, asked)
 	if err != nil {
 		return err
 	}
@@ -117,29 +124,42 @@ func (f *Flow) endDeployment(ctx context.Context, t *task.Task, text string, eve
 	return t.Process(ctx, event, "")
 }
 
-// tearDown removes the instance and cleans the node. The node is deleting.
-func (f *Flow) tearDown(ctx context.Context, t *task.Task) error {
-	n := t.Node
-	ifs, err := f.drivers.Interfaces(n)
-	if err == nil {
-		err = ifs.Deploy.CleanUp(ctx, t)
+// instanceKeys of driver_internal_info go with the instance.
+var instanceKeys = []string{"is_whole_disk_image", "deploy_boot_mode", "root_uuid_or_disk_id", "automatic_lessee"}
+
+// tearDown removes the instance and cleans the node. The node is deleting; was
+// is the state before.
+func (f *Flow) tearDown(was provision.State) func(ctx context.Context, t *task.Task) error {
+	return func(ctx context.Context, t *task.Task) error {
+		n := t.Node
+		ifs, err := f.drivers.Interfaces(n)
+		if err == nil && slices.Contains(rescueStates, was) {
+			err = ifs.Rescue.CleanUp(ctx, t)
+		}
+		if err == nil {
+			err = ifs.Deploy.CleanUp(ctx, t)
+		}
+		if err == nil {
+			err = ifs.Deploy.TearDown(ctx, t)
+		}
+		if err != nil {
+			t.SetError("Failed to tear down node %s: %v", n.UUID, err)
+			return t.Process(ctx, provision.Fail, "")
+		}
+		if n.DriverInternalInfo["automatic_lessee"] != nil {
+			n.Lessee = nil
+		}
+		n.InstanceInfo, n.InstanceUUID, n.InstanceName = store.Object{}, nil, nil
+		wipeSteps(n, steps.Deploy)
+		wipeSteps(n, steps.Service)
+		driver.WipeAgent(n)
+		for _, key := range instanceKeys {
+			delete(n.DriverInternalInfo, key)
+		}
+		t.Event(ctx, "provision", "instance torn down")
+		if err := t.Process(ctx, provision.Clean, ""); err != nil {
+			return err
+		}
+		return f.startCleaning(ctx, t)
 	}
-	if err == nil {
-		err = ifs.Deploy.TearDown(ctx, t)
-	}
-	if err != nil {
-		t.SetError("Failed to tear down node %s: %v", n.UUID, err)
-		return t.Process(ctx, provision.Fail, "")
-	}
-	n.InstanceInfo, n.InstanceUUID = store.Object{}, nil
-	wipeSteps(n, steps.Deploy)
-	driver.WipeAgent(n)
-	for _, key := range []string{"is_whole_disk_image", "deploy_boot_mode", "root_uuid_or_disk_id"} {
-		delete(n.DriverInternalInfo, key)
-	}
-	t.Event(ctx, "provision", "instance torn down")
-	if err := t.Process(ctx, provision.Clean, ""); err != nil {
-		return err
-	}
-	return f.startCleaning(ctx, t)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"ferric/conductor/driver"
+	"ferric/conductor/inspection"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
 	"ferric/conductor/task"
@@ -32,6 +33,14 @@ type Config struct {
 	// DeployCallbackTimeout and CleanCallbackTimeout limit the wait for an agent; 0 is for ever.
 	DeployCallbackTimeout time.Duration `ini:"conductor.deploy_callback_timeout"`
 	CleanCallbackTimeout  time.Duration `ini:"conductor.clean_callback_timeout"`
+	// InspectWaitTimeout, RescueCallbackTimeout and ServiceCallbackTimeout are the same for the other waits.
+	InspectWaitTimeout     time.Duration `ini:"conductor.inspect_wait_timeout"`
+	RescueCallbackTimeout  time.Duration `ini:"conductor.rescue_callback_timeout"`
+	ServiceCallbackTimeout time.Duration `ini:"conductor.service_callback_timeout"`
+	// RescuePasswordHash is how the password of a rescue is hashed: sha256 or sha512.
+	RescuePasswordHash string `ini:"conductor.rescue_password_hash_algorithm"`
+	// DisallowedDeploymentBootModes are boot modes that nothing is deployed in.
+	DisallowedDeploymentBootModes []string `ini:"conductor.disallowed_deployment_boot_modes"`
 	// AllowProvisioningMaintenance lets nodes in maintenance be provided.
 	AllowProvisioningMaintenance bool `ini:"conductor.allow_provisioning_in_maintenance"`
 	// AllowDeletingAvailableNodes lets available nodes be deleted.
@@ -65,6 +74,9 @@ type Config struct {
 	// RestrictLookup answers lookups only for nodes that expect an agent.
 	RestrictLookup bool `ini:"api.restrict_lookup"`
 
+	// Inspection is what is done with the data of an inspection.
+	Inspection inspection.Config
+
 	// NodeView and PortView make what agents are shown.
 	NodeView func(n *store.Node, unmaskConfigDrive bool) map[string]any `ini:"-"`
 	PortView func(p *store.Port) map[string]any                         `ini:"-"`
@@ -78,6 +90,11 @@ func DefaultConfig() Config {
 		MaxConcurrentClean:           50,
 		DeployCallbackTimeout:        30 * time.Minute,
 		CleanCallbackTimeout:         30 * time.Minute,
+		InspectWaitTimeout:           30 * time.Minute,
+		RescueCallbackTimeout:        30 * time.Minute,
+		ServiceCallbackTimeout:       30 * time.Minute,
+		RescuePasswordHash:           "sha256",
+		Inspection:                   inspection.DefaultConfig(),
 		AllowProvisioningMaintenance: true,
 		AllowDeletingAvailableNodes:  true,
 		ForcePowerStateDuringSync:    true,

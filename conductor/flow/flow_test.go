@@ -467,7 +467,7 @@ func TestVerbsRefused(t *testing.T) {
 		t.Errorf("active in enroll: %v", err)
 	}
 	r.must("manage", provision.Manageable)
-	if err := r.do("inspect", flow.ProvisionRequest{}); !errors.Is(err, flow.ErrInvalid) || !strings.Contains(err.Error(), "inspect interface does not support it") {
+	if err := r.do("inspect", flow.ProvisionRequest{}); !errors.Is(err, driver.ErrUnsupported) {
 		t.Errorf("inspect: %v", err)
 	}
 	if err := r.flow.SetMaintenance(t.Context(), r.node, true, nil); err != nil {

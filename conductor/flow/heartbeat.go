@@ -21,6 +21,8 @@ import (
 var onHeartbeat = map[provision.State]func(f *Flow, ctx context.Context, t *task.Task) error{
 	provision.CleanWait:    (*Flow).heartbeatCleaning,
 	provision.WaitCallback: (*Flow).heartbeatDeploying,
+	provision.RescueWait:   (*Flow).heartbeatRescuing,
+	provision.ServiceWait:  (*Flow).heartbeatServicing,
 }
 
 // Heartbeat records what the agent of a node says of itself and goes on with

@@ -41,18 +41,26 @@ func (f *Flow) Lookup(ctx context.Context, addresses []string, nodeUUID string, 
 	var token string
 	err = f.tasks.TryDo(ctx, n.ID, "lookup", func(ctx context.Context, t *task.Task) error {
 		n = t.Node
-		if n.DriverInternalInfo.String(driver.KeyAgentToken) != "" {
-			token = ipa.MaskedToken
+		if token = makeToken(n); token == ipa.MaskedToken {
 			return nil
 		}
-		random := make([]byte, 32)
-		rand.Read(random) // never fails, by contract of crypto/rand
-		token = base64.RawURLEncoding.EncodeToString(random)
-		n.DriverInternalInfo[driver.KeyAgentToken] = token
 		t.Event(ctx, "lookup", "agent asked from a machine with %v", addresses)
 		return t.Save(ctx)
 	})
 	return n, token, err
+}
+
+// makeToken makes the token of the agent of this boot, or tells that there is
+// one. The caller saves.
+func makeToken(n *store.Node) string {
+	if n.DriverInternalInfo.String(driver.KeyAgentToken) != "" {
+		return ipa.MaskedToken
+	}
+	random := make([]byte, 32)
+	rand.Read(random) // never fails, by contract of crypto/rand
+	token := base64.RawURLEncoding.EncodeToString(random)
+	n.DriverInternalInfo[driver.KeyAgentToken] = token
+	return token
 }
 
 func (f *Flow) findNode(ctx context.Context, addresses []string, nodeUUID string) (*store.Node, error) {

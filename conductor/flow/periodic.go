@@ -26,6 +26,9 @@ func (f *Flow) CheckTimeouts(ctx context.Context) error {
 	for state, limit := range map[provision.State]time.Duration{
 		provision.CleanWait:    f.cfg.CleanCallbackTimeout,
 		provision.WaitCallback: f.cfg.DeployCallbackTimeout,
+		provision.InspectWait:  f.cfg.InspectWaitTimeout,
+		provision.RescueWait:   f.cfg.RescueCallbackTimeout,
+		provision.ServiceWait:  f.cfg.ServiceCallbackTimeout,
 	} {
 		if limit <= 0 {
 			continue
@@ -113,8 +116,14 @@ func (f *Flow) lastSeen(ctx context.Context, n *store.Node) string {
 // troubles are the kinds of events that explain why a machine did not boot.
 var troubles = []string{netboot.EventMACConflict, netboot.EventError, netboot.EventDeclined}
 
+// overdue says whether the node has waited for longer than limit: for an
+// inspection since it began, else since the last sign of the agent.
 func overdue(n *store.Node, state provision.State, limit time.Duration) bool {
-	return n.ProvisionState == state && !n.Maintenance && n.ProvisionUpdatedAt != nil && time.Since(*n.ProvisionUpdatedAt) > limit
+	since := n.ProvisionUpdatedAt
+	if state == provision.InspectWait && n.InspectionStartedAt != nil {
+		since = n.InspectionStartedAt
+	}
+	return n.ProvisionState == state && !n.Maintenance && since != nil && time.Since(*since) > limit
 }
 
 // noPowerSync are the states in which the machine's power is not ours to

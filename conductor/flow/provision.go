@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
+	"ferric/conductor/driver"
 	"ferric/conductor/provision"
 	"ferric/conductor/steps"
 	"ferric/conductor/store"
@@ -31,26 +34,59 @@ func (f *Flow) Provision(ctx context.Context, id int64, req ProvisionRequest) er
 			return t.Start(ctx, event, "", "verification", f.verify)
 		case provision.Provide:
 			return f.provide(ctx, t)
+		case provision.Inspect:
+			return f.inspect(ctx, t)
 		case provision.Clean:
 			return f.clean(ctx, t, req)
+		case provision.Adopt:
+			return t.Start(ctx, event, "", "adoption", f.adopt)
 		case provision.Deploy, provision.Rebuild:
 			return f.deploy(ctx, t, req)
 		case provision.Delete:
 			return f.delete(ctx, t)
+		case provision.RescueIt:
+			return f.rescue(ctx, t, req)
+		case provision.Unrescue:
+			return f.unrescue(ctx, t)
+		case provision.Service:
+			return f.service(ctx, t, req)
 		case provision.Abort:
 			return f.abort(ctx, t)
 		case provision.Unhold:
-			return t.Process(ctx, event, "")
+			return f.unhold(ctx, t)
 		}
-		return invalid("Node %s cannot %s: its %s interface does not support it.", n.UUID, req.Verb.Target, interfaceOf[event])
+		return invalid("The requested action %q could not be understood.", req.Verb.Target)
 	})
 }
 
-// interfaceOf names the interface whose ability a verb is, for the refusal of
-// verbs that no enabled interface supports.
-var interfaceOf = map[provision.Event]string{
-	provision.Inspect: "inspect", provision.Adopt: "deploy", provision.RescueIt: "rescue",
-	provision.Unrescue: "rescue", provision.Service: "deploy",
+// validate asks interfaces of the node whether they have what an operation
+// needs. What they say against it is a fault of the request.
+func (f *Flow) validate(ctx context.Context, n *store.Node, operation string, interfaces ...string) error {
+	ifs, err := f.drivers.Interfaces(n)
+	if err != nil {
+		return err
+	}
+	for _, name := range interfaces {
+		var v driver.Validator
+		switch name {
+		case "power":
+			v = ifs.Power
+		case "network":
+			if v = ifs.Network; ifs.Network == nil { // noop
+				continue
+			}
+		case "inspect":
+			if v = ifs.Inspect; ifs.Inspect == nil {
+				return fmt.Errorf("%s of node %s is %w", operation, n.UUID, driver.ErrUnsupported)
+			}
+		}
+		if err := v.Validate(ctx, n); errors.Is(err, driver.ErrUnsupported) {
+			return err
+		} else if err != nil {
+			return invalid("Failed to validate %s or %s info for node %s. Error: %v", operation, name, n.UUID, err)
+		}
+	}
+	return nil
 }
 
 // checkLimits refuses what would exceed the concurrent deployments or
@@ -90,14 +126,11 @@ func (f *Flow) clean(ctx context.Context, t *task.Task, req ProvisionRequest) er
 	if t.Node.Maintenance {
 		return inMaintenance(t.Node, "clean")
 	}
-	ifs, err := f.drivers.Interfaces(t.Node)
-	if err != nil {
+	if err := f.validate(ctx, t.Node, "clean", "power", "network"); err != nil {
 		return err
 	}
-	if err := ifs.Power.Validate(ctx, t.Node); err != nil {
-		return invalid("Failed to validate power info for node %s. Error: %v", t.Node.UUID, err)
-	}
-	if err := t.Node.DriverInternalInfo.Encode("user_clean_steps", requested(req.CleanSteps)); err != nil {
+	t.Node.DriverInternalInfo[steps.Clean.NoRamdisk] = req.DisableRamdisk
+	if err := t.Node.DriverInternalInfo.Encode(steps.Clean.Asked(), requested(req.CleanSteps)); err != nil {
 		return err
 	}
 	return t.Start(ctx, provision.Clean, provision.Manageable, "manual cleaning", f.startCleaning)
@@ -111,6 +144,12 @@ func (f *Flow) deploy(ctx context.Context, t *task.Task, req ProvisionRequest) e
 	if req.Verb.Event == provision.Rebuild && n.Protected {
 		return fmt.Errorf("%w: node %s cannot be rebuilt", ErrProtected, n.UUID)
 	}
+	if mode := driver.Capabilities(n.Properties["capabilities"])["boot_mode"]; slices.Contains(f.cfg.DisallowedDeploymentBootModes, mode) {
+		return invalid("Node %s has the boot mode %q, which is disallowed by [conductor]disallowed_deployment_boot_modes.", n.UUID, mode)
+	}
+	if missing := missingTraits(n); len(missing) > 0 {
+		return invalid("Failed to validate deploy or power info for node %s. Error: Cannot specify instance traits that are not also set on the node: %s.", n.UUID, strings.Join(missing, ", "))
+	}
 	ifs, err := f.drivers.Interfaces(n)
 	if err != nil {
 		return err
@@ -118,13 +157,13 @@ func (f *Flow) deploy(ctx context.Context, t *task.Task, req ProvisionRequest) e
 	if err := errors.Join(ifs.Power.Validate(ctx, n), ifs.Deploy.Validate(ctx, n)); err != nil {
 		return invalid("Failed to validate deploy or power info for node %s. Error: %v", n.UUID, err)
 	}
-	if err := steps.Check(coreSteps(ifs), requested(req.DeploySteps), ifs.Deploy.UsesAgent()); err != nil {
+	if err := steps.Check(listed(ifs, steps.Deploy), requested(req.DeploySteps), ifs.Deploy.UsesAgent()); err != nil {
 		return invalid("Failed to validate the deploy steps of node %s. Error: %v", n.UUID, err)
 	}
 	if req.ConfigDrive != nil {
 		n.InstanceInfo["configdrive"] = req.ConfigDrive
 	}
-	if err := n.DriverInternalInfo.Encode("user_deploy_steps", requested(req.DeploySteps)); err != nil {
+	if err := n.DriverInternalInfo.Encode(steps.Deploy.Asked(), requested(req.DeploySteps)); err != nil {
 		return err
 	}
 	return t.Start(ctx, req.Verb.Event, "", "deployment", f.startDeploy)
@@ -142,45 +181,23 @@ func (f *Flow) delete(ctx context.Context, t *task.Task) error {
 	if err := ifs.Power.Validate(ctx, n); err != nil {
 		return fmt.Errorf("failed to validate power info of node %s: %w", n.UUID, err)
 	}
-	return t.Start(ctx, provision.Delete, "", "tear down", f.tearDown)
+	return t.Start(ctx, provision.Delete, "", "tear down", f.tearDown(n.ProvisionState))
 }
 
-// requested turns a user's steps into what the package steps works with. A
-// step without a priority of its own runs.
-func requested(list []Step) []steps.Requested {
-	asked := []steps.Requested{}
-	for _, s := range list {
-		r := steps.Requested{Interface: s.Interface, Step: s.Step, Args: s.Args}
-		if s.Priority != nil {
-			r.Priority = *s.Priority
+// missingTraits are those of the instance that the node does not have.
+func missingTraits(n *store.Node) []string {
+	var missing []string
+	list, _ := n.InstanceInfo["traits"].([]any)
+	for _, item := range list {
+		if trait := fmt.Sprint(item); !slices.Contains(n.Traits, trait) {
+			missing = append(missing, trait)
 		}
-		asked = append(asked, r)
 	}
-	return asked
+	return missing
 }
 
 func inMaintenance(n *store.Node, verb string) error {
 	return fmt.Errorf("%w: the %s operation can't be performed on node %s because it's in maintenance mode", ErrInMaintenance, verb, n.UUID)
-}
-
-// verify reads the power state with the node's credentials. The node is
-// verifying.
-func (f *Flow) verify(ctx context.Context, t *task.Task) error {
-	n := t.Node
-	ifs, err := f.drivers.Interfaces(n)
-	if err == nil {
-		err = ifs.Power.Validate(ctx, n)
-	}
-	var state string
-	if err == nil {
-		state, err = ifs.Power.PowerState(ctx, n)
-	}
-	if err != nil {
-		return f.fail(ctx, t, "Failed to get power state for node %s. Error: %v", n.UUID, err)
-	}
-	n.PowerState = &state
-	t.Event(ctx, "provision", "verified, %s", state)
-	return t.Process(ctx, provision.Done, "")
 }
 
 // fail records why and moves the node to the failed state of where it stands.
@@ -192,6 +209,14 @@ func (f *Flow) fail(ctx context.Context, t *task.Task, format string, args ...an
 		return f.cleanFailed(ctx, t, text)
 	case provision.Deploying, provision.WaitCallback:
 		return f.deployFailed(ctx, t, text)
+	case provision.Inspecting, provision.InspectWait:
+		return f.inspectionFailed(ctx, t, text)
+	case provision.Rescuing, provision.RescueWait:
+		return f.rescueFailed(ctx, t, text)
+	case provision.Servicing, provision.ServiceWait:
+		return f.serviceFailed(ctx, t, text)
+	case provision.Adopting: // what the machine is doing is not known
+		t.Node.PowerState = nil
 	}
 	t.SetError("%s", text)
 	if t.Node.ProvisionState.Is(provision.Transient, provision.Waiting) {

@@ -30,8 +30,11 @@ const (
 
 // currentStep is the column that shows the step of a kind.
 func currentStep(n *store.Node, kind steps.Kind) *store.Object {
-	if kind.Name == steps.Clean.Name {
+	switch kind.Name {
+	case steps.Clean.Name:
 		return &n.CleanStep
+	case steps.Service.Name:
+		return &n.ServiceStep
 	}
 	return &n.DeployStep
 }
@@ -60,7 +63,7 @@ func setSteps(n *store.Node, kind steps.Kind, list []steps.Step, index int) erro
 
 // wipeSteps forgets all that a phase kept while it ran.
 func wipeSteps(n *store.Node, kind steps.Kind) {
-	for _, key := range []string{kind.List, kind.Index, kind.Running, kind.Command, kind.Busy, kind.Reboot, kind.Cached, kind.Versions, "user_" + kind.List, keyStepsValidated} {
+	for _, key := range []string{kind.List, kind.Index, kind.Running, kind.Command, kind.Busy, kind.Reboot, kind.NoRamdisk, kind.Cached, kind.Versions, kind.Asked(), keyStepsValidated} {
 		delete(n.DriverInternalInfo, key)
 	}
 	*currentStep(n, kind) = store.Object{}
@@ -78,57 +81,86 @@ func (f *Flow) runSteps(ctx context.Context, t *task.Task, kind steps.Kind) erro
 			return f.stepsDone(ctx, t, kind)
 		}
 		t.Node.DriverInternalInfo[kind.Index] = float64(index)
-		outcome, err := f.runStep(ctx, t, kind, list[index])
+		event, err := f.runStep(ctx, t, kind, list[index])
 		if err != nil {
 			return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, list[index].ID(), err)
 		}
-		if outcome == driver.Waiting {
-			return t.Process(ctx, provision.Wait, "")
+		if event != "" {
+			return t.Process(ctx, event, "")
 		}
 	}
 }
 
 // runStep makes step the current one, durably, and runs it: here if it is one
-// of the conductor's own, else in the agent.
-func (f *Flow) runStep(ctx context.Context, t *task.Task, kind steps.Kind, step steps.Step) (driver.Outcome, error) {
+// of the conductor's own, else in the agent. The event is what the node waits
+// by, or "" where the step is over.
+func (f *Flow) runStep(ctx context.Context, t *task.Task, kind steps.Kind, step steps.Step) (provision.Event, error) {
 	shown := store.Object{}
 	if err := shown.Encode("step", step); err != nil {
-		return 0, err
+		return "", err
 	}
 	*currentStep(t.Node, kind) = shown["step"].(map[string]any)
 	for _, key := range []string{kind.Running, kind.Command, kind.Busy} {
 		delete(t.Node.DriverInternalInfo, key)
 	}
 	if err := t.Save(ctx); err != nil {
-		return 0, err
+		return "", err
 	}
 	t.Event(ctx, "step", "%s step %s started", kind.Name, step.ID())
 	t.Log.WithField("step", step.ID()).Infof("%s step started", kind.Name)
-	own, err := f.coreStep(t.Node, kind, step.ID())
-	if err != nil {
-		return 0, err
+	own, err := f.ownStep(t.Node, kind, step.ID())
+	switch {
+	case err != nil:
+		return "", err
+	case own != nil:
+		outcome, err := own.Run(ctx, t, step.Args)
+		if err != nil || outcome == driver.Finished {
+			return "", err
+		}
+		return provision.Wait, nil
+	case step.Reserved():
+		return f.runReserved(ctx, t, kind, step)
 	}
-	if own != nil {
-		return own.Run(ctx, t, step.Args)
-	}
-	return driver.Waiting, steps.Execute(ctx, t, kind, step, f.views())
+	return provision.Wait, steps.Execute(ctx, t, kind, step, f.views())
 }
 
-// coreStep finds a step among those of the deploy interface; nil is none.
-func (f *Flow) coreStep(n *store.Node, kind steps.Kind, id string) (*driver.Step, error) {
-	if kind.Name != steps.Deploy.Name {
-		return nil, nil
+// ownSteps are those of a kind that the conductor runs itself.
+func ownSteps(ifs driver.Interfaces, kind steps.Kind) []driver.Step {
+	switch kind.Name {
+	case steps.Clean.Name:
+		return ifs.CleanSteps()
+	case steps.Service.Name:
+		return ifs.ServiceSteps()
 	}
+	return ifs.Deploy.Steps()
+}
+
+// ownStep finds a step among the conductor's own; nil is none.
+func (f *Flow) ownStep(n *store.Node, kind steps.Kind, id string) (*driver.Step, error) {
 	ifs, err := f.drivers.Interfaces(n)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range ifs.Deploy.Steps() {
+	for _, s := range ownSteps(ifs, kind) {
 		if s.Interface+"."+s.Name == id {
 			return &s, nil
 		}
 	}
 	return nil, nil
+}
+
+// listed are the conductor's own steps of a kind as they stand in lists, in the
+// order that they would run in.
+func listed(ifs driver.Interfaces, kind steps.Kind) []steps.Step {
+	var list []steps.Step
+	for _, s := range ownSteps(ifs, kind) {
+		ramdisk := s.NeedsRamdisk
+		list = append(list, steps.Step{
+			Interface: s.Interface, Step: s.Name, Priority: s.Priority, ArgsInfo: s.ArgsInfo, Abortable: s.Abortable, RequiresRamdisk: &ramdisk,
+		})
+	}
+	steps.Sort(list)
+	return list
 }
 
 // continueSteps is what a heartbeat of a waiting node leads to: it looks at
@@ -262,12 +294,12 @@ func (f *Flow) repeatStep(ctx context.Context, t *task.Task, kind steps.Kind, cu
 	if err := t.Process(ctx, provision.Resume, ""); err != nil {
 		return err
 	}
-	outcome, err := f.runStep(ctx, t, kind, current)
+	event, err := f.runStep(ctx, t, kind, current)
 	if err != nil {
 		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), err)
 	}
-	if outcome == driver.Waiting {
-		return t.Process(ctx, provision.Wait, "")
+	if event != "" {
+		return t.Process(ctx, event, "")
 	}
 	return f.runSteps(ctx, t, kind)
 }
@@ -278,29 +310,29 @@ func (f *Flow) rebootForStep(ctx context.Context, t *task.Task, kind steps.Kind)
 	if err := t.Process(ctx, provision.Resume, ""); err != nil {
 		return err
 	}
-	ifs, err := f.drivers.Interfaces(t.Node)
-	if err == nil {
-		t.Node.DriverInternalInfo[kind.Reboot] = true
-		if err = ifs.Boot.PrepareRamdisk(ctx, t, nil); err == nil {
-			err = driver.SwitchPower(ctx, t, ifs.Power, driver.Rebooting, 0)
-		}
-	}
-	if err != nil {
+	if err := f.bootAgain(ctx, t, kind, driver.Rebooting); err != nil {
 		return f.stepsFailed(ctx, t, kind, "Failed to reboot node %s after a %s step: %v", t.Node.UUID, kind.Name, err)
 	}
 	return t.Process(ctx, provision.Wait, "")
 }
 
 func (f *Flow) stepsDone(ctx context.Context, t *task.Task, kind steps.Kind) error {
-	if kind.Name == steps.Clean.Name {
+	switch kind.Name {
+	case steps.Clean.Name:
 		return f.cleaned(ctx, t)
+	case steps.Service.Name:
+		return f.serviced(ctx, t)
 	}
 	return f.deployed(ctx, t)
 }
 
 func (f *Flow) stepsFailed(ctx context.Context, t *task.Task, kind steps.Kind, format string, args ...any) error {
-	if kind.Name == steps.Clean.Name {
-		return f.cleanFailed(ctx, t, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	switch kind.Name {
+	case steps.Clean.Name:
+		return f.cleanFailed(ctx, t, text)
+	case steps.Service.Name:
+		return f.serviceFailed(ctx, t, text)
 	}
-	return f.deployFailed(ctx, t, fmt.Sprintf(format, args...))
+	return f.deployFailed(ctx, t, text)
 }

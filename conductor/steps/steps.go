@@ -13,8 +13,8 @@ import (
 	"ferric/api/ipa"
 )
 
-// Kind is a phase that runs steps. The cleaning and the deploying of nodes
-// differ in these names only.
+// Kind is a phase that runs steps. The cleaning, the deploying and the service
+// of nodes differ in these names only.
 type Kind struct {
 	Name       string // "clean"
 	List       string // driver_internal_info key of the list
@@ -23,6 +23,7 @@ type Kind struct {
 	Command    string // … of the id that the agent gave that command
 	Busy       string // … that says that the agent was busy and is to be told again
 	Reboot     string // … that says that the conductor itself reboots the machine
+	NoRamdisk  string // … that says that no agent takes part
 	Cached     string // … of the steps that the agent offered
 	Versions   string // … of the managers' versions that they came with
 	GetCommand string // agent command that lists steps
@@ -31,17 +32,25 @@ type Kind struct {
 	VersionArg string // parameter that carries the managers' versions
 }
 
-// Clean and Deploy are the kinds that exist.
+// Asked is the driver_internal_info key of the steps that a user asked for.
+func (k Kind) Asked() string { return "user_" + k.List }
+
+// Clean, Deploy and Service are the kinds that exist.
 var (
 	Clean = Kind{
-		Name: "clean", List: "clean_steps", Index: "clean_step_index", Running: "clean_step_running", Command: "clean_step_command", Busy: "clean_step_busy", Reboot: "cleaning_reboot",
+		Name: "clean", List: "clean_steps", Index: "clean_step_index", Running: "clean_step_running", Command: "clean_step_command", Busy: "clean_step_busy", Reboot: "cleaning_reboot", NoRamdisk: "cleaning_disable_ramdisk",
 		Cached: "agent_cached_clean_steps", Versions: "hardware_manager_version", GetCommand: "clean.get_clean_steps",
 		Execute: "clean.execute_clean_step", Executed: "execute_clean_step", VersionArg: "clean_version",
 	}
 	Deploy = Kind{
-		Name: "deploy", List: "deploy_steps", Index: "deploy_step_index", Running: "deploy_step_running", Command: "deploy_step_command", Busy: "deploy_step_busy", Reboot: "deployment_reboot",
+		Name: "deploy", List: "deploy_steps", Index: "deploy_step_index", Running: "deploy_step_running", Command: "deploy_step_command", Busy: "deploy_step_busy", Reboot: "deployment_reboot", NoRamdisk: "deployment_disable_ramdisk",
 		Cached: "agent_cached_deploy_steps", Versions: "hardware_manager_version", GetCommand: "deploy.get_deploy_steps",
 		Execute: "deploy.execute_deploy_step", Executed: "execute_deploy_step", VersionArg: "deploy_version",
+	}
+	Service = Kind{
+		Name: "service", List: "service_steps", Index: "service_step_index", Running: "service_step_running", Command: "service_step_command", Busy: "service_step_busy", Reboot: "servicing_reboot", NoRamdisk: "service_disable_ramdisk",
+		Cached: "agent_cached_service_steps", Versions: "hardware_manager_version", GetCommand: "service.get_service_steps",
+		Execute: "service.execute_service_step", Executed: "execute_service_step", VersionArg: "service_version",
 	}
 )
 
@@ -55,6 +64,7 @@ type Step struct {
 	ArgsInfo        map[string]ipa.Arg `json:"argsinfo"`
 	Abortable       bool               `json:"abortable"`
 	RebootRequested bool               `json:"reboot_requested"`
+	RequiresRamdisk *bool              `json:"requires_ramdisk,omitempty"`
 }
 
 // ID names a step as "interface.step".
@@ -77,7 +87,7 @@ func Offered(byManager map[string][]ipa.Step) []Step {
 		for _, s := range byManager[manager] {
 			list = append(list, Step{
 				Interface: s.Interface, Step: s.Step, Priority: s.Priority, ArgsInfo: s.ArgsInfo,
-				Abortable: s.Abortable, RebootRequested: s.RebootRequested,
+				Abortable: s.Abortable, RebootRequested: s.RebootRequested, RequiresRamdisk: s.RequiresRamdisk,
 			})
 		}
 	}
@@ -100,18 +110,31 @@ func Automatic(list []Step) []Step {
 	return run
 }
 
+// Shadow puts the steps of the conductor before those of the agent, of which
+// the ones with the same ID are left out.
+func Shadow(own, offered []Step) []Step {
+	list := slices.Clone(own)
+	for _, s := range offered {
+		if !slices.ContainsFunc(own, func(o Step) bool { return o.ID() == s.ID() }) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
 // Merge lays asked over offered: the same step takes its priority and
 // arguments from asked, a priority of 0 takes it out. core are the steps of
 // the conductor, which shadow those of the agent with the same ID and of which
 // deploy.deploy cannot be changed.
 func Merge(core, offered []Step, asked []Requested) ([]Step, error) {
-	list := slices.Clone(core)
-	for _, s := range offered {
-		if !slices.ContainsFunc(core, func(c Step) bool { return c.ID() == s.ID() }) {
-			list = append(list, s)
-		}
-	}
+	list := Shadow(core, offered)
 	for _, a := range asked {
+		if step, ok, err := a.reserved(); err != nil {
+			return nil, err
+		} else if ok {
+			list = append(list, step)
+			continue
+		}
 		i := slices.IndexFunc(list, func(s Step) bool { return s.Interface == a.Interface && s.Step == a.Step })
 		if i < 0 {
 			return nil, fmt.Errorf("node does not support the step %s.%s; it offers %s", a.Interface, a.Step, ids(list))
@@ -134,6 +157,11 @@ func Check(core []Step, asked []Requested, agent bool) error {
 	seen := map[string]bool{}
 	for _, a := range asked {
 		id := a.Interface + "." + a.Step
+		if _, ok, err := a.reserved(); err != nil {
+			return err
+		} else if ok {
+			continue
+		}
 		if seen[id] {
 			return fmt.Errorf("step %s is asked for twice", id)
 		}
@@ -162,6 +190,12 @@ type Requested struct {
 func Manual(offered []Step, asked []Requested) ([]Step, error) {
 	var list []Step
 	for _, a := range asked {
+		if step, ok, err := a.reserved(); err != nil {
+			return nil, err
+		} else if ok {
+			list = append(list, step)
+			continue
+		}
 		i := slices.IndexFunc(offered, func(s Step) bool { return s.Interface == a.Interface && s.Step == a.Step })
 		if i < 0 {
 			return nil, fmt.Errorf("node does not support the step %s.%s; it offers %s", a.Interface, a.Step, ids(offered))

@@ -1,0 +1,256 @@
+package flow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"ferric/conductor/driver"
+	"ferric/conductor/inspection"
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// keyBMCAddresses in driver_internal_info are what the BMC of a node under
+// inspection is reached by: an agent may know its machine by nothing else.
+const keyBMCAddresses = "lookup_bmc_addresses"
+
+// inspect has the hardware, or an agent, tell what the machine consists of.
+func (f *Flow) inspect(ctx context.Context, t *task.Task) error {
+	if err := f.validate(ctx, t.Node, "inspection", "power", "inspect"); err != nil {
+		return err
+	}
+	return t.Start(ctx, provision.Inspect, "", "inspection", f.startInspection)
+}
+
+// startInspection begins. The node is inspecting.
+func (f *Flow) startInspection(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	ifs, err := f.drivers.Interfaces(n)
+	if err != nil {
+		return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to inspect node %s: %v", n.UUID, err))
+	}
+	if addresses := bmcAddresses(ctx, n); len(addresses) > 0 {
+		if err := n.DriverInternalInfo.Encode(keyBMCAddresses, addresses); err != nil {
+			return err
+		}
+	}
+	state, err := ifs.Inspect.InspectHardware(ctx, t)
+	switch {
+	case err != nil:
+		return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to inspect node %s: %v", n.UUID, err))
+	case state == provision.InspectWait:
+		return t.Process(ctx, provision.Wait, "")
+	case state == provision.Manageable:
+		return f.inspected(ctx, t)
+	}
+	return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to inspect node %s: the inspect interface ended in state %q", n.UUID, state))
+}
+
+// bmcAddresses are those that driver_info names, names resolved.
+func bmcAddresses(ctx context.Context, n *store.Node) []string {
+	var addresses []string
+	host := n.DriverInfo.String("ipmi_address")
+	if host == "" {
+		return nil
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		return []string{ip.String()}
+	}
+	// A name that cannot be resolved only makes the machine harder to find.
+	ips, _ := net.DefaultResolver.LookupIP(ctx, "ip", host)
+	for _, ip := range ips {
+		addresses = append(addresses, ip.String())
+	}
+	return addresses
+}
+
+// inspected ends an inspection that went well.
+func (f *Flow) inspected(ctx context.Context, t *task.Task) error {
+	forgetInspection(t.Node)
+	t.Event(ctx, "provision", "inspected")
+	return t.Process(ctx, provision.Done, "")
+}
+
+// inspectionFailed ends an inspection with a reason. An agent that was booted
+// for it goes.
+func (f *Flow) inspectionFailed(ctx context.Context, t *task.Task, text string) error {
+	return f.endInspection(ctx, t, text, provision.Fail)
+}
+
+func (f *Flow) endInspection(ctx context.Context, t *task.Task, text string, event provision.Event) error {
+	n := t.Node
+	t.SetError("%s", text)
+	ifs, err := f.drivers.Interfaces(n)
+	if err == nil && ifs.Inspect != nil {
+		err = ifs.Inspect.Abort(ctx, t)
+	}
+	if err != nil && !errors.Is(err, driver.ErrUnsupported) {
+		t.SetError("%s Ending the inspection failed too: %v", text, err)
+	}
+	forgetInspection(n)
+	return t.Process(ctx, event, "")
+}
+
+func forgetInspection(n *store.Node) {
+	driver.WipeAgent(n)
+	delete(n.DriverInternalInfo, keyBMCAddresses)
+}
+
+// ContinueInspection takes over what an agent found on its machine. The node
+// is found by its UUID, else by the machine's addresses, among those that wait
+// for it. When it returns without an error the work has begun. The token is
+// that of a lookup, made where it is wanted. store.ErrNotFound covers all
+// reasons for finding no node.
+func (f *Flow) ContinueInspection(ctx context.Context, nodeUUID string, data *inspection.Data, wantToken bool) (n *store.Node, token string, err error) {
+	if n, err = f.findInspected(ctx, nodeUUID, data); err != nil {
+		return nil, "", err
+	}
+	err = f.tasks.Do(ctx, n.ID, "inspection data", func(ctx context.Context, t *task.Task) error {
+		n = t.Node
+		if n.ProvisionState != provision.InspectWait {
+			return fmt.Errorf("inspection data of node %s in state %s: %w", n.UUID, n.ProvisionState, store.ErrNotFound)
+		}
+		if wantToken {
+			token = makeToken(n)
+		}
+		t.Event(ctx, "inspection", "data of a machine with %v", data.MACs())
+		return t.Start(ctx, provision.Resume, "", "inspection data", func(ctx context.Context, t *task.Task) error {
+			return f.processInspection(ctx, t, data)
+		})
+	})
+	return n, token, err
+}
+
+// findInspected finds the one node that waits for this data.
+func (f *Flow) findInspected(ctx context.Context, nodeUUID string, data *inspection.Data) (*store.Node, error) {
+	waiting, err := f.store.NodesIn(ctx, provision.InspectWait)
+	if err != nil {
+		return nil, err
+	}
+	if nodeUUID != "" {
+		waiting = slices.DeleteFunc(waiting, func(n *store.Node) bool { return n.UUID != nodeUUID })
+		return only(waiting, "the UUID "+nodeUUID)
+	}
+	var owners []int64
+	for _, mac := range data.MACs() {
+		port, err := f.store.PortByAddress(ctx, mac)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		owners = append(owners, port.NodeID)
+	}
+	byMAC := slices.DeleteFunc(slices.Clone(waiting), func(n *store.Node) bool { return !slices.Contains(owners, n.ID) })
+	if len(byMAC) > 0 {
+		return only(byMAC, fmt.Sprintf("one of the addresses %v", data.MACs()))
+	}
+	known := data.BMCAddresses()
+	byBMC := slices.DeleteFunc(waiting, func(n *store.Node) bool {
+		var addresses []string
+		err := n.DriverInternalInfo.Decode(keyBMCAddresses, &addresses)
+		return err != nil || !slices.ContainsFunc(addresses, func(a string) bool { return slices.Contains(known, a) })
+	})
+	return only(byBMC, fmt.Sprintf("one of the addresses %v or a BMC at one of %v", data.MACs(), known))
+}
+
+func only(nodes []*store.Node, what string) (*store.Node, error) {
+	if len(nodes) != 1 {
+		return nil, fmt.Errorf("%d nodes that wait for inspection data have %s: %w", len(nodes), what, store.ErrNotFound)
+	}
+	return nodes[0], nil
+}
+
+// processInspection runs the hooks and writes down what they found. The node
+// is inspecting.
+func (f *Flow) processInspection(ctx context.Context, t *task.Task, data *inspection.Data) error {
+	n := t.Node
+	cfg := f.cfg.Inspection
+	ports, err := t.Store.NodePorts(ctx, n.ID)
+	if err != nil {
+		return err
+	}
+	before := map[int64]string{}
+	for _, p := range ports {
+		before[p.ID] = fmt.Sprintf("%+v", *p)
+	}
+	s := &inspection.Subject{Node: n, Data: data, Ports: ports}
+	if err := cfg.Process(s); err != nil {
+		// What a hook has changed before another failed is not taken over.
+		if fresh, readErr := t.Store.NodeByID(ctx, n.ID); readErr == nil {
+			n.Properties = fresh.Properties
+		}
+		return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to inspect node %s: %v", n.UUID, err))
+	}
+	if err := f.saveInspection(ctx, t, s, before); err != nil {
+		return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to keep what was inspected of node %s: %v", n.UUID, err))
+	}
+	ifs, err := f.drivers.Interfaces(n)
+	if err == nil {
+		err = ifs.Boot.CleanUpRamdisk(ctx, t)
+	}
+	if err == nil && cfg.PowerOff && !n.DisablePowerOff {
+		err = driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0)
+	}
+	if err != nil {
+		return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to tear down node %s after inspection: %v", n.UUID, err))
+	}
+	return f.inspected(ctx, t)
+}
+
+// saveInspection writes ports, inventory and node. before are the ports there
+// were, by their ids.
+func (f *Flow) saveInspection(ctx context.Context, t *task.Task, s *inspection.Subject, before map[int64]string) error {
+	kept := map[int64]bool{}
+	for _, p := range s.Ports {
+		kept[p.ID] = true
+		switch was, known := before[p.ID]; {
+		case !known:
+			err := t.Store.CreatePort(ctx, p)
+			if errors.Is(err, store.ErrDuplicate) {
+				t.Log.WithField("address", p.Address).Warn("another node has a port with this address, none is made")
+				err = nil
+			}
+			if err != nil {
+				return err
+			}
+		case was != fmt.Sprintf("%+v", *p):
+			if err := t.Store.SavePort(ctx, p); err != nil {
+				return err
+			}
+		}
+	}
+	for id := range before {
+		if !kept[id] {
+			if err := t.Store.DeletePort(ctx, id); err != nil {
+				return err
+			}
+		}
+	}
+	if f.cfg.Inspection.DataBackend == "database" {
+		inventory, err := json.Marshal(s.Data.Inventory)
+		if err != nil {
+			return err
+		}
+		plugin, err := json.Marshal(s.Data.PluginData)
+		if err != nil {
+			return err
+		}
+		if err := t.Store.SetInventory(ctx, s.Node.ID, store.Inventory{Inventory: inventory, PluginData: plugin}); err != nil {
+			return err
+		}
+	}
+	return t.Save(ctx)
+}
+
+// Inventory is what the latest inspection of the node found; store.ErrNotFound
+// if there was none.
+func (f *Flow) Inventory(ctx context.Context, id int64) (store.Inventory, error) {
+	return f.store.Inventory(ctx, id)
+}

@@ -1,0 +1,182 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/go-crypt/crypt/algorithm"
+	"github.com/go-crypt/crypt/algorithm/shacrypt"
+
+	"ferric/api/ipa"
+	"ferric/conductor/driver"
+	"ferric/conductor/provision"
+	"ferric/conductor/steps"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// keyRescueHash in instance_info is the crypt(3) hash of the password of a
+// rescue, until the machine has it. The password itself is never written down.
+const keyRescueHash = "hashed_rescue_password"
+
+// rescueStates are those in which the ramdisk of a rescue may be set up.
+var rescueStates = []provision.State{
+	provision.Rescue, provision.RescueWait, provision.RescueFailed, provision.UnrescueFailed,
+}
+
+// rescue boots the machine of an instance into a ramdisk that mends it.
+func (f *Flow) rescue(ctx context.Context, t *task.Task, req ProvisionRequest) error {
+	n := t.Node
+	if n.Maintenance {
+		return inMaintenance(n, "rescue")
+	}
+	ifs, err := f.rescuer(ctx, n)
+	if err != nil {
+		return err
+	}
+	hash, err := hashPassword(f.cfg.RescuePasswordHash, req.RescuePassword)
+	if err != nil {
+		return err
+	}
+	n.InstanceInfo[keyRescueHash] = hash
+	return t.Start(ctx, provision.RescueIt, "", "rescue", func(ctx context.Context, t *task.Task) error {
+		outcome, err := ifs.Rescue.Rescue(ctx, t)
+		switch {
+		case err != nil:
+			return f.rescueFailed(ctx, t, fmt.Sprintf("Failed to rescue node %s: %v", n.UUID, err))
+		case outcome == driver.Waiting:
+			return t.Process(ctx, provision.Wait, "")
+		}
+		return f.rescued(ctx, t)
+	})
+}
+
+// unrescue boots the instance again.
+func (f *Flow) unrescue(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	if n.Maintenance {
+		return inMaintenance(n, "unrescue")
+	}
+	ifs, err := f.rescuer(ctx, n)
+	if err != nil {
+		return err
+	}
+	return t.Start(ctx, provision.Unrescue, "", "unrescue", func(ctx context.Context, t *task.Task) error {
+		if _, err := ifs.Rescue.Unrescue(ctx, t); err != nil {
+			return f.fail(ctx, t, "Failed to unrescue node %s: %v", n.UUID, err)
+		}
+		delete(n.InstanceInfo, keyRescueHash)
+		driver.WipeAgent(n)
+		t.Event(ctx, "provision", "unrescued")
+		return t.Process(ctx, provision.Done, "")
+	})
+}
+
+// rescuer finds the node's interfaces and makes sure that they can rescue it.
+func (f *Flow) rescuer(ctx context.Context, n *store.Node) (driver.Interfaces, error) {
+	ifs, err := f.drivers.Interfaces(n)
+	if err != nil {
+		return ifs, err
+	}
+	if ifs.Rescue == nil {
+		return ifs, fmt.Errorf("rescue of node %s is %w", n.UUID, driver.ErrUnsupported)
+	}
+	err = errors.Join(ifs.Power.Validate(ctx, n), ifs.Rescue.Validate(ctx, n))
+	switch {
+	case errors.Is(err, driver.ErrUnsupported):
+		return ifs, err
+	case err != nil: // which the API answers with 500 (REST contract, section 1.2)
+		return ifs, fmt.Errorf("Failed to rescue instance %s of node %s. Validation failed. Error: %v", optional(n.InstanceUUID), n.UUID, err)
+	}
+	return ifs, nil
+}
+
+func optional(s *string) string {
+	if s == nil {
+		return "None"
+	}
+	return *s
+}
+
+// hashPassword is crypt(3) with the named variant of SHA, which every
+// distribution knows.
+func hashPassword(variant, password string) (string, error) {
+	v := shacrypt.NewVariant(variant)
+	if v == shacrypt.VariantNone {
+		return "", fmt.Errorf("[conductor]rescue_password_hash_algorithm: unknown algorithm %q", variant)
+	}
+	var hasher algorithm.Hash
+	hasher, err := shacrypt.New(shacrypt.WithVariant(v), shacrypt.WithIterations(shacrypt.IterationsDefaultOmitted))
+	if err != nil {
+		return "", fmt.Errorf("hash the password of the rescue: %w", err)
+	}
+	digest, err := hasher.Hash(password)
+	if err != nil {
+		return "", fmt.Errorf("hash the password of the rescue: %w", err)
+	}
+	return digest.Encode(), nil
+}
+
+// heartbeatRescuing gives the password to the agent, which then lets users log
+// in and ends.
+func (f *Flow) heartbeatRescuing(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	if err := t.Process(ctx, provision.Resume, ""); err != nil {
+		return err
+	}
+	agent, err := driver.Agent(n)
+	if err != nil {
+		return err
+	}
+	result, err := agent.Execute(ctx, "rescue.finalize_rescue", map[string]any{
+		"rescue_password": n.InstanceInfo.String(keyRescueHash), "hashed": true,
+	}, false)
+	if err == nil && result.Status == ipa.StatusFailed {
+		err = steps.Failure(result)
+	}
+	if err != nil {
+		return f.rescueFailed(ctx, t, fmt.Sprintf("The agent of node %s could not finalize the rescue: %v", n.UUID, err))
+	}
+	ifs, err := f.drivers.Interfaces(n)
+	if err == nil {
+		err = ifs.Rescue.CleanUp(ctx, t)
+	}
+	if err != nil {
+		return f.rescueFailed(ctx, t, fmt.Sprintf("Failed to clean up after the rescue of node %s: %v", n.UUID, err))
+	}
+	return f.rescued(ctx, t)
+}
+
+func (f *Flow) rescued(ctx context.Context, t *task.Task) error {
+	delete(t.Node.InstanceInfo, keyRescueHash)
+	driver.WipeAgent(t.Node)
+	t.Event(ctx, "provision", "rescued")
+	return t.Process(ctx, provision.Done, "")
+}
+
+// rescueFailed ends a rescue with a reason.
+func (f *Flow) rescueFailed(ctx context.Context, t *task.Task, text string) error {
+	return f.endRescue(ctx, t, text, provision.Fail)
+}
+
+// endRescue leaves a rescue by event. A machine whose rescue cannot be taken
+// back needs an operator (state-machine contract, section 6).
+func (f *Flow) endRescue(ctx context.Context, t *task.Task, text string, event provision.Event) error {
+	n := t.Node
+	t.SetError("%s", text)
+	ifs, err := f.drivers.Interfaces(n)
+	if err == nil {
+		err = ifs.Rescue.CleanUp(ctx, t)
+	}
+	if err != nil {
+		t.SetError("%s Cleaning up failed too: %v", text, err)
+		if event == provision.Abort {
+			fault := "rescue abort failure"
+			n.Maintenance, n.Fault, n.MaintenanceReason = true, &fault, n.LastError
+		}
+	}
+	delete(n.InstanceInfo, keyRescueHash)
+	driver.WipeAgent(n)
+	return t.Process(ctx, event, "")
+}
