@@ -3,9 +3,11 @@ package restapi
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"ferric/api"
 	"ferric/api/ipa"
@@ -28,6 +30,9 @@ func (s *Server) lookup(ctx context.Context, r *request) (reply, error) {
 	if err := s.ramdiskEndpoint(); err != nil {
 		return reply{}, err
 	}
+	if wait := s.guesses.wait(r.source, time.Now()); wait > 0 {
+		return reply{}, api.Errorf(http.StatusTooManyRequests, "Too many lookups from this address found no node; try again in %d seconds.", int(math.Ceil(wait.Seconds())))
+	}
 	a := r.args
 	nodeUUID, err := a.uuid("node_uuid")
 	if err != nil {
@@ -48,6 +53,7 @@ func (s *Server) lookup(ctx context.Context, r *request) (reply, error) {
 	}
 	n, token, err := s.conductor.Lookup(ctx, macs, nodeUUID, r.version >= ironic.VersionAgentToken)
 	if errors.Is(err, store.ErrNotFound) {
+		s.guesses.wrong(r.source, time.Now())
 		r.log.WithError(err).Info("lookup refused")
 		// The same words for every reason: an agent's guess learns nothing.
 		return reply{}, notFound("Node could not be found for the given lookup.")

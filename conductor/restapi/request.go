@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 	"github.com/sirupsen/logrus"
@@ -17,13 +19,28 @@ import (
 	"ferric/conductor/restapi/auth"
 )
 
-// Limits of request bodies in bytes, and of their nesting (REST contract,
-// section 1).
+// bodyLimit says which option bounds the body of a request (REST contract, section 1).
+type bodyLimit int
+
 const (
-	defaultBodyLimit   = 1 << 20
-	provisionBodyLimit = 64 << 20 // holds a config drive
-	maxDepth           = 25
+	usualBodyLimit      bodyLimit = iota
+	provisionBodyLimit            // holds a config drive
+	inspectionBodyLimit           // holds all that is known of a machine
 )
+
+// bytes is what a limit is.
+func (c EdgeConfig) bytes(limit bodyLimit) int64 {
+	switch limit {
+	case provisionBodyLimit:
+		return int64(c.MaxProvisionBody) << 10
+	case inspectionBodyLimit:
+		return int64(c.MaxInspectionBody) << 10
+	}
+	return int64(c.MaxBody) << 10
+}
+
+// maxDepth bounds the nesting of a resource's members.
+const maxDepth = 25
 
 // request is what a handler sees of the HTTP request.
 type request struct {
@@ -33,7 +50,8 @@ type request struct {
 	params     map[string]string
 	args       arguments // those that the route has, by name
 	body       []byte
-	jsonSuffix bool // ".json" was cut off the path
+	source     netip.Prefix // of the network, where it comes from
+	jsonSuffix bool         // ".json" was cut off the path
 	identity   *auth.Identity
 	permitted  bool   // the route's policy has been checked
 	project    string // whose objects a list is confined to, "" is all
@@ -61,13 +79,9 @@ func noContent() (reply, error) { return reply{status: http.StatusNoContent}, ni
 
 // adapt is the only place where handlers meet echo.
 func (s *Server) adapt(rt route) echo.HandlerFunc {
-	limit := rt.limit
-	if limit == 0 {
-		limit = defaultBodyLimit
-	}
 	return func(c echo.Context) error {
 		r := &request{
-			route: &rt, version: versionOf(c), base: s.linkBase(c.Request()), params: map[string]string{}, identity: identityOf(c),
+			route: &rt, version: versionOf(c), base: s.linkBase(c.Request()), params: map[string]string{}, identity: identityOf(c), source: s.source(c.Request()),
 			jsonSuffix: c.Get(keyJSONSuffix) != nil, log: s.requestLog(c),
 		}
 		if r.version < rt.since {
@@ -80,7 +94,7 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		if r.body, err = readBody(c.Response(), c.Request(), limit); err != nil {
+		if r.body, err = s.readBody(c.Response(), c.Request(), rt.limit); err != nil {
 			return err
 		}
 		if err := r.readArguments(c.Request().URL.RawQuery); err != nil {
@@ -125,32 +139,32 @@ func write(c echo.Context, out reply) error {
 	return c.Blob(out.status, echo.MIMEApplicationJSON, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }
 
-// linkBase is [api]public_endpoint, or how the client reached this server.
-func (s *Server) linkBase(r *http.Request) string {
-	if s.cfg.PublicEndpoint != "" {
-		return trimSlash(s.cfg.PublicEndpoint)
-	}
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return scheme + "://" + r.Host
-}
-
-// readBody reads at most limit bytes and checks their nesting.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+// readBody reads at most what the limit allows and checks the nesting. The two
+// errors are flat for JSON, as clients know them.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit bodyLimit) ([]byte, error) {
 	if r.Body == nil || r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return nil, nil
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		return nil, api.Flat(http.StatusRequestEntityTooLarge, "The request body is larger than %d bytes.", limit)
+	refuse := api.Errorf
+	if strings.Contains(strings.ToLower(r.Header.Get(echo.HeaderContentType)), "json") {
+		refuse = api.Flat
+	}
+	size := s.cfg.Edge.bytes(limit)
+	tooLarge := func() error {
+		return refuse(http.StatusRequestEntityTooLarge, "The request body is larger than %d bytes.", size)
+	}
+	if r.ContentLength > size {
+		return nil, tooLarge() // before any of it is read
+	}
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, size))
+	if large := new(http.MaxBytesError); errors.As(err, &large) {
+		return nil, tooLarge()
 	}
 	if err != nil {
 		return nil, badRequest("The request body could not be read: %v.", err)
 	}
-	if depth(b) > maxDepth {
-		return nil, api.Flat(http.StatusBadRequest, "The request body is nested deeper than %d levels.", maxDepth)
+	if depth(b) > s.cfg.Edge.MaxDepth {
+		return nil, refuse(http.StatusBadRequest, "The request body is nested deeper than %d levels.", s.cfg.Edge.MaxDepth)
 	}
 	return b, nil
 }

@@ -31,7 +31,7 @@ type route struct {
 	// body is the resource whose document the request's body is. Without one the
 	// members of the body are arguments, like those of the query.
 	body  string
-	limit int64 // of the body in bytes, 0 is [api]max_json_body_size
+	limit bodyLimit // 0 is [api]max_json_body_size
 
 	status int    // of success, 0 is 200
 	result string // the resource that it answers with, "" is nothing
@@ -80,8 +80,8 @@ func (s *Server) routes() []route {
 }
 
 // register makes echo serve the routes. Where there is a GET there is a HEAD.
-func (s *Server) register(e *echo.Echo) {
-	for _, r := range s.routes() {
+func (s *Server) register(e *echo.Echo, routes []route) {
+	for _, r := range routes {
 		e.Add(r.method, r.path, s.adapt(r))
 		if r.method == http.MethodGet {
 			e.Add(http.MethodHead, r.path, s.adapt(r))

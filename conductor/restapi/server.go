@@ -7,6 +7,7 @@ package restapi
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -29,13 +30,19 @@ type Config struct {
 	EnableRamdiskEndpoints bool `ini:"api.enable_ramdisk_endpoints"`
 	// HeartbeatTimeout is how often, at least, an agent is to heartbeat.
 	HeartbeatTimeout time.Duration `ini:"api.ramdisk_heartbeat_timeout"`
-	// DisallowCleanSteps and DisallowDeploySteps, as interface.step, cannot be asked for.
-	DisallowCleanSteps  []string `ini:"api.disallow_clean_steps"`
-	DisallowDeploySteps []string `ini:"api.disallow_deploy_steps"`
+	// DisallowCleanSteps, DisallowDeploySteps and DisallowServiceSteps, as
+	// interface.step, cannot be asked for.
+	DisallowCleanSteps   []string `ini:"api.disallow_clean_steps"`
+	DisallowDeploySteps  []string `ini:"api.disallow_deploy_steps"`
+	DisallowServiceSteps []string `ini:"api.disallow_service_steps"`
 	// ConductorHeartbeatTimeout is when a silent conductor counts as dead.
 	ConductorHeartbeatTimeout time.Duration `ini:"conductor.heartbeat_timeout"`
 	// DefaultResourceClass is that of nodes created without one.
 	DefaultResourceClass string `ini:"DEFAULT.default_resource_class"`
+	// DefaultConductorGroup is that of nodes created without one.
+	DefaultConductorGroup string `ini:"DEFAULT.default_conductor_group"`
+	// DisallowedEnrollmentBootModes cannot be among the capabilities of a node.
+	DisallowedEnrollmentBootModes []string `ini:"api.disallowed_enrollment_boot_modes"`
 
 	// AgentMD5 lets agents accept MD5 as checksum of an image.
 	AgentMD5 bool `ini:"agent.allow_md5_checksum"`
@@ -54,6 +61,7 @@ type Config struct {
 	// of the project, and delete them.
 	ProjectAdminsOwnNodes bool `ini:"api.project_admin_can_manage_own_nodes"`
 	Auth                  auth.Config
+	Edge                  EdgeConfig
 }
 
 // DefaultConfig is what an empty configuration file means.
@@ -64,11 +72,13 @@ func DefaultConfig() Config {
 		HeartbeatTimeout:          300 * time.Second,
 		DisallowCleanSteps:        []string{"vendor.send_raw"},
 		DisallowDeploySteps:       []string{"vendor.send_raw"},
+		DisallowServiceSteps:      []string{"vendor.send_raw"},
 		ConductorHeartbeatTimeout: 60 * time.Second,
 		PermittedImageFormats:     []string{"raw", "gpt", "qcow2", "iso"},
 		TLSMinVersion:             "1.3",
 		ProjectAdminsOwnNodes:     true,
 		Auth:                      auth.DefaultConfig(),
+		Edge:                      defaultEdge(),
 	}
 }
 
@@ -91,10 +101,11 @@ type Conductor interface {
 	SupportedBootDevices(ctx context.Context, id int64) ([]string, error)
 	// SetRAIDConfig is flow.ErrNoRAID for a node without an interface for it.
 	SetRAIDConfig(ctx context.Context, id int64, config store.Object) error
-	CreatePort(ctx context.Context, p *store.Port) error
+	// WithNode calls fn, which only changes rows, with the fresh node while
+	// nobody else changes it or what belongs to it.
+	WithNode(ctx context.Context, id int64, purpose string, fn func(ctx context.Context, n *store.Node) error) error
 	// UpdatePort calls change with the fresh port and its locked node.
 	UpdatePort(ctx context.Context, p *store.Port, change func(p *store.Port, n *store.Node) error) (*store.Port, error)
-	DeletePort(ctx context.Context, p *store.Port) error
 	// Lookup finds the node of an agent, store.ErrNotFound for none or several.
 	// The token is made when wanted, and masked when it was handed out before.
 	Lookup(ctx context.Context, addresses []string, nodeUUID string, wantToken bool) (n *store.Node, token string, err error)
@@ -114,26 +125,49 @@ type Server struct {
 	conductor Conductor
 	auth      auth.Strategy
 	policy    auth.Policy
+	guesses   *guesses
 	log       *logrus.Entry
 }
 
 // New makes a server; lists are read from s, everything else is asked of c. It
 // fails when the options of authentication make no sense.
 func New(cfg Config, s *store.Store, c Conductor, log *logrus.Entry) (*Server, error) {
+	if err := cfg.Edge.check(); err != nil {
+		return nil, err
+	}
 	strategy, err := auth.New(cfg.Auth, log)
 	if err != nil {
 		return nil, err
 	}
-	return &Server{cfg: cfg, store: s, conductor: c, auth: strategy, policy: auth.NewPolicy(), log: log}, nil
+	return &Server{cfg: cfg, store: s, conductor: c, auth: strategy, policy: auth.NewPolicy(),
+		guesses: newGuesses(cfg.Edge.FailedLookups, cfg.Edge.FailedLookupsBurst), log: log}, nil
 }
 
-// Handler is the whole API, to be served at the root of a listener.
+// Handler is the API, to be served at the root of a listener. The endpoints of
+// agents are not in it when they have a listener of their own.
 func (s *Server) Handler() http.Handler {
+	routes := s.routes()
+	if s.cfg.Edge.AgentListen != "" {
+		routes = slices.DeleteFunc(routes, forAgents)
+	}
+	return s.serve(routes)
+}
+
+// AgentHandler is what agents need of the API: their endpoints, and discovery.
+func (s *Server) AgentHandler() http.Handler {
+	return s.serve(slices.DeleteFunc(s.routes(), func(rt route) bool { return rt.policy != auth.Public }))
+}
+
+// forAgents is true for what needs no credentials, except discovery.
+func forAgents(rt route) bool {
+	return rt.policy == auth.Public && rt.path != "/" && rt.path != "/v1"
+}
+
+func (s *Server) serve(routes []route) http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.IPExtractor = echo.ExtractIPDirect() // X-Forwarded-For is anyone's to write
 	e.HTTPErrorHandler = s.handleError
-	e.Pre(s.recoverPanic, s.identify, normalisePath, s.authenticate(s.routes()), negotiate)
-	s.register(e)
+	e.Pre(s.recoverPanic, s.healthCheck, s.cors, s.identify, normalisePath, s.authenticate(routes), negotiate)
+	s.register(e, routes)
 	return e
 }
