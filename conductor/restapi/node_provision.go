@@ -23,7 +23,7 @@ var provisionMembers = []struct {
 	{arg{name: "clean_steps", kind: argList, since: 15}, []string{"clean"}},
 	{arg{name: "rescue_password", kind: argText, since: 38}, []string{"rescue"}},
 	{arg{name: "deploy_steps", kind: argList, since: 69}, []string{"active", "deploy", "rebuild"}},
-	{arg{name: "disable_ramdisk", kind: argFlag, since: 70}, []string{"clean"}},
+	{arg{name: "disable_ramdisk", kind: argFlag, since: 70}, []string{"clean", "service"}},
 	{arg{name: "service_steps", kind: argList, since: 87}, []string{"service"}},
 	{arg{name: "runbook", kind: argIdent, since: 92}, []string{"clean", "service"}},
 }
@@ -42,6 +42,7 @@ const (
 	versionVendorData         ironic.Version = 59
 	versionInspectAbort       ironic.Version = 41
 	versionDeployAbort        ironic.Version = 110
+	versionServiceNoRamdisk   ironic.Version = 108
 )
 
 func (s *Server) setProvisionState(ctx context.Context, r *request) (reply, error) {
@@ -130,35 +131,38 @@ func (s *Server) provisionRequest(a arguments, verb provision.Verb, v ironic.Ver
 	if req.ConfigDrive, err = configDrive(a, verb, v); err != nil {
 		return req, err
 	}
-	if req.CleanSteps, err = steps(a, "clean_steps", s.cfg.DisallowCleanSteps, false); err != nil {
-		return req, err
-	}
-	if verb.Target == "clean" && len(req.CleanSteps) == 0 {
-		return req, badRequest("clean_steps is required and cannot be empty with the target clean.")
-	}
-	if req.DeploySteps, err = steps(a, "deploy_steps", s.cfg.DisallowDeploySteps, true); err != nil {
-		return req, err
-	}
-	return req, checkOthers(a, verb)
-}
-
-// checkOthers checks members whose verbs need nothing of them yet.
-func checkOthers(a arguments, verb provision.Verb) error {
-	password, err := a.text("rescue_password")
-	if err != nil {
-		return err
-	}
-	if verb.Target == "rescue" && strings.TrimSpace(password) == "" {
-		return badRequest("A non-empty rescue_password is required with the target rescue.")
+	if verb.Target == "service" && a.has("disable_ramdisk") && v < versionServiceNoRamdisk {
+		return req, notAcceptable("disable_ramdisk with the target service is not acceptable before API version %s.", versionServiceNoRamdisk)
 	}
 	disable, err := a.flag("disable_ramdisk")
 	if err != nil {
-		return err
+		return req, err
 	}
-	if disable != nil && *disable {
-		return badRequest("disable_ramdisk is not supported: every clean step of the enabled interfaces runs in the ramdisk.")
+	req.DisableRamdisk = disable != nil && *disable
+	for _, list := range []struct {
+		name       string
+		target     string // that needs it
+		disallowed []string
+		to         *[]flow.Step
+	}{
+		{"clean_steps", "clean", s.cfg.DisallowCleanSteps, &req.CleanSteps},
+		{"deploy_steps", "", s.cfg.DisallowDeploySteps, &req.DeploySteps},
+		{"service_steps", "service", s.cfg.DisallowServiceSteps, &req.ServiceSteps},
+	} {
+		if *list.to, err = steps(a, list.name, list.disallowed, list.target == ""); err != nil {
+			return req, err
+		}
+		if verb.Target == list.target && len(*list.to) == 0 {
+			return req, badRequest("%s is required and cannot be empty with the target %s.", list.name, list.target)
+		}
 	}
-	return nil
+	if req.RescuePassword, err = a.text("rescue_password"); err != nil {
+		return req, err
+	}
+	if verb.Target == "rescue" && strings.TrimSpace(req.RescuePassword) == "" {
+		return req, badRequest("A non-empty rescue_password is required with the target rescue.")
+	}
+	return req, nil
 }
 
 // configDrive is nil, text (a URL, or base64 of a gzipped image), or an object.
@@ -234,6 +238,14 @@ func steps(a arguments, name string, disallowed []string, deploy bool) ([]flow.S
 	return steps, nil
 }
 
+// stepMembers are those of a step; of a deployment they are fewer.
+func stepMembers(deploy bool) []string {
+	if deploy {
+		return []string{"interface", "step", "args", "priority"}
+	}
+	return []string{"interface", "step", "args", "order", "execute_on_child_nodes", "limit_child_node_execution"}
+}
+
 // readStep also says what is wrong with the step, or "".
 func readStep(item any, deploy bool) (flow.Step, string) {
 	var step flow.Step
@@ -242,7 +254,7 @@ func readStep(item any, deploy bool) (flow.Step, string) {
 		return step, "is not an object"
 	}
 	for name := range members {
-		if name != "interface" && name != "step" && name != "args" && (name != "priority" || !deploy) {
+		if !slices.Contains(stepMembers(deploy), name) {
 			return step, "has the unknown member " + name
 		}
 	}
@@ -255,6 +267,8 @@ func readStep(item any, deploy bool) (flow.Step, string) {
 		return step, "needs an interface that is one of " + strings.Join(stepInterfaces, ", ")
 	case step.Step == "":
 		return step, "needs the name of a step"
+	case step.ExecuteOnChildNodes:
+		return step, "has execute_on_child_nodes, which is not supported: run the step on the child nodes themselves"
 	case deploy && step.Args == nil:
 		return step, "needs args"
 	case deploy && (step.Priority == nil || *step.Priority < 0):

@@ -75,6 +75,7 @@ func (s *Server) routes() []route {
 		s.driverRoutes(),
 		s.conductorRoutes(),
 		s.agentRoutes(),
+		s.inventoryRoutes(),
 		s.extensionRoutes(),
 	)
 }

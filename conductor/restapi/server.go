@@ -15,6 +15,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/conductor/flow"
+	"ferric/conductor/inspection"
 	"ferric/conductor/restapi/auth"
 	"ferric/conductor/store"
 )
@@ -93,6 +94,10 @@ type Conductor interface {
 	DeleteNode(ctx context.Context, id int64) error
 	// Provision has made the first transition durable when it returns nil.
 	Provision(ctx context.Context, id int64, req flow.ProvisionRequest) error
+	// ContinueInspection takes over what an agent found; the work has begun when it returns.
+	ContinueInspection(ctx context.Context, nodeUUID string, data *inspection.Data, wantToken bool) (*store.Node, string, error)
+	// Inventory is what the latest inspection found.
+	Inventory(ctx context.Context, id int64) (store.Inventory, error)
 	SetPower(ctx context.Context, id int64, target string, timeout time.Duration) error
 	SetMaintenance(ctx context.Context, id int64, on bool, reason *string) error
 	Validate(ctx context.Context, id int64) (map[string]flow.ValidateResult, error)
