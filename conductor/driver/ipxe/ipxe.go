@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 
 	"ferric/conductor/driver"
 	"ferric/conductor/netboot"
@@ -48,6 +49,8 @@ func (b *Boot) Properties() map[string]string {
 	return map[string]string{
 		"deploy_kernel":                "Kernel of the agent's ramdisk: absolute path, file:// or http(s) URL. Default: [conductor]deploy_kernel.",
 		"deploy_ramdisk":               "Ramdisk of the agent: absolute path, file:// or http(s) URL. Default: [conductor]deploy_ramdisk.",
+		"rescue_kernel":                "Kernel of the ramdisk of a rescue. Default: that of the agent.",
+		"rescue_ramdisk":               "Ramdisk of a rescue. Default: that of the agent.",
 		"kernel_append_params":         "Additional kernel parameters of the ramdisk; %default% stands for the configured ones.",
 		"force_persistent_boot_device": "Whether the boot device is set persistently: Default, Always or Never.",
 	}
@@ -68,8 +71,12 @@ func (b *Boot) Validate(_ context.Context, n *store.Node) error {
 
 func (b *Boot) files(n *store.Node) (target, error) {
 	t := target{Kernel: b.cfg.DeployKernel, Ramdisk: b.cfg.DeployRamdisk}
+	rescue := slices.Contains([]provision.State{provision.Rescuing, provision.RescueWait}, n.ProvisionState)
 	for key, field := range map[string]*string{"deploy_kernel": &t.Kernel, "deploy_ramdisk": &t.Ramdisk} {
 		if v := n.DriverInfo.String(key); v != "" {
+			*field = v
+		}
+		if v := n.DriverInfo.String(strings.Replace(key, "deploy", "rescue", 1)); v != "" && rescue {
 			*field = v
 		}
 		if *field == "" {
@@ -95,7 +102,10 @@ func (b *Boot) PrepareRamdisk(ctx context.Context, t *task.Task, params map[stri
 		agent = append(agent, "ipa-debug=1")
 	}
 	for key, value := range params {
-		agent = append(agent, key+"="+value)
+		if value != "" {
+			key += "=" + value
+		}
+		agent = append(agent, key)
 	}
 	sort.Strings(agent)
 	custom := n.DriverInfo.String("kernel_append_params")
