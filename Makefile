@@ -105,6 +105,8 @@ fuzz: go-version
 
 bench: test-deps
 	$(GO) run $(AS_ROOT) ./integration/bench
+	@integration/setup/packages.sh ironic
+	$(GO) run ./integration/bench/api
 
 generate: go-version
 	$(GO) test ./conductor ./conductor/provision ./agent/config -run Page -update
