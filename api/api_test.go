@@ -127,7 +127,8 @@ func TestPatch(t *testing.T) {
 		{"test op", `[{"op":"test","path":"/extra/a","value":1}]`, "", "Invalid patch: operation 0 needs an op"},
 		{"no path", `[{"op":"add","value":1}]`, "", "Invalid patch: operation 0 needs a path"},
 		{"path without slash", `[{"op":"add","path":"extra","value":1}]`, "", "Invalid patch: operation 0 needs a path"},
-		{"escaped path", `[{"op":"add","path":"/extra/a~1b","value":1}]`, "", "Invalid patch: operation 0 needs a path"},
+		{"escaped path", `[{"op":"add","path":"/extra/a~1b~0c","value":1}]`, `{"name":null,"extra":{"a":1,"a/b~c":1,"list":[1,2]},"driver_info":{"password":"secret"}}`, ""},
+		{"bad escape", `[{"op":"add","path":"/extra/a~2b","value":1}]`, "", "Invalid patch: operation 0 needs a path"},
 		{"empty segment", `[{"op":"add","path":"/extra//a","value":1}]`, "", "Invalid patch: operation 0 needs a path"},
 		{"no value", `[{"op":"add","path":"/extra/a"}]`, "", "Invalid patch: operation 0 needs a value to add"},
 	} {

@@ -21,7 +21,14 @@ type Patch struct {
 	operations jsonpatch.Patch
 }
 
-var patchPath = regexp.MustCompile(`^(/[\p{L}\p{N}_-]+)+$`)
+// patchPath takes the escapes ~0 and ~1 too, which API versions before 1.98 do
+// not have (Escaped).
+var patchPath = regexp.MustCompile(`^(/([\p{L}\p{N}_-]|~[01])+)+$`)
+
+// Escaped reports whether a path of the patch has ~0 for ~ or ~1 for / in it.
+func (p Patch) Escaped() bool {
+	return slices.ContainsFunc(p.Operations, func(op ironic.PatchOperation) bool { return strings.Contains(op.Path, "~") })
+}
 
 // ParsePatch reads the body of a PATCH request. The error is an *Error with
 // status 400.
@@ -79,7 +86,7 @@ func libraryOperation(members map[string]json.RawMessage) jsonpatch.Operation {
 // Root is the attribute of the resource that an operation changes.
 func Root(op ironic.PatchOperation) string {
 	root, _, _ := strings.Cut(strings.TrimPrefix(op.Path, "/"), "/")
-	return root
+	return strings.NewReplacer("~1", "/", "~0", "~").Replace(root)
 }
 
 // Roots lists the attributes that the patch touches, each once, in order.

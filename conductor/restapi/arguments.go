@@ -219,7 +219,7 @@ func parseUUID(text string) (string, bool) {
 // before API version 1.10.
 var (
 	logicalName  = regexp.MustCompile(`^[A-Za-z0-9\-._~]{1,255}$`)
-	hostnameSafe = regexp.MustCompile(`^[a-z0-9]([a-z0-9\-]{0,61}[a-z0-9])?(\.[a-z0-9\-]+)*$`)
+	hostnameSafe = regexp.MustCompile(`^[a-z0-9]([a-z0-9\-]{0,61}[a-z0-9])?(\.[a-z0-9\-_]{0,62}[a-z0-9])*\.?$`)
 	macAddress   = regexp.MustCompile(`^[0-9a-f]{2}(:[0-9a-f]{2}){5}$`)
 )
 

@@ -96,11 +96,14 @@ func (fs fields[T]) check(names []string, v ironic.Version) error {
 
 // fill sets the fields of a new row from a request body.
 func (fs fields[T]) fill(row *T, body map[string]any, v ironic.Version) error {
-	for _, name := range slices.Sorted(maps.Keys(body)) {
-		f, ok := fs.find(name)
-		if !ok || f.access&onCreate == 0 {
+	names := slices.Sorted(maps.Keys(body))
+	for _, name := range names {
+		if f, ok := fs.find(name); !ok || f.access&onCreate == 0 {
 			return badRequest("Attribute %q is not known or cannot be set at creation.", name)
 		}
+	}
+	for _, name := range names {
+		f, _ := fs.find(name)
 		if body[name] == nil {
 			continue
 		}
@@ -114,9 +117,16 @@ func (fs fields[T]) fill(row *T, body map[string]any, v ironic.Version) error {
 	return nil
 }
 
+// versionPatchEscapes is from when on ~0 and ~1 stand for ~ and / in the paths
+// of patches.
+const versionPatchEscapes ironic.Version = 98
+
 // checkPatch refuses a patch of what cannot be patched (400) or is newer than
 // v (406).
 func (fs fields[T]) checkPatch(p api.Patch, v ironic.Version) error {
+	if p.Escaped() && v < versionPatchEscapes {
+		return badRequest("Invalid patch: a path with ~ is not valid before API version %s.", versionPatchEscapes)
+	}
 	for _, root := range p.Roots() {
 		if f, ok := fs.find(root); !ok || f.access&onPatch == 0 {
 			return badRequest("Cannot patch /%s. Only the following can be updated: %s", root, strings.Join(fs.names(onPatch), ", "))

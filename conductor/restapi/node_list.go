@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -30,6 +31,9 @@ var nodeFilters = filters{
 	{arg{name: "lessee", kind: argText, since: 65}, whereText("lessee = ?")},
 	{arg{name: "shard", kind: argNames, since: 82}, whereIn("shard")},
 	{arg{name: "sharded", kind: argFlag, since: 82}, whereFlag("shard IS NOT NULL", "shard IS NULL")},
+	{arg{name: "include_children", kind: argFlag, since: 83, doc: "Lists the nodes that have a parent, too."}, whereNothing},
+	{arg{name: "parent_node", kind: argUUID, since: 83, doc: "Lists the children of a node."}, whereNothing},
+	{arg{name: "instance_name", kind: argText, since: 104}, whereText("instance_name = ?")},
 }
 
 func (s *Server) listNodes(ctx context.Context, r *request) (reply, error) {
@@ -56,6 +60,12 @@ func (s *Server) nodePage(ctx context.Context, r *request, a arguments, p page, 
 	if q.Where, q.Args, err = nodeFilters.conditions(a); err != nil {
 		return reply{}, err
 	}
+	if err := s.chassisExists(ctx, a); err != nil {
+		return reply{}, err
+	}
+	if err := family(&q, a); err != nil {
+		return reply{}, err
+	}
 	r.onlyProject(&q, projectNodes)
 	if p.marker != "" {
 		n, err := s.missingNode(p.marker)(s.store.Node(ctx, p.marker))
@@ -77,6 +87,39 @@ func (s *Server) nodePage(ctx context.Context, r *request, a arguments, p page, 
 		body["next"] = p.next(r.base, path, nodes[len(nodes)-1].UUID, a, "associated", "maintenance", "retired")
 	}
 	return ok(body)
+}
+
+// family selects by the nodes' parents: those that have one are shown only when
+// they are asked for.
+func family(q *store.Query, a arguments) error {
+	all, err := a.flag("include_children")
+	if err != nil {
+		return err
+	}
+	parent, err := a.uuid("parent_node")
+	switch {
+	case err != nil:
+		return err
+	case all != nil && *all:
+	case parent != "":
+		q.Where, q.Args = append(q.Where, "parent_node = ?"), append(q.Args, parent)
+	default:
+		q.Where = append(q.Where, "parent_node IS NULL")
+	}
+	return nil
+}
+
+// chassisExists refuses to list the nodes of a chassis that is not there.
+func (s *Server) chassisExists(ctx context.Context, a arguments) error {
+	id, err := a.uuid("chassis_uuid")
+	if err != nil || id == "" {
+		return err
+	}
+	_, err = s.store.Chassis(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return notFound("Chassis %s could not be found.", id)
+	}
+	return err
 }
 
 // nodeViews shows the nodes of a page. ?conductor= is applied here, so that

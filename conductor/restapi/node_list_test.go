@@ -25,9 +25,15 @@ func names(a answer) []string {
 func TestNodeFilters(t *testing.T) {
 	s := newService(t)
 	instance := "11111111-2222-3333-4444-555555555555"
-	s.enrol("a")
+	parent := s.enrol("a")
 	s.enrol("b")
+	if err := s.store.CreateChassis(t.Context(), &store.Chassis{UUID: uuid2}); err != nil {
+		t.Fatal(err)
+	}
+	s.enrol("c")
+	s.edit("c", func(n *store.Node) { n.ParentNode = &parent })
 	s.edit("b", func(n *store.Node) {
+		n.ChassisUUID, n.InstanceName = ptr(uuid2), ptr("web")
 		n.InstanceUUID, n.Maintenance, n.Retired, n.Owner, n.Lessee = &instance, true, true, ptr("o"), ptr("l")
 		n.ProvisionState, n.ResourceClass, n.Fault = provision.Active, ptr("big"), ptr("power failure")
 		n.ConductorGroup, n.Description, n.Shard = "rack1", ptr("in the 100% corner"), ptr("s1")
@@ -74,7 +80,29 @@ func TestNodeFilters(t *testing.T) {
 		{"82", "shard=s0,s1", "b", 200, ""},
 		{"82", "sharded=false", "a", 200, ""},
 		{"81", "shard=s1", "", 406, "1.82"},
-		{"82", "chassis_uuid=" + instance, "", 200, ""},
+		{"82", "chassis_uuid=" + instance, "", 404, "Chassis " + instance},
+		{"82", "chassis_uuid=x", "", 400, "Expected UUID"},
+		{"82", "chassis_uuid=" + uuid2, "b", 200, ""},
+		{"82", "instance_uuid=x", "", 400, "Expected UUID"},
+		{"82", "associated=maybe", "", 400, "Invalid associated"},
+		{"115", "include_children=true", "a,b,c", 200, ""},
+		{"115", "include_children=false", "a,b", 200, ""},
+		{"115", "include_children=true&parent_node=" + parent, "a,b,c", 200, ""},
+		{"115", "parent_node=" + parent, "c", 200, ""},
+		{"115", "parent_node=" + instance, "", 200, ""},
+		{"115", "driver=fake-hardware&owner=o", "b", 200, ""},
+		{"115", "instance_uuid=" + instance + "&associated=false", "", 200, ""},
+		{"82", "include_children=true", "", 406, "1.83"},
+		{"82", "parent_node=" + parent, "", 406, "1.83"},
+		{"115", "instance_name=web", "b", 200, ""},
+		{"104", "instance_name=other", "", 200, ""},
+		{"103", "instance_name=web", "", 406, "1.104"},
+		{"8", "detail=true", "", 400, "detail"},
+		{"115", "colour=red", "", 400, "Unexpected arguments: colour"},
+		{"115", "sort_key=traits", "", 400, "traits"},
+		{"36", "sort_key=traits", "", 406, "1.37"},
+		{"115", "sort_key=links", "", 400, "links"},
+		{"115", "limit=x", "", 400, "integer"},
 
 		{"82", "sort_key=name&sort_dir=desc", "b,a", 200, ""},
 		{"82", "sort_key=provision_state", "b,a", 200, ""},
@@ -171,8 +199,22 @@ func TestPages(t *testing.T) {
 		t.Errorf("empty page has next %s", next)
 	}
 	id := s.want(200, "82", "GET", "/v1/nodes/n0", "").object["uuid"].(string)
-	a = s.want(200, "82", "GET", "/v1/nodes?limit=1&maintenance=false&fields=uuid,name&sort_key=name", "")
-	if got, want := a.object["next"], s.url+"/v1/nodes?sort_key=name&sort_dir=asc&maintenance=False&fields=uuid%2Cname&limit=1&marker="+id; got != want {
-		t.Errorf("next is %v, want %s", got, want)
+	s.edit("n0", func(n *store.Node) { n.Maintenance, n.Retired, n.InstanceUUID = true, true, ptr(uuid1) })
+	for query, want := range map[string]any{
+		"limit=1&maintenance=false&fields=uuid,name&driver=fake-hardware": "sort_key=id&sort_dir=asc&fields=uuid%2Cname&limit=1&marker=" +
+			s.want(200, "82", "GET", "/v1/nodes/n1", "").object["uuid"].(string),
+		"limit=1&maintenance=true&retired=yes&associated=1&detail=true": "sort_key=id&sort_dir=asc&associated=True&maintenance=True&retired=True&detail=True&limit=1&marker=" + id,
+		"limit=1&sort_key=name&owner=":                                  nil,
+		"limit=1&instance_uuid=" + uuid1:                                nil,
+		"limit=7":                                                       "sort_key=id&sort_dir=asc&limit=7&marker=" + s.want(200, "82", "GET", "/v1/nodes/n6", "").object["uuid"].(string),
+		"limit=8":                                                       nil,
+		"limit=1&conductor=elsewhere":                                   nil,
+	} {
+		if want != nil {
+			want = s.url + "/v1/nodes?" + want.(string)
+		}
+		if got := s.want(200, "82", "GET", "/v1/nodes?"+query, "").object["next"]; got != want {
+			t.Errorf("next of ?%s is %v, want %v", query, got, want)
+		}
 	}
 }

@@ -48,7 +48,7 @@ func (s *Server) setTraits(ctx context.Context, r *request) (reply, error) {
 		}
 		traits = append(traits, trait)
 	}
-	return s.changeTraits(ctx, r, func(*store.Node) ([]string, error) { return traits, nil })
+	return s.changeNodeTraits(ctx, r, func(*store.Node) ([]string, error) { return traits, nil })
 }
 
 func (s *Server) addTrait(ctx context.Context, r *request) (reply, error) {
@@ -56,18 +56,18 @@ func (s *Server) addTrait(ctx context.Context, r *request) (reply, error) {
 	if err := checkTrait(trait); err != nil {
 		return reply{}, err
 	}
-	out, err := s.changeTraits(ctx, r, func(n *store.Node) ([]string, error) { return append(slices.Clone(n.Traits), trait), nil })
+	out, err := s.changeNodeTraits(ctx, r, func(n *store.Node) ([]string, error) { return append(slices.Clone(n.Traits), trait), nil })
 	out.location = r.base + "/v1/nodes/" + r.params["node"] + "/traits/" + trait
 	return out, err
 }
 
 func (s *Server) deleteTraits(ctx context.Context, r *request) (reply, error) {
-	return s.changeTraits(ctx, r, func(*store.Node) ([]string, error) { return nil, nil })
+	return s.changeNodeTraits(ctx, r, func(*store.Node) ([]string, error) { return nil, nil })
 }
 
 func (s *Server) deleteTrait(ctx context.Context, r *request) (reply, error) {
 	trait := r.params["trait"]
-	return s.changeTraits(ctx, r, func(n *store.Node) ([]string, error) {
+	return s.changeNodeTraits(ctx, r, func(n *store.Node) ([]string, error) {
 		i := slices.Index(n.Traits, trait)
 		if i < 0 {
 			return nil, notFound("Node %s doesn't have a trait '%s'", n.UUID, trait)
@@ -76,9 +76,9 @@ func (s *Server) deleteTrait(ctx context.Context, r *request) (reply, error) {
 	})
 }
 
-// changeTraits gives the node, under its lock, the traits that change makes of
+// changeNodeTraits gives the node, under its lock, the traits that change makes of
 // those that it has, each once and sorted.
-func (s *Server) changeTraits(ctx context.Context, r *request, change func(n *store.Node) ([]string, error)) (reply, error) {
+func (s *Server) changeNodeTraits(ctx context.Context, r *request, change func(n *store.Node) ([]string, error)) (reply, error) {
 	n, err := s.node(ctx, r)
 	if err != nil {
 		return reply{}, err

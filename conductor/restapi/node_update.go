@@ -21,11 +21,6 @@ var settledStates = []provision.State{provision.DeployFailed, provision.Inspecti
 	provision.UnrescueFailed, provision.ServiceHold, provision.ServiceFailed}
 
 func (s *Server) updateNode(ctx context.Context, r *request) (reply, error) {
-	a := r.args
-	n, err := s.node(ctx, r)
-	if err != nil {
-		return reply{}, err
-	}
 	p, err := api.ParsePatch(r.body)
 	if err != nil {
 		return reply{}, err
@@ -33,15 +28,30 @@ func (s *Server) updateNode(ctx context.Context, r *request) (reply, error) {
 	if err := nodeFields.checkPatch(p, r.version); err != nil {
 		return reply{}, err
 	}
-	reset, err := resetInterfaces(a, p)
+	reset, err := resetInterfaces(r.args, p)
 	if err != nil {
 		return reply{}, err
 	}
-	change := func(n *store.Node) error { return changeNode(n, p, reset, r.version) }
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
 	// What is wrong by itself is said at once, not after waiting for the lock.
 	trial := *n
-	if err := change(&trial); err != nil {
+	if err := s.changeNode(&trial, p, reset, r.version); err != nil {
 		return reply{}, err
+	}
+	if err := s.checkLinks(ctx, r, n, &trial); err != nil {
+		return reply{}, err
+	}
+	change := func(n *store.Node) error {
+		if err := s.changeNode(n, p, reset, r.version); err != nil {
+			return err
+		}
+		if n.ParentNode != nil && slices.Contains(p.Roots(), "parent_node") {
+			n.ParentNode = trial.ParentNode // its UUID, where the request has its name
+		}
+		return nil
 	}
 	updated, err := s.conductor.UpdateNode(ctx, n.ID, change)
 	if err != nil {
@@ -66,7 +76,7 @@ func resetInterfaces(a arguments, p api.Patch) (bool, error) {
 }
 
 // changeNode applies a patch to the row, with the checks of section 3.3.
-func changeNode(n *store.Node, p api.Patch, reset bool, v ironic.Version) error {
+func (s *Server) changeNode(n *store.Node, p api.Patch, reset bool, v ironic.Version) error {
 	before := *n
 	if err := checkUpdatable(n, p, v); err != nil {
 		return err
@@ -79,6 +89,14 @@ func changeNode(n *store.Node, p api.Patch, reset bool, v ironic.Version) error 
 		if err := checkNodeName(*n.Name, v); err != nil {
 			return err
 		}
+	}
+	if slices.Contains(roots, "properties") {
+		if err := s.checkBootMode(n); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(roots, "instance_info") {
+		nameInstance(n)
 	}
 	if reset {
 		resetNodeInterfaces(n, roots)
@@ -117,6 +135,9 @@ func checkChange(before, after *store.Node, roots []string) error {
 	}
 	if before.InstanceUUID != nil && after.InstanceUUID != nil && *before.InstanceUUID != *after.InstanceUUID {
 		return conflict("Node %s is associated with instance %s.", after.UUID, *before.InstanceUUID)
+	}
+	if before.AllocationUUID != nil && before.InstanceUUID != nil && after.InstanceUUID == nil && !free && !before.Maintenance {
+		return conflict("Node %s can not have its instance_uuid removed while it has an allocation and is in state %q.", after.UUID, state)
 	}
 	if slices.Contains(roots, "protected") && after.Protected && state != provision.Active && state != provision.Rescue {
 		return conflict("Node %s can not be protected while it is in state %q.", after.UUID, state)

@@ -24,15 +24,15 @@ var nodeFields = fields[store.Node]{
 	{"instance_info", 1, onCreate | onPatch, object(func(n *store.Node) *store.Object { return &n.InstanceInfo }, nil)},
 	{"extra", 1, onCreate | onPatch, object(func(n *store.Node) *store.Object { return &n.Extra }, nil)},
 	{"instance_uuid", 1, onCreate | onPatch | sortable, optionalUUID(func(n *store.Node) **string { return &n.InstanceUUID })},
-	{"instance_name", 104, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.InstanceName }, 255)},
-	{"chassis_uuid", 1, onCreate | onPatch | sortable, nodeChassis},
+	{"instance_name", 104, onCreate | onPatch | sortable, nodeInstanceName},
+	{"chassis_uuid", 1, onCreate | onPatch | sortable, optionalUUID(func(n *store.Node) **string { return &n.ChassisUUID })},
 	{"description", 51, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Description }, 4096)},
 	{"resource_class", 21, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.ResourceClass }, 80)},
 	{"conductor_group", 46, onCreate | onPatch | sortable, nodeConductorGroup},
 	{"owner", 50, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Owner }, 255)},
 	{"lessee", 65, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Lessee }, 255)},
 	{"shard", 82, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Shard }, 255)},
-	{"parent_node", 83, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.ParentNode }, 255)},
+	{"parent_node", 83, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.ParentNode }, 36)},
 	{"automated_clean", 47, onCreate | onPatch | sortable, optionalFlag(func(n *store.Node) **bool { return &n.AutomatedClean })},
 	{"disable_power_off", 95, onCreate | onPatch | sortable, flag(func(n *store.Node) *bool { return &n.DisablePowerOff }, false)},
 	{"protected", 48, onPatch | sortable, flag(func(n *store.Node) *bool { return &n.Protected }, false)},
@@ -216,15 +216,13 @@ var (
 			return nil
 		},
 	}
-	// There is no chassis resource, so none can be found.
-	nodeChassis = column[store.Node]{
-		get: func(n *store.Node) any { return n.ChassisUUID },
+	nodeInstanceName = column[store.Node]{
+		get: func(n *store.Node) any { return n.InstanceName },
 		set: func(n *store.Node, v any) error {
-			if v != nil {
-				return fmt.Errorf("chassis %v could not be found", v)
+			if v == "" {
+				return fmt.Errorf("at least one character is expected")
 			}
-			n.ChassisUUID = nil
-			return nil
+			return optionalText(func(n *store.Node) **string { return &n.InstanceName }, maxInstanceName).set(n, v)
 		},
 	}
 )

@@ -117,6 +117,9 @@ func (s *Server) createNode(ctx context.Context, r *request) (reply, error) {
 	if err := s.ownNode(r, n); err != nil {
 		return reply{}, err
 	}
+	if err := s.checkLinks(ctx, r, nil, n); err != nil {
+		return reply{}, err
+	}
 	if err := s.conductor.CreateNode(ctx, n); err != nil {
 		return reply{}, nodeConflict(err, n)
 	}
@@ -163,9 +166,16 @@ func (s *Server) newNode(body map[string]any, v ironic.Version) (*store.Node, er
 			return nil, err
 		}
 	}
-	if n.ResourceClass == nil && s.cfg.DefaultResourceClass != "" {
+	if err := s.checkBootMode(n); err != nil {
+		return nil, err
+	}
+	if (n.ResourceClass == nil || *n.ResourceClass == "") && s.cfg.DefaultResourceClass != "" {
 		n.ResourceClass = &s.cfg.DefaultResourceClass
 	}
+	if n.ConductorGroup == "" {
+		n.ConductorGroup = strings.ToLower(s.cfg.DefaultConductorGroup)
+	}
+	nameInstance(n)
 	if n.RetiredReason != nil && !n.Retired {
 		return nil, badRequest("A retired_reason needs retired to be true.")
 	}
@@ -212,9 +222,8 @@ func (s *Server) nodeRoutes() []route {
 }
 
 // reservedNodeNames cannot be names of nodes: they are parts of the routes
-// under /nodes (REST contract, section 3.3).
+// under /nodes, and the names of its actions (REST contract, section 3.3).
 var reservedNodeNames = []string{"detail", "validate", "states", "vendor_passthru", "management", "maintenance",
-	"vifs", "traits", "ports", "portgroups", "volume", "bios", "allocation", "history", "inventory", "children",
-	"firmware", "vmedia", "get_all", "get_one", "post", "patch", "put", "delete"}
+	"get_all", "get_one", "post", "patch", "put", "delete"}
 
 func reservedNodeName(name string) bool { return slices.Contains(reservedNodeNames, name) }

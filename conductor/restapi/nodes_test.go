@@ -88,37 +88,14 @@ func TestSecretsStayHidden(t *testing.T) {
 	}
 }
 
-// fieldVersions repeats the contract's table (section 3.1) for what this
-// release announces, as a check on the table in the code.
-var fieldVersions = map[string]int{
-	"name": 5, "driver_internal_info": 3, "description": 51, "resource_class": 21, "conductor_group": 46, "owner": 50, "lessee": 65,
-	"shard": 82, "automated_clean": 47, "protected": 48, "retired_reason": 61, "fault": 42, "network_data": 66, "bios_interface": 40,
-	"boot_interface": 31, "network_interface": 20, "storage_interface": 33, "rescue_interface": 38, "inspection_started_at": 6,
-	"clean_step": 7, "deploy_step": 44, "raid_config": 12, "traits": 37, "boot_mode": 75, "secure_boot": 75, "allocation_uuid": 52,
-	"conductor": 49, "portgroups": 24, "states": 14, "volume": 32, "driver_info": 1, "uuid": 1, "links": 1, "ports": 1,
-}
-
-func TestFieldsAppearAtTheirVersion(t *testing.T) {
-	s := newService(t)
-	id := s.enrol("n1")
-	for name, since := range fieldVersions {
-		for _, minor := range []int{since - 1, since} {
-			if minor < 1 {
-				continue
-			}
-			_, shown := s.want(200, fmt.Sprint(minor), "GET", "/v1/nodes/"+id, "").object[name]
-			if shown != (minor >= since) {
-				t.Errorf("%s shown at 1.%d: %v", name, minor, shown)
-			}
-		}
-	}
-}
-
 // TestCreate holds the rules of section 3.3 for POST /v1/nodes.
 func TestCreate(t *testing.T) {
-	s := newService(t)
+	s := newService(t, func(c *restapi.Config) { c.DisallowedEnrollmentBootModes = []string{"bios"} })
 	s.enrol("taken")
-	taken := "11111111-2222-3333-4444-555555555555"
+	taken, chassis := uuid1, uuid2
+	if err := s.store.CreateChassis(t.Context(), &store.Chassis{UUID: chassis}); err != nil {
+		t.Fatal(err)
+	}
 	s.want(201, "82", "POST", "/v1/nodes", `{"driver": "fake-hardware", "uuid": "`+taken+`", "instance_uuid": "`+taken+`"}`)
 	for _, tc := range []struct {
 		minor, body string
@@ -151,7 +128,27 @@ func TestCreate(t *testing.T) {
 		{"82", `{"driver": "fake-hardware", "instance_uuid": "` + taken + `"}`, 409, "A node with instance_uuid " + taken},
 		{"82", `{"driver": "fake-hardware", "uuid": "x"}`, 400, "expected a UUID"},
 		{"82", `{"driver": "fake-hardware", "instance_uuid": "x"}`, 400, "expected a UUID"},
-		{"82", `{"driver": "fake-hardware", "chassis_uuid": "` + taken + `"}`, 400, "chassis"},
+		{"82", `{"driver": "fake-hardware", "chassis_uuid": "` + taken + `"}`, 400, "Chassis"},
+		{"115", `{"driver": "fake-hardware", "chassis_uuid": "` + chassis + `", "owner": null}`, 201, ""},
+		{"115", `{"driver": "fake-hardware", "parent_node": "` + taken + `"}`, 201, ""},
+		{"115", `{"driver": "fake-hardware", "parent_node": "taken"}`, 201, ""},
+		{"115", `{"driver": "fake-hardware", "parent_node": "taken", "owner": "somebody"}`, 400, "Unable to apply the requested parent_node 'taken'"},
+		{"115", `{"driver": "fake-hardware", "parent_node": "nobody"}`, 400, "Unable to apply the requested parent_node"},
+		{"115", `{"driver": "fake-hardware", "parent_node": "` + chassis + `"}`, 400, "Unable to apply the requested parent_node"},
+		{"115", `{"driver": "fake-hardware", "parent_node": "` + strings.Repeat("n", 37) + `"}`, 400, "longer than 36"},
+		{"115", `{"driver": "fake-hardware", "uuid": "` + chassis + `", "parent_node": "` + chassis + `"}`, 400, "Unable to apply the requested parent_node"},
+		{"115", `{"driver": "fake-hardware", "instance_name": ""}`, 400, "at least one character"},
+		{"115", `{"driver": "fake-hardware", "conductor_group": "Nowhere"}`, 400, "No valid host was found"},
+		{"115", `{"driver": "fake-hardware", "boot_mode": "uefi", "secure_boot": true, "console_enabled": true, "disable_power_off": "yes"}`, 201, ""},
+		{"115", `{"driver": "fake-hardware", "name": "ports"}`, 201, ""},
+		{"115", `{"driver": "fake-hardware", "name": "get_all"}`, 400, "invalid or reserved name"},
+		{"9", `{"driver": "fake-hardware", "name": "host-1.rack_2.example"}`, 201, ""},
+		{"9", `{"driver": "fake-hardware", "name": "Host"}`, 400, "invalid or reserved name"},
+		{"48", `{"driver": "fake-hardware", "owner": "me", "zone": 1}`, 400, `"zone"`},
+		{"115", `{"driver": "fake-hardware", "properties": {"capabilities": "cpus:2, boot_mode:BIOS"}}`, 400, "'bios' boot mode is not allowed"},
+		{"115", `{"driver": "fake-hardware", "properties": {"capabilities": "boot_mode:uefi"}}`, 201, ""},
+		{"115", `[]`, 400, "not a JSON object"},
+		{"115", ``, 400, "not a JSON object"},
 		{"82", `{"driver": "fake-hardware", "properties": {"memory_mb": -1}}`, 400, "memory_mb"},
 		{"82", `{"driver": "fake-hardware", "properties": {"cpus": "two"}}`, 400, "cpus"},
 		{"82", `{"driver": "fake-hardware", "properties": 7}`, 400, "an object is expected"},
@@ -167,6 +164,32 @@ func TestCreate(t *testing.T) {
 		}
 		if a.status == 201 && a.header.Get("Location") != s.url+"/v1/nodes/"+a.object["uuid"].(string) {
 			t.Errorf("Location is %q", a.header.Get("Location"))
+		}
+	}
+}
+
+// TestCreateDefaults holds what a new node gets without being told.
+func TestCreateDefaults(t *testing.T) {
+	s := newService(t, func(c *restapi.Config) { c.DefaultResourceClass, c.DefaultConductorGroup = "baremetal", "" })
+	parent := s.enrol("parent")
+	for _, tc := range []struct {
+		body string
+		want map[string]any
+	}{
+		{`{}`, map[string]any{"resource_class": "baremetal", "conductor_group": "", "automated_clean": nil, "disable_power_off": false, "protected": false,
+			"retired": false, "maintenance": false, "traits": []any{}, "instance_name": nil, "power_state": nil, "network_data": map[string]any{}}},
+		{`{, "resource_class": "mine"}`, map[string]any{"resource_class": "mine"}},
+		{`{, "instance_info": {"display_name": "web"}}`, map[string]any{"instance_name": "web"}},
+		{`{, "instance_info": {"display_name": "web"}, "instance_name": "db"}`, map[string]any{"instance_name": "db"}},
+		{`{, "instance_info": {"display_name": 7}}`, map[string]any{"instance_name": nil}},
+		{`{, "parent_node": "parent"}`, map[string]any{"parent_node": parent}},
+		{`{, "automated_clean": "False"}`, map[string]any{"automated_clean": false}},
+	} {
+		got := s.want(201, "115", "POST", "/v1/nodes", strings.Replace(tc.body, "{", `{"driver": "fake-hardware"`, 1)).object
+		for name, want := range tc.want {
+			if diff := cmp.Diff(want, got[name]); diff != "" {
+				t.Errorf("%s after %s (-want +got):\n%s", name, tc.body, diff)
+			}
 		}
 	}
 }

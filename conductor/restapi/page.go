@@ -70,11 +70,11 @@ func readSort[T any](p *page, a arguments, fs fields[T], v ironic.Version) error
 	}
 	if key != "" && key != "id" {
 		f, _ := fs.find(key)
-		if f.access&sortable == 0 { // nor is the zero field of an unknown name
-			return badRequest("The sort_key value %q is an invalid field for sorting", key)
-		}
 		if f.since > v {
 			return notAcceptable("Sort key %q is not acceptable before API version %s.", key, f.since)
+		}
+		if f.access&sortable == 0 { // nor is the zero field of an unknown name
+			return badRequest("The sort_key value %q is an invalid field for sorting", key)
 		}
 		p.sortKey = key
 	}
@@ -120,8 +120,8 @@ func chosenFields[T any](a arguments, fs fields[T], v ironic.Version) ([]string,
 	return names, fs.check(names, v)
 }
 
-// next is the address of the page after one that ended with marker. Only the
-// named arguments are carried over, as they were given.
+// next is the address of the page after one that ended with marker. Only those
+// of the named arguments that are true are carried over.
 func (p page) next(base, path, marker string, a arguments, carried ...string) string {
 	var b strings.Builder
 	b.WriteString(base + "/v1/" + path + "?sort_key=" + p.sortKey + "&sort_dir=")
@@ -131,13 +131,8 @@ func (p page) next(base, path, marker string, a arguments, carried ...string) st
 		b.WriteString("asc")
 	}
 	for _, name := range carried {
-		if on, err := a.flag(name); err == nil && on != nil {
-			b.WriteString("&" + name + "=")
-			if *on {
-				b.WriteString("True")
-			} else {
-				b.WriteString("False")
-			}
+		if on, err := a.flag(name); err == nil && on != nil && *on {
+			b.WriteString("&" + name + "=True")
 		}
 	}
 	if p.detail {
