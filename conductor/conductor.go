@@ -20,7 +20,6 @@ import (
 	"ferric/conductor/driver"
 	"ferric/conductor/driver/builtin"
 	"ferric/conductor/driver/direct"
-	"ferric/conductor/driver/fake"
 	"ferric/conductor/driver/ipmi"
 	"ferric/conductor/driver/ipxe"
 	"ferric/conductor/flow"
@@ -63,11 +62,18 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	views := steps.Views{Node: restapi.AgentNode, Port: restapi.AgentPort}
 	cfg.Boot.KernelParams = cfg.Netboot.KernelParams
 	registry.Add(builtin.Implementations{
-		Power:      map[string]driver.Power{"fake": fake.Power{}, "ipmitool": ipmi.NewPower(bmcs)},
-		Management: map[string]driver.Management{"fake": fake.Management{}, "ipmitool": ipmi.NewManagement(bmcs)},
-		Boot:       map[string]driver.Boot{"fake": fake.Boot{}, "ipxe": ipxe.New(cfg.Boot, registry)},
-		Deploy:     map[string]driver.Deploy{"fake": fake.Deploy{}, "direct": direct.New(cfg.Direct, registry, views)},
+		Power:      map[string]driver.Power{"ipmitool": ipmi.NewPower(bmcs)},
+		Management: map[string]driver.Management{"ipmitool": ipmi.NewManagement(bmcs)},
+		Boot:       map[string]driver.Boot{"ipxe": ipxe.New(cfg.Boot, registry)},
+		Deploy:     map[string]driver.Deploy{"direct": direct.New(cfg.Direct, registry, views)},
 	})
+	warnings, err := registry.Check()
+	if err != nil {
+		return err
+	}
+	for _, text := range warnings {
+		log.Warn(text)
+	}
 
 	// Work outlives the stop of the servers, up to the graceful timeout.
 	work, endWork := context.WithCancel(context.WithoutCancel(ctx))

@@ -138,6 +138,7 @@ type Info struct {
 	Default    map[string]string   // interface type → implementation
 	Enabled    map[string][]string // sorted
 	Properties map[string]string   // key of driver_info → description
+	RAID       bool                // whether one of its RAID interfaces configures anything
 }
 
 // Resolver knows the hardware types that are enabled.

@@ -16,7 +16,6 @@ import (
 	"ferric/conductor/driver"
 	"ferric/conductor/driver/builtin"
 	"ferric/conductor/driver/direct"
-	"ferric/conductor/driver/fake"
 	"ferric/conductor/flow"
 	"ferric/conductor/provision"
 	"ferric/conductor/steps"
@@ -82,10 +81,7 @@ func (r *rig) start() {
 	cfg := direct.DefaultConfig()
 	cfg.PowerStateRetries, cfg.PowerStateInterval = 1, 10*time.Millisecond
 	registry.Add(builtin.Implementations{
-		Power: map[string]driver.Power{"fake": fake.Power{}}, Management: map[string]driver.Management{"fake": fake.Management{}},
-		Boot: map[string]driver.Boot{"fake": fake.Boot{}},
-		Deploy: map[string]driver.Deploy{"fake": fake.Deploy{}, "direct": direct.New(cfg, registry,
-			steps.Views{Node: r.cfg.NodeView, Port: r.cfg.PortView})},
+		Deploy: map[string]driver.Deploy{"direct": direct.New(cfg, registry, steps.Views{Node: r.cfg.NodeView, Port: r.cfg.PortView})},
 	})
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -467,6 +463,11 @@ func TestVerbsRefused(t *testing.T) {
 		t.Errorf("active in enroll: %v", err)
 	}
 	r.must("manage", provision.Manageable)
+	n, without := r.row(), "no-inspect"
+	n.InspectInterface = &without
+	if err := r.db.SaveNode(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.do("inspect", flow.ProvisionRequest{}); !errors.Is(err, driver.ErrUnsupported) {
 		t.Errorf("inspect: %v", err)
 	}

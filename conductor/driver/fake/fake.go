@@ -4,12 +4,76 @@ package fake
 
 import (
 	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"strings"
 	"time"
 
-	"ferric/conductor/driver"
 	"ferric/conductor/store"
-	"ferric/conductor/task"
 )
+
+// Config says how long this hardware takes: seconds, or "least,most" for a
+// random time that is rather near to the first.
+type Config struct {
+	// PowerDelay is that of the power interface, and so on.
+	PowerDelay      string `ini:"fake.power_delay"`
+	BootDelay       string `ini:"fake.boot_delay"`
+	DeployDelay     string `ini:"fake.deploy_delay"`
+	VendorDelay     string `ini:"fake.vendor_delay"`
+	ManagementDelay string `ini:"fake.management_delay"`
+	InspectDelay    string `ini:"fake.inspect_delay"`
+	RAIDDelay       string `ini:"fake.raid_delay"`
+	BIOSDelay       string `ini:"fake.bios_delay"`
+	StorageDelay    string `ini:"fake.storage_delay"`
+	RescueDelay     string `ini:"fake.rescue_delay"`
+	FirmwareDelay   string `ini:"fake.firmware_delay"`
+}
+
+// DefaultConfig takes no time.
+func DefaultConfig() Config {
+	return Config{
+		PowerDelay: "0", BootDelay: "0", DeployDelay: "0", VendorDelay: "0", ManagementDelay: "0", InspectDelay: "0",
+		RAIDDelay: "0", BIOSDelay: "0", StorageDelay: "0", RescueDelay: "0", FirmwareDelay: "0",
+	}
+}
+
+// Hardware is one implementation of each kind.
+type Hardware struct {
+	Power      Power
+	Management Management
+	Boot       Boot
+	Deploy     Deploy
+	Inspect    Inspect
+	Rescue     Rescue
+	Console    Console
+	RAID       RAID
+	BIOS       BIOS
+	Firmware   Firmware
+	Vendor     Vendor
+	Storage    Storage
+}
+
+// New makes the hardware that the configuration describes.
+func New(cfg Config) (Hardware, error) {
+	var h Hardware
+	for _, d := range []struct {
+		option, text string
+		delay        *delay
+	}{
+		{"power", cfg.PowerDelay, &h.Power.delay}, {"boot", cfg.BootDelay, &h.Boot.delay}, {"deploy", cfg.DeployDelay, &h.Deploy.delay},
+		{"vendor", cfg.VendorDelay, &h.Vendor.delay}, {"management", cfg.ManagementDelay, &h.Management.delay},
+		{"inspect", cfg.InspectDelay, &h.Inspect.delay}, {"raid", cfg.RAIDDelay, &h.RAID.delay}, {"bios", cfg.BIOSDelay, &h.BIOS.delay},
+		{"storage", cfg.StorageDelay, &h.Storage.delay}, {"rescue", cfg.RescueDelay, &h.Rescue.delay}, {"firmware", cfg.FirmwareDelay, &h.Firmware.delay},
+	} {
+		var err error
+		if *d.delay, err = parseDelay(d.text); err != nil {
+			return h, fmt.Errorf("[fake]%s_delay: %w", d.option, err)
+		}
+	}
+	return h, nil
+}
 
 // none needs nothing of a node.
 type none struct{}
@@ -17,77 +81,48 @@ type none struct{}
 func (none) Validate(context.Context, *store.Node) error { return nil }
 func (none) Properties() map[string]string               { return map[string]string{} }
 
-// Power keeps the power state in the node's row only.
-type Power struct{ none }
+// delay is how long something takes.
+type delay struct{ least, most time.Duration }
 
-// PowerState is what was set last, off before that.
-func (Power) PowerState(_ context.Context, n *store.Node) (string, error) {
-	if n.PowerState == nil || *n.PowerState != driver.PowerOn {
-		return driver.PowerOff, nil
+func parseDelay(text string) (delay, error) {
+	var d delay
+	if text = strings.TrimSpace(text); text == "" {
+		return d, nil
 	}
-	return driver.PowerOn, nil
-}
-
-// SetPowerState succeeds; the caller records the state.
-func (Power) SetPowerState(context.Context, *task.Task, string, time.Duration) error { return nil }
-
-// SupportedPowerStates are all there are.
-func (Power) SupportedPowerStates() []string {
-	return []string{driver.PowerOn, driver.PowerOff, driver.Rebooting, driver.SoftPowerOff, driver.SoftRebooting}
-}
-
-// Management keeps the boot device in the node's row only.
-type Management struct{ none }
-
-const keyBootDevice, keyPersistent = "fake_boot_device", "fake_boot_device_persistent"
-
-// BootDevice is what was set last, pxe before that.
-func (Management) BootDevice(_ context.Context, n *store.Node) (string, *bool, error) {
-	device := n.DriverInternalInfo.String(keyBootDevice)
-	if device == "" {
-		device = driver.BootPXE
+	first, second, ranged := strings.Cut(text, ",")
+	for _, part := range []struct {
+		text string
+		to   *time.Duration
+	}{{first, &d.least}, {second, &d.most}} {
+		if part.to == &d.most && !ranged {
+			d.most = d.least
+			break
+		}
+		seconds, err := strconv.ParseUint(strings.TrimSpace(part.text), 10, 20)
+		if err != nil {
+			return d, fmt.Errorf("%q is neither a number of seconds nor two of them with a comma between", text)
+		}
+		*part.to = time.Duration(seconds) * time.Second
 	}
-	persistent := n.DriverInternalInfo.Bool(keyPersistent)
-	return device, &persistent, nil
+	if d.most < d.least {
+		return d, fmt.Errorf("in %q the second number is less than the first", text)
+	}
+	return d, nil
 }
 
-// SetBootDevice records the device.
-func (Management) SetBootDevice(ctx context.Context, t *task.Task, device string, persistent bool) error {
-	t.Node.DriverInternalInfo[keyBootDevice] = device
-	t.Node.DriverInternalInfo[keyPersistent] = persistent
-	return t.Save(ctx)
+// wait takes the time. It ends early, with an error, when ctx does.
+func (d delay) wait(ctx context.Context) error {
+	if d.most == 0 {
+		return nil
+	}
+	// Triangular with its peak at least, by the inverse of the distribution.
+	span := float64(d.most-d.least) * (1 - math.Sqrt(1-rand.Float64()))
+	timer := time.NewTimer(d.least + time.Duration(span))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
 }
-
-// SupportedBootDevices are those of Ironic's fake.
-func (Management) SupportedBootDevices() []string { return []string{driver.BootPXE} }
-
-// Boot boots nothing.
-type Boot struct{ none }
-
-func (Boot) PrepareRamdisk(context.Context, *task.Task, map[string]string) error { return nil }
-func (Boot) CleanUpRamdisk(context.Context, *task.Task) error                    { return nil }
-func (Boot) PrepareInstance(context.Context, *task.Task) error                   { return nil }
-func (Boot) CleanUpInstance(context.Context, *task.Task) error                   { return nil }
-
-// Deploy is over at once.
-type Deploy struct{ none }
-
-// Steps has the one step deploy.deploy, which does nothing.
-func (Deploy) Steps() []driver.Step {
-	return []driver.Step{{Interface: "deploy", Name: "deploy", Priority: 100,
-		Run: func(context.Context, *task.Task, map[string]any) (driver.Outcome, error) { return driver.Finished, nil }}}
-}
-
-func (Deploy) UsesAgent() bool                                           { return false }
-func (Deploy) Prepare(context.Context, *task.Task) error                 { return nil }
-func (Deploy) CleanUp(context.Context, *task.Task) error                 { return nil }
-func (Deploy) TearDown(context.Context, *task.Task) error                { return nil }
-func (Deploy) PrepareCleaning(context.Context, *task.Task) (bool, error) { return false, nil }
-func (Deploy) TearDownCleaning(context.Context, *task.Task) error        { return nil }
-
-var (
-	_ driver.Power      = Power{}
-	_ driver.Management = Management{}
-	_ driver.Boot       = Boot{}
-	_ driver.Deploy     = Deploy{}
-)
