@@ -83,26 +83,25 @@ func (f *Flow) CreatePort(ctx context.Context, p *store.Port) error {
 	return f.store.CreatePort(ctx, p)
 }
 
+// WithNode calls fn with the fresh node while nobody else changes it or what
+// belongs to it. fn is quick and only changes rows.
+func (f *Flow) WithNode(ctx context.Context, id int64, purpose string, fn func(ctx context.Context, n *store.Node) error) error {
+	return f.tasks.Update(ctx, id, purpose, func(ctx context.Context, t *task.Task) error { return fn(ctx, t.Node) })
+}
+
 // UpdatePort applies change to the port under its node's lock and saves it.
 func (f *Flow) UpdatePort(ctx context.Context, p *store.Port, change func(p *store.Port, n *store.Node) error) (*store.Port, error) {
-	err := f.tasks.Update(ctx, p.NodeID, "update of port", func(ctx context.Context, t *task.Task) error {
+	err := f.WithNode(ctx, p.NodeID, "update of port", func(ctx context.Context, n *store.Node) error {
 		var err error
 		if p, err = f.store.Port(ctx, p.UUID); err != nil { // as it is under the lock
 			return err
 		}
-		if err := change(p, t.Node); err != nil {
+		if err := change(p, n); err != nil {
 			return err
 		}
 		return f.store.SavePort(ctx, p)
 	})
 	return p, err
-}
-
-// DeletePort removes a port under its node's lock.
-func (f *Flow) DeletePort(ctx context.Context, p *store.Port) error {
-	return f.tasks.Update(ctx, p.NodeID, "delete of port", func(ctx context.Context, t *task.Task) error {
-		return f.store.DeletePort(ctx, p.ID)
-	})
 }
 
 // ValidateResult is what validation says of one interface: nil Result means

@@ -2,6 +2,10 @@ package restapi
 
 import (
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
 
 	"ferric/api"
 	"ferric/api/ironic"
@@ -11,16 +15,21 @@ import (
 // portFields are the attributes of a port with the microversion that each
 // appeared in (REST contract, section 4). Literal table.
 var portFields = fields[store.Port]{
-	{"uuid", 1, onCreate | sortable, portUUID},
+	{"uuid", 1, onCreate | sortable, ownUUID(func(p *store.Port) *string { return &p.UUID })},
+	{"name", 88, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Name }, 255)},
 	{"address", 1, onCreate | onPatch | sortable, portAddress},
-	{"node_uuid", 1, onCreate | onPatch, portNode},
+	{"node_uuid", 1, onCreate | onPatch, ownUUID(func(p *store.Port) *string { return &p.NodeUUID })},
 	{"extra", 1, onCreate | onPatch, object(func(p *store.Port) *store.Object { return &p.Extra }, nil)},
 	{"internal_info", 18, readOnly, computed(func(p *store.Port) any { return orEmpty(p.InternalInfo) })},
 	{"local_link_connection", 19, onCreate | onPatch, object(func(p *store.Port) *store.Object { return &p.LocalLinkConnection }, nil)},
 	{"pxe_enabled", 19, onCreate | onPatch | sortable, flag(func(p *store.Port) *bool { return &p.PXEEnabled }, true)},
-	{"portgroup_uuid", 24, onCreate | onPatch, portPortgroup},
-	{"physical_network", 34, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.PhysicalNetwork }, 64)},
+	{"portgroup_uuid", 24, onCreate | onPatch, optionalUUID(func(p *store.Port) **string { return &p.PortgroupUUID })},
+	{"physical_network", 34, onCreate | onPatch | sortable, physicalNetwork(func(p *store.Port) **string { return &p.PhysicalNetwork })},
 	{"is_smartnic", 53, onCreate | onPatch | sortable, flag(func(p *store.Port) *bool { return &p.IsSmartNIC }, false)},
+	{"description", 97, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Description }, 255)},
+	{"vendor", 100, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Vendor }, 32)},
+	{"category", 101, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Category }, 80)},
+	{"available_for_dynamic_portgroup", 111, onCreate | onPatch | sortable, flag(func(p *store.Port) *bool { return &p.AvailableForDynamicPortgroup }, true)},
 	{"created_at", 1, sortable, computed(func(p *store.Port) any { return moment(&p.CreatedAt) })},
 	{"updated_at", 1, sortable, computed(func(p *store.Port) any { return moment(p.UpdatedAt) })},
 }
@@ -31,6 +40,9 @@ var portListFields = []string{"uuid", "address"}
 // PortView is a port as API version v shows it; fields nil is the full form.
 func PortView(p *store.Port, v ironic.Version, base string, fields []string) map[string]any {
 	out := portFields.view(p, v, fields)
+	if _, shown := out["local_link_connection"]; shown && !knowsVTEP(v) && hasVTEP(p.LocalLinkConnection) {
+		out["local_link_connection"] = map[string]any{}
+	}
 	out["links"] = links(base, "ports/"+p.UUID)
 	return out
 }
@@ -38,96 +50,123 @@ func PortView(p *store.Port, v ironic.Version, base string, fields []string) map
 // AgentPort is a port as the conductor sends it to agents: all fields.
 func AgentPort(p *store.Port) map[string]any { return portFields.view(p, api.MaxVersion, nil) }
 
-// Columns of a port with rules of their own.
-var (
-	portUUID = column[store.Port]{
-		get: func(p *store.Port) any { return p.UUID },
-		set: func(p *store.Port, v any) error {
-			s, _ := v.(string)
-			id, ok := parseUUID(s)
-			if !ok {
-				return fmt.Errorf("expected a UUID but received %v", v)
-			}
-			p.UUID = id
-			return nil
-		},
-	}
-	portAddress = column[store.Port]{
-		get: func(p *store.Port) any { return p.Address },
-		set: func(p *store.Port, v any) error {
-			s, _ := v.(string)
-			mac, ok := parseMAC(s)
-			if !ok {
-				return fmt.Errorf("expected a MAC address but received %v", v)
-			}
-			p.Address = mac
-			return nil
-		},
-	}
-	// The row refers to the node by its id, which the handler looks up.
-	portNode = column[store.Port]{
-		get: func(p *store.Port) any { return p.NodeUUID },
-		set: func(p *store.Port, v any) error {
-			s, _ := v.(string)
-			id, ok := parseUUID(s)
-			if !ok {
-				return fmt.Errorf("expected a UUID but received %v", v)
-			}
-			p.NodeUUID = id
-			return nil
-		},
-	}
-	// There is no portgroup resource, so none can be found.
-	portPortgroup = column[store.Port]{
-		get: func(*store.Port) any { return nil },
-		set: func(_ *store.Port, v any) error {
-			if v != nil {
-				return fmt.Errorf("portgroup %v could not be found", v)
-			}
-			return nil
-		},
-	}
-)
-
-// linkConnections are the forms of local_link_connection besides {}: the
-// members that each needs, and those that it may have. Literal table.
-var linkConnections = []struct {
-	since              ironic.Version
-	required, optional []string
-}{
-	{19, []string{"switch_id", "port_id"}, []string{"switch_info"}},
-	{53, []string{"port_id", "hostname"}, nil}, // smart NIC
-	{64, []string{"network_type"}, nil},        // "unmanaged"
+// portAddress is a MAC address in lower case.
+var portAddress = column[store.Port]{
+	get: func(p *store.Port) any { return p.Address },
+	set: func(p *store.Port, v any) error {
+		s, _ := v.(string)
+		mac, ok := parseMAC(s)
+		if !ok {
+			return fmt.Errorf("expected a MAC address but received %v", v)
+		}
+		p.Address = mac
+		return nil
+	},
 }
 
-// checkLinkConnection refuses what is none of the forms known at version v.
+// ownUUID is a UUID that a row cannot be without.
+func ownUUID[T any](at func(row *T) *string) column[T] {
+	return column[T]{
+		get: func(row *T) any { return *at(row) },
+		set: func(row *T, v any) error {
+			s, _ := v.(string)
+			id, ok := parseUUID(s)
+			if !ok {
+				return fmt.Errorf("expected a UUID but received %v", v)
+			}
+			*at(row) = id
+			return nil
+		},
+	}
+}
+
+// physicalNetwork is a nullable text that is not empty.
+func physicalNetwork[T any](at func(row *T) **string) column[T] {
+	c := optionalText(at, 64)
+	plain := c.set
+	c.set = func(row *T, v any) error {
+		if v == "" {
+			return fmt.Errorf("a non-empty value is required when setting physical_network")
+		}
+		return plain(row, v)
+	}
+	return c
+}
+
+// linkMembers are those that a local_link_connection may have, all of them
+// texts. Literal table.
+var linkMembers = []string{"port_id", "switch_id", "hostname", "switch_info", "network_type", "vtep-logical-switch", "vtep-physical-switch"}
+
+// linkForms are what a local_link_connection, where it is not empty, has to
+// have: the members of one of these (REST contract, section 4). Literal table.
+var linkForms = [][]string{
+	{"port_id", "switch_id"},
+	smartNICLink,
+	{"port_id", "vtep-logical-switch", "vtep-physical-switch"},
+}
+
+// smartNICLink is the form that a port with is_smartnic needs.
+var smartNICLink = []string{"port_id", "hostname"}
+
+// OpenFlow calls switches by numbers like this where it does not by MAC address.
+var datapathID = regexp.MustCompile(`^[0-9a-f]{16}$`)
+
+// knowsVTEP tells whether the version of the API has OVN's VTEP switches.
+func knowsVTEP(v ironic.Version) bool { return v >= 90 && v < 105 }
+
+func hasVTEP(o store.Object) bool {
+	return has(o, "vtep-logical-switch") || has(o, "vtep-physical-switch")
+}
+
+func has(o store.Object, name string) bool { _, ok := o[name]; return ok }
+
+// checkLinkConnection refuses what is none of the forms, or is not known at
+// version v, and brings the switch's address to the usual spelling.
 func checkLinkConnection(o store.Object, v ironic.Version) error {
 	if len(o) == 0 {
 		return nil
 	}
-	if kind, ok := o["network_type"]; ok && kind != "unmanaged" {
-		return badRequest("Invalid network_type %v in local_link_connection, only unmanaged is valid.", kind)
-	}
-	for _, form := range linkConnections {
-		if form.since <= v && hasForm(o, form.required, form.optional) {
-			return nil
+	for _, name := range slices.Sorted(maps.Keys(o)) {
+		if !slices.Contains(linkMembers, name) {
+			return badRequest("Invalid local_link_connection: unknown member %q.", name)
+		}
+		if _, ok := o[name].(string); !ok {
+			return badRequest("Invalid local_link_connection: %s has to be a string.", name)
 		}
 	}
-	return badRequest("Invalid local_link_connection: it needs switch_id and port_id, or port_id and hostname, or network_type.")
+	kind := o.String("network_type")
+	if has(o, "network_type") && kind != "managed" && kind != "unmanaged" {
+		return badRequest("Invalid network_type %q in local_link_connection: it has to be managed or unmanaged.", kind)
+	}
+	if kind != "unmanaged" && !slices.ContainsFunc(linkForms, func(form []string) bool { return hasForm(o, form) }) {
+		return badRequest("Invalid local_link_connection: it needs switch_id and port_id, or port_id and hostname, or the network_type unmanaged.")
+	}
+	if has(o, "vtep-logical-switch") != has(o, "vtep-physical-switch") {
+		return badRequest("Invalid local_link_connection: vtep-logical-switch and vtep-physical-switch need each other.")
+	}
+	if has(o, "network_type") && v < 64 {
+		return notAcceptable("The network_type of local_link_connection is not acceptable before API version 1.64.")
+	}
+	if hasVTEP(o) && !knowsVTEP(v) {
+		return notAcceptable("VTEP switches in local_link_connection are only acceptable in API versions 1.90 to 1.104.")
+	}
+	return normaliseSwitch(o)
 }
 
-func hasForm(o store.Object, required, optional []string) bool {
-	known := 0
-	for _, name := range required {
-		if s, ok := o[name].(string); !ok || s == "" {
-			return false
-		}
-		known++
+func normaliseSwitch(o store.Object) error {
+	if !has(o, "switch_id") {
+		return nil
 	}
-	for _, name := range optional {
-		if _, ok := o[name]; ok {
-			known++
-		}
+	id := strings.ToLower(o.String("switch_id"))
+	if mac, ok := parseMAC(id); ok {
+		id = mac
+	} else if !datapathID.MatchString(id) {
+		return badRequest("Expected a MAC address or OpenFlow datapath ID as switch_id but received %q.", id)
 	}
-	return known == len(o)
+	o["switch_id"] = id
+	return nil
+}
+
+func hasForm(o store.Object, members []string) bool {
+	return !slices.ContainsFunc(members, func(name string) bool { return !has(o, name) })
 }

@@ -4,178 +4,155 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"slices"
 
-	"github.com/google/uuid"
-
 	"ferric/api"
-	"ferric/api/ironic"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
 )
 
-// portFilters select ports of GET /v1/ports. Literal table.
+// portFilters select ports of a list. Those that name another resource are
+// looked up by portQuery. Literal table.
 var portFilters = filters{
 	{arg{name: "address", kind: argText}, whereAddress("ports.address = ?")},
 	{arg{name: "node", kind: argIdent, since: 6}, whereNothing},
 	{arg{name: "node_uuid", kind: argUUID}, whereNothing},
 	{arg{name: "portgroup", kind: argIdent, since: 24}, whereNothing},
 	{arg{name: "shard", kind: argNames, since: 82}, whereIn("nodes.shard")},
+	{arg{name: "description_contains", kind: argText, since: 97}, whereText("instr(ports.description, ?) > 0")},
+	{arg{name: "conductor_groups", kind: argNames, since: 99}, whereIn("nodes.conductor_group")},
+}
+
+func (s *Server) ports() resource[store.Port] {
+	return resource[store.Port]{
+		kind: "Port", key: "ports", table: "ports", fields: portFields, defaults: portListFields, filters: portFilters, project: projectNodes,
+		rows: s.store.Ports, uuid: func(p *store.Port) string { return p.UUID },
+		view: func(r *request, p *store.Port, names []string) map[string]any {
+			return PortView(p, r.version, r.base, names)
+		},
+	}
 }
 
 func (s *Server) listPorts(ctx context.Context, r *request) (reply, error) {
-	return s.portPage(ctx, r, "ports", nil, false)
+	q, err := s.portQuery(ctx, r, nil, nil)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.ports().page(ctx, s, r, "ports", q)
 }
 
 func (s *Server) listPortsDetail(ctx context.Context, r *request) (reply, error) {
-	return s.portPage(ctx, r, "ports/detail", nil, true)
+	q, err := s.portQuery(ctx, r, nil, nil)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.ports().detail(ctx, s, r, "ports", q)
 }
 
 func (s *Server) listNodePorts(ctx context.Context, r *request) (reply, error) {
-	n, err := s.node(ctx, r)
+	path, q, err := s.nodePortQuery(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
-	return s.portPage(ctx, r, "nodes/"+n.UUID+"/ports", n, false)
+	return s.ports().page(ctx, s, r, path, q)
 }
 
 func (s *Server) listNodePortsDetail(ctx context.Context, r *request) (reply, error) {
+	path, q, err := s.nodePortQuery(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.ports().detail(ctx, s, r, path, q)
+}
+
+func (s *Server) nodePortQuery(ctx context.Context, r *request) (string, store.Query, error) {
 	n, err := s.node(ctx, r)
 	if err != nil {
-		return reply{}, err
+		return "", store.Query{}, err
 	}
-	return s.portPage(ctx, r, "nodes/"+n.UUID+"/ports/detail", n, true)
+	q, err := s.portQuery(ctx, r, n, nil)
+	return "nodes/" + n.UUID + "/ports", q, err
 }
 
-// refuseSubPort: ports are made and shown under /v1/ports only.
-func (s *Server) refuseSubPort(ctx context.Context, r *request) (reply, error) {
-	return reply{}, badRequest("The operation is not permitted below a node; use /v1/ports.")
-}
-
-// portPage lists ports, those of one node where n is given.
-func (s *Server) portPage(ctx context.Context, r *request, path string, n *store.Node, detail bool) (reply, error) {
-	a := r.args
-	defaults := portListFields
-	if detail {
-		if a.has("fields") || a.has("detail") {
-			return reply{}, badRequest("Can't fetch a subset of fields of a detailed list.")
+// portQuery makes the conditions that name a node or a portgroup, which are
+// those of the path, if given, or of the arguments.
+func (s *Server) portQuery(ctx context.Context, r *request, n *store.Node, g *store.Portgroup) (store.Query, error) {
+	var q store.Query
+	ofNode := n != nil || r.args.has("node") || r.args.has("node_uuid")
+	ofGroup := g != nil || r.args.has("portgroup")
+	if count(ofNode, ofGroup, r.args.has("shard")) > 1 {
+		return q, api.Errorf(http.StatusForbidden, "The filters node, portgroup and shard exclude each other.")
+	}
+	if r.args.has("conductor_groups") && (ofNode || ofGroup || r.args.has("address")) {
+		return q, badRequest("Filtering by conductor_groups cannot be combined with the filters node, portgroup and address.")
+	}
+	var err error
+	if n == nil {
+		if n, err = s.nodeArgument(ctx, r); err != nil {
+			return q, err
 		}
-		defaults = nil
 	}
-	p, err := pageOf(a, portFields, r.version, s.cfg.MaxLimit, defaults)
-	if err != nil {
-		return reply{}, err
+	if g == nil && ofGroup {
+		ident, err := r.args.text("portgroup")
+		if err != nil {
+			return q, err
+		}
+		if g, err = s.portgroupByIdent(ctx, r, ident); err != nil {
+			return q, err
+		}
 	}
-	q := store.Query{SortKey: p.sortKey, Desc: p.desc, Limit: p.limit}
 	if n != nil {
-		q.Where, q.Args = append(q.Where, "node_id = ?"), append(q.Args, n.ID)
+		q.Where, q.Args = append(q.Where, "ports.node_id = ?"), append(q.Args, n.ID)
 	}
-	if err := s.filterPorts(ctx, r, &q, a); err != nil {
-		return reply{}, err
+	if g != nil {
+		q.Where, q.Args = append(q.Where, "ports.portgroup_id = ?"), append(q.Args, g.ID)
 	}
-	r.onlyProject(&q, projectNodesOf)
-	if err := s.portsAfter(ctx, &q, p); err != nil {
-		return reply{}, err
-	}
-	ports, err := s.store.Ports(ctx, q)
-	if err != nil {
-		return reply{}, err
-	}
-	views := []map[string]any{}
-	for _, port := range ports {
-		views = append(views, PortView(port, r.version, r.base, p.fields))
-	}
-	body := map[string]any{"ports": views}
-	if len(ports) > 0 && len(ports) == p.limit {
-		body["next"] = p.next(r.base, path, ports[len(ports)-1].UUID, a)
-	}
-	return ok(body)
+	return q, nil
 }
 
-// portsAfter continues behind the marker in whatever order is asked for.
-func (s *Server) portsAfter(ctx context.Context, q *store.Query, p page) error {
-	if p.marker == "" {
-		return nil
-	}
-	marker, err := s.store.Port(ctx, p.marker)
-	if errors.Is(err, store.ErrNotFound) {
-		return notFound("Port %s could not be found.", p.marker)
-	}
-	if err != nil {
-		return err
-	}
-	q.After = marker.ID
-	return nil
-}
-
-func (s *Server) filterPorts(ctx context.Context, r *request, q *store.Query, a arguments) error {
-	given := 0
-	for _, name := range []string{"node", "node_uuid", "portgroup", "shard"} {
-		if a.has(name) {
-			given++
-		}
-	}
-	if given > 1 {
-		return api.Errorf(http.StatusForbidden, "The filters node, node_uuid, portgroup and shard exclude each other.")
-	}
-	if a.has("portgroup") {
-		return notFound("Portgroup %v could not be found.", a.values["portgroup"])
-	}
-	where, args, err := portFilters.conditions(a)
-	if err != nil {
-		return err
-	}
-	q.Where, q.Args = append(q.Where, where...), append(q.Args, args...)
-	return s.filterPortsByNode(ctx, r, q, a)
-}
-
-func (s *Server) filterPortsByNode(ctx context.Context, r *request, q *store.Query, a arguments) error {
-	for _, name := range []string{"node", "node_uuid"} {
-		ident, err := a.text(name)
-		if err != nil {
-			return err
-		}
-		if ident == "" {
-			continue
-		}
-		n, err := s.nodeByIdent(ctx, r, ident)
-		if err != nil {
-			return err
-		}
-		q.Where, q.Args = append(q.Where, "node_id = ?"), append(q.Args, n.ID)
-	}
-	return nil
-}
-
-// port finds the port that the path names; an address is no name.
-func (s *Server) port(ctx context.Context, r *request) (*store.Port, error) {
-	ident := r.params["port"]
-	id, ok := parseUUID(ident)
-	if !ok {
-		return nil, badRequest("Expected a UUID but received %q.", ident)
-	}
-	p, err := s.store.Port(ctx, id)
-	missing := notFound("Port %s could not be found.", ident)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, missing
-	}
+// nodeArgument finds the node of a filter, nil where there is none. node_uuid
+// is the older argument and goes first.
+func (s *Server) nodeArgument(ctx context.Context, r *request) (*store.Node, error) {
+	ident, err := r.args.uuid("node_uuid")
 	if err != nil {
 		return nil, err
 	}
-	return p, s.permitNodeOf(ctx, r, p.NodeID, missing)
+	if ident == "" {
+		if ident, err = r.args.text("node"); err != nil || ident == "" {
+			return nil, err
+		}
+	}
+	return s.nodeByIdent(ctx, r, ident)
+}
+
+func count(conditions ...bool) int {
+	n := 0
+	for _, c := range conditions {
+		if c {
+			n++
+		}
+	}
+	return n
+}
+
+// port finds the port that the path names, since 1.88 also by name; an address
+// is no name.
+func (s *Server) port(ctx context.Context, r *request) (*store.Port, error) {
+	ident := r.params["port"]
+	if _, ok := parseUUID(ident); !ok && r.version < 88 {
+		return nil, badRequest("Expected a UUID but received %q.", ident)
+	}
+	ports := s.ports()
+	p, err := ports.identified(ctx, r, ident, s.store.Port, s.store.PortByName)
+	if err != nil {
+		return nil, err
+	}
+	return p, s.permitNodeOf(ctx, r, p.NodeID, ports.missing(ident))
 }
 
 func (s *Server) showPort(ctx context.Context, r *request) (reply, error) {
-	a := r.args
-	names, err := chosenFields(a, portFields, r.version)
-	if err != nil {
-		return reply{}, err
-	}
-	p, err := s.port(ctx, r)
-	if err != nil {
-		return reply{}, err
-	}
-	return ok(PortView(p, r.version, r.base, names))
+	return s.ports().show(ctx, r, s.port)
 }
 
 func (s *Server) createPort(ctx context.Context, r *request) (reply, error) {
@@ -183,104 +160,141 @@ func (s *Server) createPort(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	p := &store.Port{UUID: uuid.NewString(), PXEEnabled: true, LocalLinkConnection: store.Object{}, Extra: store.Object{}, InternalInfo: store.Object{}}
+	ident, err := portParent(r, body)
+	if err != nil {
+		return reply{}, err
+	}
+	p := store.NewPort()
 	if err := portFields.fill(p, body, r.version); err != nil {
 		return reply{}, err
 	}
-	for _, name := range []string{"address", "node_uuid"} {
-		if body[name] == nil {
-			return reply{}, badRequest("Mandatory field missing: %s.", name)
-		}
+	if body["address"] == nil {
+		return reply{}, badRequest("Mandatory field missing: address.")
 	}
 	if err := checkLinkConnection(p.LocalLinkConnection, r.version); err != nil {
 		return reply{}, err
 	}
-	missing := badRequest("Node %s could not be found.", p.NodeUUID)
-	n, err := s.store.Node(ctx, p.NodeUUID)
-	if errors.Is(err, store.ErrNotFound) {
-		return reply{}, missing
+	if p.IsSmartNIC && !hasForm(p.LocalLinkConnection, smartNICLink) {
+		return reply{}, badRequest("A Smart NIC port needs port_id and hostname in local_link_connection.")
 	}
+	n, err := s.parentNode(ctx, r, ident)
 	if err != nil {
 		return reply{}, err
 	}
-	if err := s.permitNode(r, n, missing); err != nil {
+	p.NodeID, p.NodeUUID = n.ID, n.UUID
+	g, err := s.joinPortgroup(ctx, p)
+	if err != nil {
 		return reply{}, err
 	}
-	p.NodeID = n.ID
-	if err := s.conductor.CreatePort(ctx, p); err != nil {
+	if g != nil && body["pxe_enabled"] != nil && p.PXEEnabled && !g.StandalonePortsSupported {
+		return reply{}, conflict("Portgroup %s does not support standalone ports, so that a port with pxe_enabled cannot become a member.", g.UUID)
+	}
+	if err := s.insertPort(ctx, p, g); err != nil {
 		return reply{}, portConflict(err, p)
 	}
 	return reply{status: http.StatusCreated, body: PortView(p, r.version, r.base, nil), location: r.base + "/v1/ports/" + p.UUID}, nil
 }
 
-// portConflict names the address that is taken.
-func portConflict(err error, p *store.Port) error {
-	var duplicate *store.DuplicateError
-	if errors.As(err, &duplicate) && duplicate.Column == "address" {
-		return conflict("A port with MAC address %s already exists.", p.Address)
+// portParent is what a new port's body calls its node, by either of two members.
+func portParent(r *request, body map[string]any) (string, error) {
+	id, byUUID := body["node_uuid"]
+	ident, byIdent := body["node_ident"]
+	delete(body, "node_ident")
+	switch {
+	case byIdent && r.version < 94:
+		return "", notAcceptable("Attribute %q is not acceptable before API version 1.94.", "node_ident")
+	case byUUID && byIdent:
+		return "", badRequest("Only one of node_uuid and node_ident can be given.")
+	case byIdent:
+		id = ident
+	case !byUUID:
+		return "", badRequest("Mandatory field missing: node_uuid.")
 	}
-	return err
+	text, ok := id.(string)
+	if uuid, isUUID := parseUUID(text); isUUID {
+		return uuid, nil
+	}
+	if byUUID || !ok || !logicalName.MatchString(text) {
+		return "", badRequest("Expected the UUID of a node, or as node_ident its name, but received %v.", id)
+	}
+	return text, nil
 }
 
-// wiringStates are the states in which it may change how a port is wired.
-var wiringStates = []provision.State{provision.Enroll, provision.Inspecting, provision.InspectWait, provision.Manageable}
-
-func (s *Server) updatePort(ctx context.Context, r *request) (reply, error) {
-	p, err := s.port(ctx, r)
-	if err != nil {
-		return reply{}, err
+// insertPort stores a new port. Only as a member of a portgroup does it depend
+// on what else the node has.
+func (s *Server) insertPort(ctx context.Context, p *store.Port, g *store.Portgroup) error {
+	if g == nil {
+		return s.store.CreatePort(ctx, p)
 	}
-	patch, err := api.ParsePatch(r.body)
-	if err != nil {
-		return reply{}, err
-	}
-	if err := portFields.checkPatch(patch, r.version); err != nil {
-		return reply{}, err
-	}
-	change := func(p *store.Port, n *store.Node) error { return changePort(p, n, patch, r.version) }
-	n, err := s.store.NodeByID(ctx, p.NodeID)
-	if err != nil {
-		return reply{}, err
-	}
-	// What is wrong by itself is said at once, not after waiting for the lock.
-	trial := *p
-	if err := change(&trial, n); err != nil {
-		return reply{}, err
-	}
-	updated, err := s.conductor.UpdatePort(ctx, p, change)
-	if err != nil {
-		return reply{}, portConflict(err, &trial)
-	}
-	return ok(PortView(updated, r.version, r.base, nil))
+	return s.conductor.WithNode(ctx, p.NodeID, "creation of port", func(ctx context.Context, _ *store.Node) error {
+		if err := s.checkPhysicalNetwork(ctx, p, g); err != nil {
+			return err
+		}
+		return s.store.CreatePort(ctx, p)
+	})
 }
 
-// changePort applies a patch to the row, with the checks of section 4.
-func changePort(p *store.Port, n *store.Node, patch api.Patch, v ironic.Version) error {
-	before := *p
-	if err := portFields.patch(p, patch); err != nil {
+// joinPortgroup resolves the portgroup that the port is to be a member of, nil
+// for none.
+func (s *Server) joinPortgroup(ctx context.Context, p *store.Port) (*store.Portgroup, error) {
+	p.PortgroupID = nil
+	if p.PortgroupUUID == nil {
+		return nil, nil
+	}
+	g, err := s.store.Portgroup(ctx, *p.PortgroupUUID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, badRequest("Portgroup %s could not be found.", *p.PortgroupUUID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if g.NodeID != p.NodeID {
+		return nil, badRequest("Port %s cannot be added to portgroup %s, which belongs to a different node.", p.Address, g.UUID)
+	}
+	p.PortgroupID = &g.ID
+	return g, nil
+}
+
+// checkPhysicalNetwork refuses a member of a portgroup that is not in the
+// network of the others.
+func (s *Server) checkPhysicalNetwork(ctx context.Context, p *store.Port, g *store.Portgroup) error {
+	members, err := s.store.PortgroupPorts(ctx, g.ID)
+	if err != nil {
 		return err
 	}
-	if p.NodeUUID != before.NodeUUID {
-		return badRequest("Port %s cannot be moved to another node.", p.UUID)
-	}
-	if err := checkLinkConnection(p.LocalLinkConnection, v); err != nil {
-		return err
-	}
-	if n.Maintenance {
-		return nil
-	}
-	if p.Address != before.Address && (n.InstanceUUID != nil || n.ProvisionState == provision.Active) {
-		return conflict("Cannot change the address of port %s while its node %s is in use and not in maintenance.", p.UUID, n.UUID)
-	}
-	if slices.Contains(wiringStates, n.ProvisionState) {
-		return nil
-	}
-	for _, root := range patch.Roots() {
-		if slices.Contains([]string{"portgroup_uuid", "pxe_enabled", "local_link_connection", "physical_network"}, root) {
-			return conflict("Cannot change %s of port %s while its node %s is in state %q and not in maintenance.", root, p.UUID, n.UUID, n.ProvisionState)
+	network, known := g.PhysicalNetwork, g.PhysicalNetwork != nil
+	for _, m := range members {
+		if m.ID != p.ID {
+			network, known = m.PhysicalNetwork, true
 		}
 	}
+	if known && !equal(network, p.PhysicalNetwork) {
+		return conflict("A port in physical network %s cannot become a member of portgroup %s, which is in physical network %s.",
+			textOr(p.PhysicalNetwork, "none"), g.UUID, textOr(network, "none"))
+	}
 	return nil
+}
+
+func textOr(text *string, otherwise string) string {
+	if text == nil {
+		return otherwise
+	}
+	return *text
+}
+
+// portConflict names the value that another port has already.
+func portConflict(err error, p *store.Port) error {
+	var duplicate *store.DuplicateError
+	if !errors.As(err, &duplicate) {
+		return err
+	}
+	switch duplicate.Column {
+	case "address":
+		return conflict("A port with MAC address %s already exists.", p.Address)
+	case "name":
+		return conflict("A port with name %s already exists.", textOr(p.Name, ""))
+	}
+	return conflict("A port with UUID %s already exists.", p.UUID)
 }
 
 func (s *Server) deletePort(ctx context.Context, r *request) (reply, error) {
@@ -288,31 +302,57 @@ func (s *Server) deletePort(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	n, err := s.store.NodeByID(ctx, p.NodeID)
+	err = s.conductor.WithNode(ctx, p.NodeID, "deletion of port", func(ctx context.Context, n *store.Node) error {
+		if p, err = s.store.Port(ctx, p.UUID); err != nil {
+			return err
+		}
+		vif := attachedVIF(p.InternalInfo)
+		if vif != "" && !n.Maintenance && (n.InstanceUUID != nil || n.ProvisionState == provision.Active) {
+			return conflict("Cannot delete port %s: VIF %s is bound to it and node %s is in use.", p.UUID, vif, n.UUID)
+		}
+		return s.store.DeletePort(ctx, p.ID)
+	})
 	if err != nil {
-		return reply{}, err
-	}
-	if vif := p.InternalInfo.String(keyVIF); vif != "" && !n.Maintenance && (n.InstanceUUID != nil || n.ProvisionState == provision.Active) {
-		return reply{}, conflict("Cannot delete port %s: VIF %s is bound to it and node %s is in use.", p.UUID, vif, n.UUID)
-	}
-	if err := s.conductor.DeletePort(ctx, p); err != nil {
 		return reply{}, err
 	}
 	return noContent()
 }
 
+// vifKeys are where the internal_info of a port or portgroup keeps the VIF that
+// it has for the instance, or while the conductor works. Literal table.
+var vifKeys = []string{keyVIF, "provisioning_vif_port_id", "cleaning_vif_port_id", "rescuing_vif_port_id", "inspection_vif_port_id", "servicing_vif_port_id"}
+
+func attachedVIF(info store.Object) string {
+	for _, key := range vifKeys {
+		if vif := info.String(key); vif != "" {
+			return vif
+		}
+	}
+	return ""
+}
+
+// changed lists the names of the fields that differ between two rows.
+func (fs fields[T]) changed(before, after *T) []string {
+	var names []string
+	for _, f := range fs {
+		if !reflect.DeepEqual(f.get(before), f.get(after)) {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
 func (s *Server) portRoutes() []route {
 	filters := portFilters.args()
-	return []route{
-		{method: "GET", path: "/ports", policy: "baremetal:port:list", handle: s.listPorts, args: slices.Concat(pageArgs, filters), result: "Ports", doc: "Lists ports."},
+	page, slice := slices.Concat(pageArgs, filters), slices.Concat(sliceArgs, filters)
+	return slices.Concat([]route{
+		{method: "GET", path: "/ports", policy: "baremetal:port:list", handle: s.listPorts, args: page, result: "Ports", doc: "Lists ports."},
 		{method: "POST", path: "/ports", policy: "baremetal:port:create", handle: s.createPort, body: "Port", status: 201, result: "Port", doc: "Creates a port."},
-		{method: "GET", path: "/ports/detail", policy: "baremetal:port:list", handle: s.listPortsDetail, args: slices.Concat(sliceArgs, filters), result: "Ports", doc: "Lists ports with all attributes."},
+		{method: "GET", path: "/ports/detail", policy: "baremetal:port:list", handle: s.listPortsDetail, args: slice, result: "Ports", doc: "Lists ports with all attributes."},
 		{method: "GET", path: "/ports/:port", policy: "baremetal:port:get", handle: s.showPort, args: []arg{fieldsArg}, result: "Port", doc: "Shows a port."},
 		{method: "PATCH", path: "/ports/:port", policy: "baremetal:port:update", handle: s.updatePort, body: "Port", result: "Port", doc: "Updates a port."},
 		{method: "DELETE", path: "/ports/:port", policy: "baremetal:port:delete", handle: s.deletePort, status: 204, doc: "Deletes a port."},
-		{method: "GET", path: "/nodes/:node/ports", policy: "baremetal:port:list", handle: s.listNodePorts, args: pageArgs, result: "Ports", doc: "Lists the ports of a node."},
-		{method: "GET", path: "/nodes/:node/ports/detail", policy: "baremetal:port:list", handle: s.listNodePortsDetail, args: sliceArgs, result: "Ports", doc: "Lists the ports of a node with all attributes."},
-		{method: "POST", path: "/nodes/:node/ports", policy: "baremetal:port:create", handle: s.refuseSubPort, doc: "Is refused; ports are created at /v1/ports."},
-		{method: "GET", path: "/nodes/:node/ports/:port", policy: "baremetal:port:get", handle: s.refuseSubPort, doc: "Is refused; ports are shown at /v1/ports."},
-	}
+		{method: "GET", path: "/nodes/:node/ports", policy: "baremetal:port:list", handle: s.listNodePorts, args: page, result: "Ports", doc: "Lists the ports of a node."},
+		{method: "GET", path: "/nodes/:node/ports/detail", policy: "baremetal:port:list", handle: s.listNodePortsDetail, args: slice, result: "Ports", doc: "Lists the ports of a node with all attributes."},
+	}, refusals("/nodes/:node/ports", "baremetal:port", 1))
 }

@@ -28,7 +28,7 @@ func apiVersion(r *request) ironic.APIVersion {
 var rootResources = []struct {
 	name  string
 	since ironic.Version
-}{{"nodes", 1}, {"ports", 1}, {"drivers", 1}, {"lookup", 22}, {"heartbeat", 22}, {"conductors", 49}}
+}{{"chassis", 1}, {"nodes", 1}, {"ports", 1}, {"drivers", 1}, {"lookup", 22}, {"heartbeat", 22}, {"portgroups", 23}, {"volume", 32}, {"conductors", 49}, {"events", 54}}
 
 func (s *Server) rootV1(ctx context.Context, r *request) (reply, error) {
 	body := map[string]any{

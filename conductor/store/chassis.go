@@ -29,11 +29,23 @@ func (s *Store) CreateChassis(ctx context.Context, c *Chassis) error {
 	return s.insert(ctx, &c.ID, "chassis "+c.UUID, chassisStatements.insert, c)
 }
 
-// SaveChassis writes the changeable columns of c.
-func (s *Store) SaveChassis(ctx context.Context, c *Chassis) error {
-	t := now()
-	c.UpdatedAt = &t
-	return s.update(ctx, "chassis "+c.UUID, chassisStatements.update, c)
+// ChangeChassis applies change to the chassis as it is now and saves it. change
+// only touches the row.
+func (s *Store) ChangeChassis(ctx context.Context, id int64, change func(c *Chassis) error) (*Chassis, error) {
+	c := new(Chassis)
+	err := s.write(ctx, func(tx *sqlx.Tx) error {
+		if err := tx.Get(c, selectChassis+" WHERE id = ?", id); err != nil {
+			return notFound(err, "chassis #%d", id)
+		}
+		if err := change(c); err != nil {
+			return err
+		}
+		t := now()
+		c.UpdatedAt = &t
+		_, err := tx.NamedExec(chassisStatements.update, c)
+		return err
+	})
+	return c, err
 }
 
 // Chassis finds a chassis by UUID.

@@ -1,0 +1,374 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"ferric/api"
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+)
+
+// portgroupFields are the attributes of a portgroup with the microversion that
+// each appeared in (REST contract, section 5). Literal table.
+var portgroupFields = fields[store.Portgroup]{
+	{"uuid", 23, onCreate | sortable, ownUUID(func(g *store.Portgroup) *string { return &g.UUID })},
+	{"name", 23, onCreate | onPatch | sortable, optionalText(func(g *store.Portgroup) **string { return &g.Name }, 255)},
+	{"address", 23, onCreate | onPatch | sortable, portgroupAddress},
+	{"node_uuid", 23, onCreate | onPatch, ownUUID(func(g *store.Portgroup) *string { return &g.NodeUUID })},
+	{"extra", 23, onCreate | onPatch, object(func(g *store.Portgroup) *store.Object { return &g.Extra }, nil)},
+	{"internal_info", 23, readOnly, computed(func(g *store.Portgroup) any { return orEmpty(g.InternalInfo) })},
+	{"standalone_ports_supported", 23, onCreate | onPatch | sortable, flag(func(g *store.Portgroup) *bool { return &g.StandalonePortsSupported }, true)},
+	{"mode", 26, onCreate | onPatch | sortable, portgroupMode},
+	{"properties", 26, onCreate | onPatch, object(func(g *store.Portgroup) *store.Object { return &g.Properties }, nil)},
+	{"physical_network", 102, onCreate | onPatch | sortable, physicalNetwork(func(g *store.Portgroup) **string { return &g.PhysicalNetwork })},
+	{"category", 103, onCreate | onPatch | sortable, optionalText(func(g *store.Portgroup) **string { return &g.Category }, 80)},
+	{"dynamic_portgroup", 111, sortable, computed(func(g *store.Portgroup) any { return g.DynamicPortgroup })},
+	{"ports", 23, readOnly, computed(func(*store.Portgroup) any { return nil })}, // see portgroupView
+	{"created_at", 23, sortable, computed(func(g *store.Portgroup) any { return moment(&g.CreatedAt) })},
+	{"updated_at", 23, sortable, computed(func(g *store.Portgroup) any { return moment(g.UpdatedAt) })},
+}
+
+// portgroupListFields are the columns of a list that was not asked for others.
+var portgroupListFields = []string{"uuid", "name", "address"}
+
+// portgroupFilters select portgroups of a list. Literal table.
+var portgroupFilters = filters{
+	{arg{name: "node", kind: argIdent}, whereNothing},
+	{arg{name: "address", kind: argText}, whereAddress("portgroups.address = ?")},
+	{arg{name: "conductor_groups", kind: argNames, since: 99}, whereIn("nodes.conductor_group")},
+	{arg{name: "shard", kind: argNames, since: 106}, whereIn("nodes.shard")},
+}
+
+// defaultMode of a portgroup ([DEFAULT]default_portgroup_mode of Ironic).
+const defaultMode = "active-backup"
+
+// Columns of a portgroup with rules of their own.
+var (
+	portgroupAddress = column[store.Portgroup]{
+		get: func(g *store.Portgroup) any { return g.Address },
+		set: func(g *store.Portgroup, v any) error {
+			g.Address = nil
+			if v == nil {
+				return nil
+			}
+			s, _ := v.(string)
+			mac, ok := parseMAC(s)
+			if !ok {
+				return fmt.Errorf("expected a MAC address but received %v", v)
+			}
+			g.Address = &mac
+			return nil
+		},
+	}
+	portgroupMode = column[store.Portgroup]{
+		get: func(g *store.Portgroup) any { return g.Mode },
+		set: func(g *store.Portgroup, v any) (err error) {
+			g.Mode = defaultMode
+			if v != nil && v != "" {
+				g.Mode, err = textValue(v, 255)
+			}
+			return err
+		},
+	}
+)
+
+func portgroupView(r *request, g *store.Portgroup, names []string) map[string]any {
+	out := portgroupFields.view(g, r.version, names)
+	if _, shown := out["ports"]; shown {
+		out["ports"] = links(r.base, "portgroups/"+g.UUID+"/ports")
+	}
+	out["links"] = links(r.base, "portgroups/"+g.UUID)
+	return out
+}
+
+func (s *Server) portgroups() resource[store.Portgroup] {
+	return resource[store.Portgroup]{
+		kind: "Portgroup", key: "portgroups", table: "portgroups", fields: portgroupFields, defaults: portgroupListFields,
+		filters: portgroupFilters, project: projectNodes, rows: s.store.Portgroups,
+		uuid: func(g *store.Portgroup) string { return g.UUID }, view: portgroupView,
+	}
+}
+
+// portgroup finds the portgroup that the path names, by UUID or name.
+func (s *Server) portgroup(ctx context.Context, r *request) (*store.Portgroup, error) {
+	return s.portgroupByIdent(ctx, r, r.params["portgroup"])
+}
+
+func (s *Server) portgroupByIdent(ctx context.Context, r *request, ident string) (*store.Portgroup, error) {
+	portgroups := s.portgroups()
+	g, err := portgroups.identified(ctx, r, ident, s.store.Portgroup, s.store.PortgroupByName)
+	if err != nil {
+		return nil, err
+	}
+	return g, s.permitNodeOf(ctx, r, g.NodeID, portgroups.missing(ident))
+}
+
+// portgroupQuery makes the condition that names a node, which is that of the
+// path, if given, or of the arguments.
+func (s *Server) portgroupQuery(ctx context.Context, r *request, n *store.Node) (store.Query, error) {
+	var q store.Query
+	ofNode := n != nil || r.args.has("node")
+	if ofNode && r.args.has("shard") {
+		return q, api.Errorf(http.StatusForbidden, "The filters node and shard exclude each other.")
+	}
+	if count(ofNode, r.args.has("address"), r.args.has("shard"), r.args.has("conductor_groups")) > 1 {
+		return q, badRequest("Filtering by node, address, shard or conductor_groups simultaneously is not supported.")
+	}
+	if n == nil && ofNode {
+		ident, err := r.args.text("node")
+		if err != nil {
+			return q, err
+		}
+		if n, err = s.nodeByIdent(ctx, r, ident); err != nil {
+			return q, err
+		}
+	}
+	if n != nil {
+		q.Where, q.Args = []string{"portgroups.node_id = ?"}, []any{n.ID}
+	}
+	return q, nil
+}
+
+func (s *Server) listPortgroups(ctx context.Context, r *request) (reply, error) {
+	q, err := s.portgroupQuery(ctx, r, nil)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.portgroups().page(ctx, s, r, "portgroups", q)
+}
+
+func (s *Server) listPortgroupsDetail(ctx context.Context, r *request) (reply, error) {
+	q, err := s.portgroupQuery(ctx, r, nil)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.portgroups().detail(ctx, s, r, "portgroups", q)
+}
+
+func (s *Server) listNodePortgroups(ctx context.Context, r *request) (reply, error) {
+	path, q, err := s.nodePortgroupQuery(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.portgroups().page(ctx, s, r, path, q)
+}
+
+func (s *Server) listNodePortgroupsDetail(ctx context.Context, r *request) (reply, error) {
+	path, q, err := s.nodePortgroupQuery(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.portgroups().detail(ctx, s, r, path, q)
+}
+
+func (s *Server) nodePortgroupQuery(ctx context.Context, r *request) (string, store.Query, error) {
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return "", store.Query{}, err
+	}
+	q, err := s.portgroupQuery(ctx, r, n)
+	return "nodes/" + n.UUID + "/portgroups", q, err
+}
+
+func (s *Server) listPortgroupPorts(ctx context.Context, r *request) (reply, error) {
+	path, q, err := s.portgroupPortQuery(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.ports().page(ctx, s, r, path, q)
+}
+
+func (s *Server) listPortgroupPortsDetail(ctx context.Context, r *request) (reply, error) {
+	path, q, err := s.portgroupPortQuery(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.ports().detail(ctx, s, r, path, q)
+}
+
+func (s *Server) portgroupPortQuery(ctx context.Context, r *request) (string, store.Query, error) {
+	g, err := s.portgroup(ctx, r)
+	if err != nil {
+		return "", store.Query{}, err
+	}
+	q, err := s.portQuery(ctx, r, nil, g)
+	return "portgroups/" + g.UUID + "/ports", q, err
+}
+
+func (s *Server) showPortgroup(ctx context.Context, r *request) (reply, error) {
+	return s.portgroups().show(ctx, r, s.portgroup)
+}
+
+func (s *Server) createPortgroup(ctx context.Context, r *request) (reply, error) {
+	body, err := r.decodeObject()
+	if err != nil {
+		return reply{}, err
+	}
+	g := &store.Portgroup{UUID: uuid.NewString(), Mode: defaultMode, StandalonePortsSupported: true,
+		Properties: store.Object{}, Extra: store.Object{}, InternalInfo: store.Object{}}
+	if err := portgroupFields.fill(g, body, r.version); err != nil {
+		return reply{}, err
+	}
+	if body["node_uuid"] == nil {
+		return reply{}, badRequest("Mandatory field missing: node_uuid.")
+	}
+	if err := checkPortgroupName(g); err != nil {
+		return reply{}, err
+	}
+	n, err := s.parentNode(ctx, r, g.NodeUUID)
+	if err != nil {
+		return reply{}, err
+	}
+	g.NodeID = n.ID
+	if err := s.store.CreatePortgroup(ctx, g); err != nil {
+		return reply{}, portgroupConflict(err, g)
+	}
+	return reply{status: http.StatusCreated, body: portgroupView(r, g, nil), location: r.base + "/v1/portgroups/" + g.UUID}, nil
+}
+
+func checkPortgroupName(g *store.Portgroup) error {
+	if g.Name != nil && !logicalName.MatchString(*g.Name) {
+		return badRequest("The name %q is not valid for a portgroup.", *g.Name)
+	}
+	return nil
+}
+
+// portgroupConflict names the value that another portgroup has already.
+func portgroupConflict(err error, g *store.Portgroup) error {
+	var duplicate *store.DuplicateError
+	if !errors.As(err, &duplicate) {
+		return err
+	}
+	switch duplicate.Column {
+	case "address":
+		return conflict("A portgroup with MAC address %s already exists.", textOr(g.Address, ""))
+	case "name":
+		return conflict("A portgroup with name %s already exists.", textOr(g.Name, ""))
+	}
+	return conflict("A portgroup with UUID %s already exists.", g.UUID)
+}
+
+func (s *Server) updatePortgroup(ctx context.Context, r *request) (reply, error) {
+	g, err := s.portgroup(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	patch, err := api.ParsePatch(r.body)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := portgroupFields.checkPatch(patch, r.version); err != nil {
+		return reply{}, err
+	}
+	for _, op := range patch.Operations {
+		if op.Op == "remove" && op.Path == "/mode" {
+			return reply{}, badRequest("'mode' is a mandatory attribute and can not be removed")
+		}
+	}
+	trial := *g
+	if err := portgroupFields.patch(&trial, patch); err != nil {
+		return reply{}, err
+	}
+	if err := checkPortgroupName(&trial); err != nil {
+		return reply{}, err
+	}
+	from, err := s.store.NodeByID(ctx, g.NodeID)
+	if err != nil {
+		return reply{}, err
+	}
+	to, err := s.newParent(ctx, r, from, trial.NodeUUID)
+	if err != nil {
+		return reply{}, err
+	}
+	err = s.withNodes(ctx, from.ID, to.ID, "update of portgroup", func(ctx context.Context, from, to *store.Node) error {
+		if g, err = s.store.Portgroup(ctx, g.UUID); err != nil { // as it is under the lock
+			return err
+		}
+		if g.NodeID != from.ID {
+			return conflict("Portgroup %s has been moved to node %s.", g.UUID, g.NodeUUID)
+		}
+		if err := s.changePortgroup(ctx, r, g, from, to, patch); err != nil {
+			return err
+		}
+		return s.store.SavePortgroup(ctx, g)
+	})
+	if err != nil {
+		return reply{}, portgroupConflict(err, &trial)
+	}
+	return ok(portgroupView(r, g, nil))
+}
+
+// changePortgroup applies a patch to the row, with the checks of section 5.
+// from is the portgroup's node and to the one that it is to have, mostly the same.
+func (s *Server) changePortgroup(ctx context.Context, r *request, g *store.Portgroup, from, to *store.Node, patch api.Patch) error {
+	before := *g
+	if err := portgroupFields.patch(g, patch); err != nil {
+		return err
+	}
+	if from.ProvisionState == provision.Inspecting && r.version >= 39 {
+		return conflict("Cannot update portgroup %s of node %s while it is in state %q.", g.UUID, from.UUID, from.ProvisionState)
+	}
+	g.NodeID = to.ID
+	members, err := s.store.PortgroupPorts(ctx, g.ID)
+	if err != nil {
+		return err
+	}
+	if from != to {
+		for _, n := range []*store.Node{from, to} {
+			if !rewirable(n) {
+				return conflict("Portgroup %s cannot be moved while node %s is in state %q and not in maintenance.", g.UUID, n.UUID, n.ProvisionState)
+			}
+		}
+		if len(members) > 0 {
+			return badRequest("Portgroup %s cannot be moved to node %s because it contains ports.", g.UUID, to.UUID)
+		}
+	}
+	if before.StandalonePortsSupported && !g.StandalonePortsSupported && hasNetworks(to) {
+		occupied := func(p *store.Port) bool { return p.PXEEnabled || attachedVIF(p.InternalInfo) != "" }
+		if i := slices.IndexFunc(members, occupied); i >= 0 {
+			return conflict("standalone_ports_supported of portgroup %s cannot be set to False: port %s has pxe_enabled or a VIF.", g.UUID, members[i].UUID)
+		}
+	}
+	return nil
+}
+
+func (s *Server) deletePortgroup(ctx context.Context, r *request) (reply, error) {
+	g, err := s.portgroup(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	err = s.conductor.WithNode(ctx, g.NodeID, "deletion of portgroup", func(ctx context.Context, _ *store.Node) error {
+		return s.store.DeletePortgroup(ctx, g.ID)
+	})
+	if errors.Is(err, store.ErrNotEmpty) {
+		return reply{}, badRequest("Cannot delete portgroup %s because it contains ports.", g.UUID)
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	return noContent()
+}
+
+func (s *Server) portgroupRoutes() []route {
+	filters := portgroupFilters.args()
+	page, slice := slices.Concat(pageArgs, filters), slices.Concat(sliceArgs, filters)
+	portPage, portSlice := slices.Concat(pageArgs, portFilters.args()), slices.Concat(sliceArgs, portFilters.args())
+	return slices.Concat([]route{
+		{method: "GET", path: "/portgroups", policy: "baremetal:portgroup:list", since: 23, handle: s.listPortgroups, args: page, result: "Portgroups", doc: "Lists portgroups."},
+		{method: "POST", path: "/portgroups", policy: "baremetal:portgroup:create", since: 23, handle: s.createPortgroup, body: "Portgroup", status: 201, result: "Portgroup", doc: "Creates a portgroup."},
+		{method: "GET", path: "/portgroups/detail", policy: "baremetal:portgroup:list", since: 23, handle: s.listPortgroupsDetail, args: slice, result: "Portgroups", doc: "Lists portgroups with all attributes."},
+		{method: "GET", path: "/portgroups/:portgroup", policy: "baremetal:portgroup:get", since: 23, handle: s.showPortgroup, args: []arg{fieldsArg}, result: "Portgroup", doc: "Shows a portgroup."},
+		{method: "PATCH", path: "/portgroups/:portgroup", policy: "baremetal:portgroup:update", since: 23, handle: s.updatePortgroup, body: "Portgroup", result: "Portgroup", doc: "Updates a portgroup."},
+		{method: "DELETE", path: "/portgroups/:portgroup", policy: "baremetal:portgroup:delete", since: 23, handle: s.deletePortgroup, status: 204, doc: "Deletes a portgroup that has no ports."},
+		{method: "GET", path: "/portgroups/:portgroup/ports", policy: "baremetal:port:list", since: 24, handle: s.listPortgroupPorts, args: portPage, result: "Ports", doc: "Lists the ports of a portgroup."},
+		{method: "GET", path: "/portgroups/:portgroup/ports/detail", policy: "baremetal:port:list", since: 24, handle: s.listPortgroupPortsDetail, args: portSlice, result: "Ports", doc: "Lists the ports of a portgroup with all attributes."},
+		{method: "GET", path: "/nodes/:node/portgroups", policy: "baremetal:portgroup:list", since: 24, handle: s.listNodePortgroups, args: page, result: "Portgroups", doc: "Lists the portgroups of a node."},
+		{method: "GET", path: "/nodes/:node/portgroups/detail", policy: "baremetal:portgroup:list", since: 24, handle: s.listNodePortgroupsDetail, args: slice, result: "Portgroups", doc: "Lists the portgroups of a node with all attributes."},
+	}, refusals("/nodes/:node/portgroups", "baremetal:portgroup", 24), refusals("/portgroups/:portgroup/ports", "baremetal:port", 24))
+}

@@ -1,0 +1,190 @@
+package restapi
+
+import (
+	"context"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"ferric/conductor/restapi/auth"
+	"ferric/conductor/store"
+)
+
+func (s *Server) createConnector(ctx context.Context, r *request) (reply, error) {
+	body, err := r.decodeObject()
+	if err != nil {
+		return reply{}, err
+	}
+	c := &store.VolumeConnector{UUID: uuid.NewString(), Extra: store.Object{}}
+	if err := connectorFields.fill(c, body, r.version); err != nil {
+		return reply{}, err
+	}
+	if err := mandatory(body, "node_uuid", "type", "connector_id"); err != nil {
+		return reply{}, err
+	}
+	n, err := s.parentNode(ctx, r, c.NodeUUID)
+	if err != nil {
+		return reply{}, err
+	}
+	c.NodeID = n.ID
+	if err := s.store.CreateVolumeConnector(ctx, c); err != nil {
+		return reply{}, connectorConflict(err, c)
+	}
+	return created(r, "volume/connectors/"+c.UUID, s.connectors().view(r, c, nil))
+}
+
+func (s *Server) createTarget(ctx context.Context, r *request) (reply, error) {
+	body, err := r.decodeObject()
+	if err != nil {
+		return reply{}, err
+	}
+	t := &store.VolumeTarget{UUID: uuid.NewString(), Properties: store.Object{}, Extra: store.Object{}}
+	if err := targetFields.fill(t, body, r.version); err != nil {
+		return reply{}, err
+	}
+	if err := mandatory(body, "node_uuid", "volume_type", "boot_index", "volume_id"); err != nil {
+		return reply{}, err
+	}
+	n, err := s.parentNode(ctx, r, t.NodeUUID)
+	if err != nil {
+		return reply{}, err
+	}
+	t.NodeID = n.ID
+	if err := s.store.CreateVolumeTarget(ctx, t); err != nil {
+		return reply{}, targetConflict(err, t)
+	}
+	return created(r, "volume/targets/"+t.UUID, s.targetView(r, t, nil))
+}
+
+func (s *Server) updateConnector(ctx context.Context, r *request) (reply, error) {
+	c, err := s.connector(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	patch, err := volumePatch(r, connectorFields)
+	if err != nil {
+		return reply{}, err
+	}
+	trial := *c
+	if err := connectorFields.patch(&trial, patch); err != nil {
+		return reply{}, err
+	}
+	to, err := s.volumeParent(ctx, r, c.NodeID, trial.NodeUUID)
+	if err != nil {
+		return reply{}, err
+	}
+	err = s.withNodes(ctx, c.NodeID, to.ID, "volume connector update", func(ctx context.Context, from, to *store.Node) error {
+		if err := checkPoweredOff("volume connector update", from, to); err != nil {
+			return err
+		}
+		if c, err = s.store.VolumeConnector(ctx, c.UUID); err != nil { // as it is under the lock
+			return err
+		}
+		if err := connectorFields.patch(c, patch); err != nil {
+			return err
+		}
+		c.NodeID = to.ID
+		return s.store.SaveVolumeConnector(ctx, c)
+	})
+	if err != nil {
+		return reply{}, connectorConflict(err, &trial)
+	}
+	return ok(s.connectors().view(r, c, nil))
+}
+
+func (s *Server) updateTarget(ctx context.Context, r *request) (reply, error) {
+	t, err := s.target(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	patch, err := volumePatch(r, targetFields)
+	if err != nil {
+		return reply{}, err
+	}
+	trial := *t
+	if err := targetFields.patch(&trial, patch); err != nil {
+		return reply{}, err
+	}
+	to, err := s.volumeParent(ctx, r, t.NodeID, trial.NodeUUID)
+	if err != nil {
+		return reply{}, err
+	}
+	err = s.withNodes(ctx, t.NodeID, to.ID, "volume target update", func(ctx context.Context, from, to *store.Node) error {
+		if err := checkPoweredOff("volume target update", from, to); err != nil {
+			return err
+		}
+		if t, err = s.store.VolumeTarget(ctx, t.UUID); err != nil { // as it is under the lock
+			return err
+		}
+		if err := targetFields.patch(t, patch); err != nil {
+			return err
+		}
+		t.NodeID = to.ID
+		return s.store.SaveVolumeTarget(ctx, t)
+	})
+	if err != nil {
+		return reply{}, targetConflict(err, &trial)
+	}
+	return ok(s.targetView(r, t, nil))
+}
+
+// volumeParent finds the node that a volume is to belong to.
+func (s *Server) volumeParent(ctx context.Context, r *request, nodeID int64, ident string) (*store.Node, error) {
+	from, err := s.store.NodeByID(ctx, nodeID)
+	if err != nil {
+		return nil, err
+	}
+	return s.newParent(ctx, r, from, ident)
+}
+
+func (s *Server) deleteConnector(ctx context.Context, r *request) (reply, error) {
+	c, err := s.connector(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.deleteVolume(ctx, c.NodeID, "volume connector deletion", func(ctx context.Context) error {
+		return s.store.DeleteVolumeConnector(ctx, c.ID)
+	})
+}
+
+func (s *Server) deleteTarget(ctx context.Context, r *request) (reply, error) {
+	t, err := s.target(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.deleteVolume(ctx, t.NodeID, "volume target deletion", func(ctx context.Context) error {
+		return s.store.DeleteVolumeTarget(ctx, t.ID)
+	})
+}
+
+// rulePropertiesOfTargets is Ironic's name for it.
+const rulePropertiesOfTargets = "baremetal:volume:view_target_properties"
+
+// shownProperties are the properties of a volume target as the caller may see them.
+func (s *Server) shownProperties(r *request, properties any) any {
+	if !s.policy.Allows(r.identity, rulePropertiesOfTargets, auth.Target{}) {
+		return map[string]any{"redacted_contents": "** Value redacted: requires " + rulePropertiesOfTargets + " permission. **"}
+	}
+	return mask(properties, "", "")
+}
+
+func (s *Server) volumeRoutes() []route {
+	show := []arg{fieldsArg}
+	const get, list = "baremetal:volume:get", "baremetal:volume:list"
+	return slices.Concat([]route{
+		{method: "GET", path: "/volume", policy: list, since: 32, handle: s.showVolume, result: "Volume", doc: "Leads to volume connectors and targets."},
+		{method: "GET", path: "/volume/connectors", policy: list, since: 32, handle: s.listConnectors, args: volumePageArgs, result: "VolumeConnectors", doc: "Lists volume connectors."},
+		{method: "POST", path: "/volume/connectors", policy: "baremetal:volume:create", since: 32, handle: s.createConnector, body: "VolumeConnector", status: 201, result: "VolumeConnector", doc: "Creates a volume connector."},
+		{method: "GET", path: "/volume/connectors/:connector", policy: get, since: 32, handle: s.showConnector, args: show, result: "VolumeConnector", doc: "Shows a volume connector."},
+		{method: "PATCH", path: "/volume/connectors/:connector", policy: "baremetal:volume:update", since: 32, handle: s.updateConnector, body: "VolumeConnector", result: "VolumeConnector", doc: "Updates a volume connector."},
+		{method: "DELETE", path: "/volume/connectors/:connector", policy: "baremetal:volume:delete", since: 32, handle: s.deleteConnector, status: 204, doc: "Deletes a volume connector."},
+		{method: "GET", path: "/volume/targets", policy: list, since: 32, handle: s.listTargets, args: volumePageArgs, result: "VolumeTargets", doc: "Lists volume targets."},
+		{method: "POST", path: "/volume/targets", policy: "baremetal:volume:create", since: 32, handle: s.createTarget, body: "VolumeTarget", status: 201, result: "VolumeTarget", doc: "Creates a volume target."},
+		{method: "GET", path: "/volume/targets/:target", policy: get, since: 32, handle: s.showTarget, args: show, result: "VolumeTarget", doc: "Shows a volume target."},
+		{method: "PATCH", path: "/volume/targets/:target", policy: "baremetal:volume:update", since: 32, handle: s.updateTarget, body: "VolumeTarget", result: "VolumeTarget", doc: "Updates a volume target."},
+		{method: "DELETE", path: "/volume/targets/:target", policy: "baremetal:volume:delete", since: 32, handle: s.deleteTarget, status: 204, doc: "Deletes a volume target."},
+		{method: "GET", path: "/nodes/:node/volume", policy: get, since: 32, handle: s.showNodeVolume, result: "Volume", doc: "Leads to the volume connectors and targets of a node."},
+		{method: "GET", path: "/nodes/:node/volume/connectors", policy: list, since: 32, handle: s.listConnectors, args: volumePageArgs, result: "VolumeConnectors", doc: "Lists the volume connectors of a node."},
+		{method: "GET", path: "/nodes/:node/volume/targets", policy: list, since: 32, handle: s.listTargets, args: volumePageArgs, result: "VolumeTargets", doc: "Lists the volume targets of a node."},
+	}, refusals("/nodes/:node/volume/connectors", "baremetal:volume", 32), refusals("/nodes/:node/volume/targets", "baremetal:volume", 32))
+}

@@ -1,0 +1,282 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+
+	"ferric/api"
+	"ferric/api/ironic"
+	"ferric/conductor/store"
+)
+
+// connectorFields are the attributes of a volume connector (REST contract,
+// section 9). Literal table.
+var connectorFields = fields[store.VolumeConnector]{
+	{"uuid", 32, onCreate | sortable, ownUUID(func(c *store.VolumeConnector) *string { return &c.UUID })},
+	{"node_uuid", 32, onCreate | onPatch, ownUUID(func(c *store.VolumeConnector) *string { return &c.NodeUUID })},
+	{"type", 32, onCreate | onPatch | sortable, connectorType},
+	{"connector_id", 32, onCreate | onPatch | sortable, requiredText(func(c *store.VolumeConnector) *string { return &c.ConnectorID })},
+	{"extra", 32, onCreate | onPatch, object(func(c *store.VolumeConnector) *store.Object { return &c.Extra }, nil)},
+	{"created_at", 32, sortable, computed(func(c *store.VolumeConnector) any { return moment(&c.CreatedAt) })},
+	{"updated_at", 32, sortable, computed(func(c *store.VolumeConnector) any { return moment(c.UpdatedAt) })},
+}
+
+// targetFields are the attributes of a volume target (REST contract, section
+// 9). Literal table.
+var targetFields = fields[store.VolumeTarget]{
+	{"uuid", 32, onCreate | sortable, ownUUID(func(t *store.VolumeTarget) *string { return &t.UUID })},
+	{"node_uuid", 32, onCreate | onPatch, ownUUID(func(t *store.VolumeTarget) *string { return &t.NodeUUID })},
+	{"volume_type", 32, onCreate | onPatch | sortable, requiredText(func(t *store.VolumeTarget) *string { return &t.VolumeType })},
+	{"boot_index", 32, onCreate | onPatch | sortable, bootIndex},
+	{"volume_id", 32, onCreate | onPatch | sortable, requiredText(func(t *store.VolumeTarget) *string { return &t.VolumeID })},
+	{"properties", 32, onCreate | onPatch, object(func(t *store.VolumeTarget) *store.Object { return &t.Properties }, nil)},
+	{"extra", 32, onCreate | onPatch, object(func(t *store.VolumeTarget) *store.Object { return &t.Extra }, nil)},
+	{"created_at", 32, sortable, computed(func(t *store.VolumeTarget) any { return moment(&t.CreatedAt) })},
+	{"updated_at", 32, sortable, computed(func(t *store.VolumeTarget) any { return moment(t.UpdatedAt) })},
+}
+
+// Columns of lists that were not asked for others.
+var (
+	connectorListFields = []string{"uuid", "node_uuid", "type", "connector_id"}
+	targetListFields    = []string{"uuid", "node_uuid", "volume_type", "boot_index", "volume_id"}
+)
+
+// connectorTypes are what a volume connector can be.
+var connectorTypes = []string{"iqn", "ip", "mac", "wwnn", "wwpn", "port", "portgroup"}
+
+// Columns with rules of their own.
+var (
+	connectorType = column[store.VolumeConnector]{
+		get: func(c *store.VolumeConnector) any { return c.Type },
+		set: func(c *store.VolumeConnector, v any) error {
+			c.Type, _ = v.(string)
+			if !slices.Contains(connectorTypes, c.Type) {
+				return fmt.Errorf("expected one of %s", strings.Join(connectorTypes, ", "))
+			}
+			return nil
+		},
+	}
+	bootIndex = column[store.VolumeTarget]{
+		get: func(t *store.VolumeTarget) any { return t.BootIndex },
+		set: func(t *store.VolumeTarget, v any) error {
+			n, ok := v.(float64)
+			if !ok || n != math.Trunc(n) || math.Abs(n) > math.MaxInt32 {
+				return errors.New("an integer is expected")
+			}
+			t.BootIndex = int64(n)
+			return nil
+		},
+	}
+)
+
+// requiredText is a text that a row cannot be without.
+func requiredText[T any](at func(row *T) *string) column[T] {
+	return column[T]{
+		get: func(row *T) any { return *at(row) },
+		set: func(row *T, v any) (err error) {
+			*at(row), err = textValue(v, 255)
+			return err
+		},
+	}
+}
+
+// volumePageArgs are those of lists of volumes, whose ?detail= is as old as they are.
+var volumePageArgs = slices.Concat(sliceArgs, []arg{fieldsArg, {name: "detail", kind: argFlag, doc: "Shows all attributes."}, {name: "node", kind: argIdent}})
+
+// volumeFilters select volumes of a list. Literal table.
+var volumeFilters = filters{{arg{name: "node", kind: argIdent}, whereNothing}}
+
+func (s *Server) connectors() resource[store.VolumeConnector] {
+	return resource[store.VolumeConnector]{
+		kind: "Volume connector", key: "connectors", table: "volume_connectors", fields: connectorFields, defaults: connectorListFields,
+		filters: volumeFilters, project: projectNodes, rows: s.store.VolumeConnectors,
+		uuid: func(c *store.VolumeConnector) string { return c.UUID },
+		view: func(r *request, c *store.VolumeConnector, names []string) map[string]any {
+			out := connectorFields.view(c, r.version, names)
+			out["links"] = links(r.base, "volume/connectors/"+c.UUID)
+			return out
+		},
+	}
+}
+
+func (s *Server) targets() resource[store.VolumeTarget] {
+	return resource[store.VolumeTarget]{
+		kind: "Volume target", key: "targets", table: "volume_targets", fields: targetFields, defaults: targetListFields,
+		filters: volumeFilters, project: projectNodes, rows: s.store.VolumeTargets,
+		uuid: func(t *store.VolumeTarget) string { return t.UUID },
+		view: s.targetView,
+	}
+}
+
+// targetView hides the secrets among the properties, or all of them from who
+// may not see any.
+func (s *Server) targetView(r *request, t *store.VolumeTarget, names []string) map[string]any {
+	out := targetFields.view(t, r.version, names)
+	if properties, shown := out["properties"]; shown {
+		out["properties"] = s.shownProperties(r, properties)
+	}
+	out["links"] = links(r.base, "volume/targets/"+t.UUID)
+	return out
+}
+
+// volumes is the document that leads to connectors and targets. below is what
+// they are below, with a slash at the end.
+func volumes(r *request, below string) map[string]any {
+	return map[string]any{
+		"links":      links(r.base, below),
+		"connectors": links(r.base, below+"connectors"),
+		"targets":    links(r.base, below+"targets"),
+	}
+}
+
+func (s *Server) showVolume(ctx context.Context, r *request) (reply, error) {
+	r.permitted = true // it tells nothing of anybody's
+	return ok(volumes(r, "volume/"))
+}
+
+func (s *Server) showNodeVolume(ctx context.Context, r *request) (reply, error) {
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(volumes(r, "nodes/"+n.UUID+"/volume/"))
+}
+
+// volumeQuery makes the path of a list of connectors or targets, and the
+// condition that names a node: that of the path, or of the arguments.
+func (s *Server) volumeQuery(ctx context.Context, r *request, table, what string) (path string, q store.Query, err error) {
+	path = "volume/" + what
+	ident, ofNode := r.params["node"]
+	if !ofNode {
+		if ident, err = r.args.text("node"); err != nil || ident == "" {
+			return path, q, err
+		}
+	}
+	n, err := s.nodeByIdent(ctx, r, ident)
+	if err != nil {
+		return path, q, err
+	}
+	if ofNode {
+		path = "nodes/" + n.UUID + "/" + path
+	}
+	q.Where, q.Args = []string{table + ".node_id = ?"}, []any{n.ID}
+	return path, q, nil
+}
+
+func (s *Server) listConnectors(ctx context.Context, r *request) (reply, error) {
+	path, q, err := s.volumeQuery(ctx, r, "volume_connectors", "connectors")
+	if err != nil {
+		return reply{}, err
+	}
+	return s.connectors().page(ctx, s, r, path, q)
+}
+
+func (s *Server) listTargets(ctx context.Context, r *request) (reply, error) {
+	path, q, err := s.volumeQuery(ctx, r, "volume_targets", "targets")
+	if err != nil {
+		return reply{}, err
+	}
+	return s.targets().page(ctx, s, r, path, q)
+}
+
+// connector finds the volume connector that the path names.
+func (s *Server) connector(ctx context.Context, r *request) (*store.VolumeConnector, error) {
+	ident := r.params["connector"]
+	c, err := s.connectors().byUUID(ctx, ident, s.store.VolumeConnector)
+	if err != nil {
+		return nil, err
+	}
+	return c, s.permitNodeOf(ctx, r, c.NodeID, s.connectors().missing(ident))
+}
+
+// target finds the volume target that the path names.
+func (s *Server) target(ctx context.Context, r *request) (*store.VolumeTarget, error) {
+	ident := r.params["target"]
+	t, err := s.targets().byUUID(ctx, ident, s.store.VolumeTarget)
+	if err != nil {
+		return nil, err
+	}
+	return t, s.permitNodeOf(ctx, r, t.NodeID, s.targets().missing(ident))
+}
+
+func (s *Server) showConnector(ctx context.Context, r *request) (reply, error) {
+	return s.connectors().show(ctx, r, s.connector)
+}
+
+func (s *Server) showTarget(ctx context.Context, r *request) (reply, error) {
+	return s.targets().show(ctx, r, s.target)
+}
+
+// mandatory refuses a body that lacks one of the members.
+func mandatory(body map[string]any, members ...string) error {
+	for _, name := range members {
+		if body[name] == nil {
+			return badRequest("Mandatory field missing: %s.", name)
+		}
+	}
+	return nil
+}
+
+func connectorConflict(err error, c *store.VolumeConnector) error {
+	var duplicate *store.DuplicateError
+	switch {
+	case !errors.As(err, &duplicate):
+		return err
+	case duplicate.Column == "uuid":
+		return conflict("A volume connector with UUID %s already exists.", c.UUID)
+	}
+	return conflict("A volume connector with type %s and connector ID %s already exists.", c.Type, c.ConnectorID)
+}
+
+func targetConflict(err error, t *store.VolumeTarget) error {
+	var duplicate *store.DuplicateError
+	switch {
+	case !errors.As(err, &duplicate):
+		return err
+	case duplicate.Column == "uuid":
+		return conflict("A volume target with UUID %s already exists.", t.UUID)
+	}
+	return conflict("A volume target with boot index '%d' for the same node already exists.", t.BootIndex)
+}
+
+// checkPoweredOff refuses changes of the volumes of nodes that may be using them.
+func checkPoweredOff(action string, nodes ...*store.Node) error {
+	for _, n := range nodes {
+		if n.PowerState == nil || *n.PowerState != ironic.PowerOff {
+			return badRequest("The requested action %q can not be performed on node %q while it is in power state %q.", action, n.UUID, textOr(n.PowerState, "None"))
+		}
+	}
+	return nil
+}
+
+// deleteVolume removes what belongs to the node, which has to be off.
+func (s *Server) deleteVolume(ctx context.Context, nodeID int64, action string, remove func(ctx context.Context) error) (reply, error) {
+	err := s.conductor.WithNode(ctx, nodeID, action, func(ctx context.Context, n *store.Node) error {
+		if err := checkPoweredOff(action, n); err != nil {
+			return err
+		}
+		return remove(ctx)
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	return noContent()
+}
+
+// volumePatch reads and checks the patch of a volume connector or target.
+func volumePatch[T any](r *request, fs fields[T]) (api.Patch, error) {
+	patch, err := api.ParsePatch(r.body)
+	if err != nil {
+		return patch, err
+	}
+	return patch, fs.checkPatch(patch, r.version)
+}
+
+func created(r *request, path string, view map[string]any) (reply, error) {
+	return reply{status: http.StatusCreated, body: view, location: r.base + "/v1/" + path}, nil
+}
