@@ -50,16 +50,15 @@ func (p *process) start(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	defer log.Close()
-	p.cmd = exec.Command(p.argv[0], p.argv[1:]...) // ended by stop, politely
-	p.cmd.Stdout, p.cmd.Stderr = log, log
+	cmd, ended := exec.Command(p.argv[0], p.argv[1:]...), make(chan struct{}) // ended by stop, politely
+	cmd.Stdout, cmd.Stderr = log, log
 	begin := time.Now()
-	if err := p.cmd.Start(); err != nil {
+	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
+	p.cmd, p.ended = cmd, ended
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	cmd, ended := p.cmd, make(chan struct{})
-	p.ended = ended
 	go func() { _ = cmd.Wait(); close(ended) }() // how the peer ends does not matter
 	for {
 		if answers(ctx, p.base) {
