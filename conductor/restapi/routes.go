@@ -79,6 +79,9 @@ func (s *Server) routes() []route {
 		s.driverRoutes(),
 		s.conductorRoutes(),
 		s.agentRoutes(),
+		s.allocationRoutes(),
+		s.templateRoutes(),
+		s.runbookRoutes(),
 		s.inventoryRoutes(),
 		s.extensionRoutes(),
 	)

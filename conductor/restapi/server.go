@@ -121,6 +121,7 @@ type Conductor interface {
 	// EraseReports are those of the latest steps that erase, newest first.
 	EraseReports(ctx context.Context, id int64) ([]ipa.EraseReport, error)
 	Drivers() []flow.DriverInfo
+	Allocator
 }
 
 // Server answers the requests. It is safe for concurrent use.

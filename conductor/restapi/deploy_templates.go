@@ -1,0 +1,138 @@
+package restapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"ferric/api"
+	"ferric/api/ironic"
+	"ferric/conductor/store"
+)
+
+const versionTemplates ironic.Version = 55
+
+// templateFields are the attributes of a deploy template (REST contract,
+// section 9). Literal table.
+var templateFields = fields[store.DeployTemplate]{
+	{"uuid", 55, onCreate | sortable, uuidColumn(func(p *store.DeployTemplate) *string { return &p.UUID })},
+	{"name", 55, onCreate | onPatch | sortable, templateName},
+	{"steps", 55, onCreate | onPatch, plannedSteps(func(p *store.DeployTemplate) *store.List[store.PlannedStep] { return &p.Steps }, "priority")},
+	{"extra", 55, onCreate | onPatch, object(func(p *store.DeployTemplate) *store.Object { return &p.Extra }, nil)},
+	{"created_at", 55, sortable, computed(func(p *store.DeployTemplate) any { return moment(&p.CreatedAt) })},
+	{"updated_at", 55, sortable, computed(func(p *store.DeployTemplate) any { return moment(p.UpdatedAt) })},
+}
+
+// templateName is a trait: the template is used where an instance has it.
+var templateName = column[store.DeployTemplate]{
+	get: func(p *store.DeployTemplate) any { return p.Name },
+	set: func(p *store.DeployTemplate, v any) error {
+		name, ok := v.(string)
+		if !ok {
+			return fmt.Errorf("the name of a trait is expected")
+		}
+		p.Name = name
+		return checkTrait(name)
+	},
+}
+
+func (s *Server) templates() collection[store.DeployTemplate] {
+	return collection[store.DeployTemplate]{
+		name: "deploy_templates", title: "Deploy template", fields: templateFields, defaults: []string{"uuid", "name"},
+		id:  func(p *store.DeployTemplate) (int64, string) { return p.ID, p.UUID },
+		get: s.store.DeployTemplate, list: s.store.DeployTemplates, show: templateView,
+	}
+}
+
+func templateView(p *store.DeployTemplate, r *request, names []string) map[string]any {
+	view := maskSteps(templateFields.view(p, r.version, names))
+	view["links"] = links(r.base, "deploy_templates/"+p.UUID)
+	return view
+}
+
+func (s *Server) listTemplates(ctx context.Context, r *request) (reply, error) {
+	return s.templates().page(ctx, r, s.cfg.MaxLimit, store.Query{})
+}
+
+func (s *Server) showTemplate(ctx context.Context, r *request) (reply, error) {
+	names, err := chosenFields(r.args, templateFields, r.version)
+	if err != nil {
+		return reply{}, err
+	}
+	p, err := s.templates().find(ctx, r, r.params["template"])
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(templateView(p, r, names))
+}
+
+func (s *Server) createTemplate(ctx context.Context, r *request) (reply, error) {
+	body, err := r.decodeObject()
+	if err != nil {
+		return reply{}, err
+	}
+	p := &store.DeployTemplate{UUID: uuid.NewString(), Extra: store.Object{}}
+	if err := templateFields.fill(p, body, r.version); err != nil {
+		return reply{}, err
+	}
+	for _, name := range []string{"name", "steps"} {
+		if body[name] == nil {
+			return reply{}, badRequest("Mandatory field missing: %s.", name)
+		}
+	}
+	if err := s.store.CreateDeployTemplate(ctx, p); err != nil {
+		return reply{}, s.templates().taken(err, p)
+	}
+	return reply{status: http.StatusCreated, body: templateView(p, r, nil), location: r.base + "/v1/deploy_templates/" + p.UUID}, nil
+}
+
+func (s *Server) updateTemplate(ctx context.Context, r *request) (reply, error) {
+	p, err := s.templates().find(ctx, r, r.params["template"])
+	if err != nil {
+		return reply{}, err
+	}
+	patch, err := api.ParsePatch(r.body)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := templateFields.checkPatch(patch, r.version); err != nil {
+		return reply{}, err
+	}
+	if err := templateFields.patch(p, patch); err != nil {
+		return reply{}, err
+	}
+	if err := s.store.SaveDeployTemplate(ctx, p); err != nil {
+		return reply{}, s.templates().taken(err, p)
+	}
+	return ok(templateView(p, r, nil))
+}
+
+func (s *Server) deleteTemplate(ctx context.Context, r *request) (reply, error) {
+	p, err := s.templates().find(ctx, r, r.params["template"])
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.store.DeleteDeployTemplate(ctx, p.ID); err != nil {
+		return reply{}, err
+	}
+	return noContent()
+}
+
+func (s *Server) templateRoutes() []route {
+	const not = http.StatusMethodNotAllowed
+	return []route{
+		{method: "GET", path: "/deploy_templates", since: versionTemplates, policy: "baremetal:deploy_template:get", handle: s.listTemplates,
+			args: slices.Clone(pageArgs), result: "DeployTemplates", doc: "Lists deploy templates."},
+		{method: "POST", path: "/deploy_templates", since: versionTemplates, older: not, policy: "baremetal:deploy_template:create", handle: s.createTemplate,
+			body: "DeployTemplate", status: 201, result: "DeployTemplate", doc: "Creates a deploy template."},
+		{method: "GET", path: "/deploy_templates/:template", since: versionTemplates, policy: "baremetal:deploy_template:get", handle: s.showTemplate,
+			args: []arg{fieldsArg}, result: "DeployTemplate", doc: "Shows a deploy template."},
+		{method: "PATCH", path: "/deploy_templates/:template", since: versionTemplates, older: not, policy: "baremetal:deploy_template:update", handle: s.updateTemplate,
+			body: "DeployTemplate", result: "DeployTemplate", doc: "Updates a deploy template."},
+		{method: "DELETE", path: "/deploy_templates/:template", since: versionTemplates, older: not, policy: "baremetal:deploy_template:delete", handle: s.deleteTemplate,
+			status: 204, doc: "Deletes a deploy template."},
+	}
+}
