@@ -14,6 +14,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/conductor/driver"
+	"ferric/conductor/driver/agent"
 	"ferric/conductor/driver/builtin"
 	"ferric/conductor/driver/direct"
 	"ferric/conductor/flow"
@@ -81,7 +82,10 @@ func (r *rig) start() {
 	cfg := direct.DefaultConfig()
 	cfg.PowerStateRetries, cfg.PowerStateInterval = 1, 10*time.Millisecond
 	registry.Add(builtin.Implementations{
-		Deploy: map[string]driver.Deploy{"direct": direct.New(cfg, registry, steps.Views{Node: r.cfg.NodeView, Port: r.cfg.PortView})},
+		Deploy: map[string]driver.Deploy{"direct": direct.New(cfg, registry,
+			steps.Views{Node: r.cfg.NodeView, Port: r.cfg.PortView})},
+		Inspect: map[string]driver.Inspect{"agent": agent.NewInspect(agent.DefaultConfig(), registry)},
+		Rescue:  map[string]driver.Rescue{"agent": agent.NewRescue(registry)},
 	})
 	log := logrus.New()
 	log.SetOutput(io.Discard)

@@ -1,0 +1,341 @@
+package flow_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"ferric/api/ipa"
+	"ferric/conductor/driver"
+	"ferric/conductor/flow"
+	"ferric/conductor/inspection"
+	"ferric/conductor/provision"
+	"ferric/conductor/store"
+)
+
+// byAgent has the agent do what the machine can have done by it.
+func byAgent(n *store.Node) {
+	n.DeployInterface, n.InspectInterface, n.RescueInterface = set("direct"), set("agent"), set("agent")
+}
+
+// found is what an agent sends of the machine of the rig.
+func found(t *testing.T, change func(document map[string]any)) *inspection.Data {
+	t.Helper()
+	document := map[string]any{}
+	err := json.Unmarshal([]byte(`{
+		"inventory": {
+			"interfaces": [
+				{"name": "eth0", "mac_address": "52:54:00:77:00:01", "ipv4_address": "192.0.2.7"},
+				{"name": "eth1", "mac_address": "52:54:00:77:00:02", "ipv4_address": "192.0.2.8"}
+			],
+			"cpu": {"architecture": "x86_64", "count": 2}, "bmc_address": "198.51.100.9"
+		},
+		"error": null, "extra": 1
+	}`), &document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(document)
+	}
+	data, err := inspection.Parse(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestInspection(t *testing.T) {
+	r := newRig(t, nil)
+	r.change(byAgent)
+	r.must("manage", provision.Manageable)
+	if _, _, err := r.flow.ContinueInspection(t.Context(), "", found(t, nil), false); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("data that nobody waits for: %v", err)
+	}
+	n := r.must("inspect", provision.InspectWait)
+	if *n.PowerState != driver.PowerOn || n.InspectionStartedAt == nil || n.InspectionFinishedAt != nil || *n.TargetProvisionState != provision.Manageable {
+		t.Errorf("waiting: %s, started %v, finished %v, target %v", *n.PowerState, n.InspectionStartedAt, n.InspectionFinishedAt, n.TargetProvisionState)
+	}
+	if _, _, err := r.flow.ContinueInspection(t.Context(), "00000000-0000-4000-8000-000000000000", found(t, nil), true); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("data of another node: %v", err)
+	}
+	got, token, err := r.flow.ContinueInspection(t.Context(), "", found(t, nil), true)
+	if err != nil || got.ID != r.node || len(token) < 32 {
+		t.Fatalf("data: node %v, token of %d characters, %v", got, len(token), err)
+	}
+	n = r.reach(provision.Manageable)
+	if *n.PowerState != driver.PowerOff || n.InspectionFinishedAt == nil || n.LastError != nil || n.Properties["cpu_arch"] != "x86_64" || n.TargetProvisionState != nil {
+		t.Errorf("inspected: %s, finished %v, error %v, properties %v, target %v", *n.PowerState, n.InspectionFinishedAt, n.LastError, n.Properties, n.TargetProvisionState)
+	}
+	if n.DriverInternalInfo.String(driver.KeyAgentToken) != "" {
+		t.Error("the token of the agent is left")
+	}
+	ports, err := r.db.NodePorts(t.Context(), r.node)
+	if err != nil || len(ports) != 2 {
+		t.Errorf("%d ports, %v; want 2", len(ports), err)
+	}
+	inv, err := r.flow.Inventory(t.Context(), r.node)
+	if err != nil || !strings.Contains(string(inv.Inventory), "198.51.100.9") || !strings.Contains(string(inv.PluginData), "valid_interfaces") {
+		t.Errorf("kept %s and %s, %v", inv.Inventory, inv.PluginData, err)
+	}
+}
+
+// TestInspectionByBMC: a machine none of whose cards is known is told by its BMC.
+func TestInspectionByBMC(t *testing.T) {
+	r := newRig(t, nil)
+	r.change(byAgent)
+	r.change(func(n *store.Node) { n.DriverInfo = store.Object{"ipmi_address": "198.51.100.9"} })
+	ports, err := r.db.NodePorts(t.Context(), r.node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.db.DeletePort(t.Context(), ports[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	r.must("manage", provision.Manageable)
+	r.must("inspect", provision.InspectWait)
+	if _, _, err := r.flow.ContinueInspection(t.Context(), "", found(t, nil), false); err != nil {
+		t.Fatal(err)
+	}
+	r.reach(provision.Manageable)
+	if ports, err = r.db.NodePorts(t.Context(), r.node); err != nil || len(ports) != 2 {
+		t.Errorf("%d ports, %v; want 2", len(ports), err)
+	}
+}
+
+func TestInspectionEnds(t *testing.T) {
+	tests := map[string]struct {
+		end  func(r *rig)
+		want string
+	}{
+		"ramdisk's error": {func(r *rig) {
+			data := found(r.t, func(document map[string]any) { document["error"] = "no disks" })
+			if _, _, err := r.flow.ContinueInspection(r.t.Context(), "", data, false); err != nil {
+				r.t.Fatal(err)
+			}
+		}, "the ramdisk reported an error: no disks"},
+		"abort": {func(r *rig) {
+			if err := r.do("abort", flow.ProvisionRequest{}); err != nil {
+				r.t.Fatal(err)
+			}
+		}, "Inspection was aborted by request."},
+		"timeout": {func(r *rig) {
+			r.change(func(n *store.Node) {
+				at := time.Now().UTC().Add(-time.Hour) // heartbeats do not prolong it
+				n.InspectionStartedAt = &at
+			})
+			if err := r.flow.CheckTimeouts(r.t.Context()); err != nil {
+				r.t.Fatal(err)
+			}
+		}, "Timeout reached while waiting"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil)
+			r.change(byAgent)
+			r.must("manage", provision.Manageable)
+			r.must("inspect", provision.InspectWait)
+			tt.end(r)
+			n := r.reach(provision.InspectFailed)
+			if n.LastError == nil || !strings.Contains(*n.LastError, tt.want) || *n.PowerState != driver.PowerOff || *n.TargetProvisionState != provision.Manageable {
+				t.Errorf("error %v, %s, target %v", n.LastError, *n.PowerState, n.TargetProvisionState)
+			}
+			if n.Properties["cpu_arch"] != nil {
+				t.Errorf("properties %v of an inspection that failed", n.Properties)
+			}
+			r.must("inspect", provision.InspectWait)
+		})
+	}
+}
+
+func TestRescue(t *testing.T) {
+	r := newRig(t, nil)
+	r.change(byAgent)
+	r.change(in(provision.Active))
+	r.change(func(n *store.Node) { n.DriverInternalInfo = store.Object{} })
+	const password = "correct horse"
+	if err := r.do("rescue", flow.ProvisionRequest{RescuePassword: password}); err != nil {
+		t.Fatal(err)
+	}
+	n := r.reach(provision.RescueWait)
+	if value, _ := n.InstanceInfo.Value(); strings.Contains(value.(string), password) {
+		t.Errorf("the password is in the row: %s", value)
+	}
+	r.boot()
+	n = r.reach(provision.Rescue)
+	if hash, _ := r.agent.params[0]["rescue_password"].(string); r.agent.last() != "finalize_rescue" || !strings.HasPrefix(hash, "$5$") || r.agent.params[0]["hashed"] != true {
+		t.Errorf("agent was told %q with %v", r.agent.last(), r.agent.params)
+	}
+	if n.InstanceInfo["hashed_rescue_password"] != nil || n.InstanceInfo["image_source"] == nil || n.TargetProvisionState != nil || *n.PowerState != driver.PowerOn {
+		t.Errorf("rescued: instance_info %v, target %v, %s", n.InstanceInfo, n.TargetProvisionState, *n.PowerState)
+	}
+	r.must("unrescue", provision.Active)
+	r.must("rescue", provision.RescueWait)
+	r.must("abort", provision.RescueFailed)
+	if n = r.row(); !strings.Contains(*n.LastError, "aborted") || n.Maintenance {
+		t.Errorf("aborted: %q, maintenance %v", *n.LastError, n.Maintenance)
+	}
+	r.must("rescue", provision.RescueWait)
+	r.change(func(n *store.Node) { at := time.Now().UTC().Add(-time.Hour); n.ProvisionUpdatedAt = &at })
+	if err := r.flow.CheckTimeouts(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.reach(provision.RescueFailed)
+	r.must("deleted", provision.CleanWait)
+}
+
+// work is what the tests have a machine in service do.
+var work = flow.ProvisionRequest{ServiceSteps: []flow.Step{{Interface: "deploy", Step: "burnin_cpu"}, {Interface: "deploy", Step: "hold"}, {Interface: "raid", Step: "reboot"}}}
+
+// serve brings an active node to where its agent runs the first step.
+func serve(t *testing.T, abortable bool) *rig {
+	t.Helper()
+	r := newRig(t, nil)
+	r.agent.offers["service"] = []ipa.Step{{Step: "burnin_cpu", Interface: "deploy", Abortable: abortable}}
+	r.change(byAgent)
+	r.change(in(provision.Active))
+	r.change(func(n *store.Node) { n.DriverInternalInfo = store.Object{}; n.PowerState = set(driver.PowerOn) })
+	if err := r.do("service", work); err != nil {
+		t.Fatal(err)
+	}
+	r.reach(provision.ServiceWait)
+	r.boot()
+	if got := r.agent.last(); got != "execute_service_step deploy.burnin_cpu" {
+		t.Fatalf("agent was told %q", got)
+	}
+	if n := r.reach(provision.ServiceWait); n.ServiceStep["step"] != "burnin_cpu" || *n.TargetProvisionState != provision.Active {
+		t.Errorf("step %v, target %v", n.ServiceStep, n.TargetProvisionState)
+	}
+	return r
+}
+
+func TestService(t *testing.T) {
+	r := serve(t, false)
+	r.agent.finish(ipa.StatusSucceeded, nil)
+	r.beat()
+	r.reach(provision.ServiceHold)
+	r.beat() // changes nothing
+	r.reach(provision.ServiceHold)
+	r.must("unhold", provision.ServiceWait) // by way of the reboot
+	if n := r.row(); n.ServiceStep["step"] != "reboot" {
+		t.Errorf("step after the hold is %v", n.ServiceStep)
+	}
+	r.boot()
+	n := r.reach(provision.Active)
+	if *n.PowerState != driver.PowerOn || len(n.ServiceStep) > 0 || n.DriverInternalInfo["service_steps"] != nil || n.LastError != nil || n.TargetProvisionState != nil {
+		t.Errorf("after service: %s, step %v, info %v, error %v", *n.PowerState, n.ServiceStep, n.DriverInternalInfo, n.LastError)
+	}
+	// What the conductor does itself needs no agent, and leaves the machine running.
+	if err := r.do("service", flow.ProvisionRequest{ServiceSteps: []flow.Step{{Interface: "deploy", Step: "fly"}}, DisableRamdisk: true}); err != nil {
+		t.Fatal(err)
+	}
+	if n = r.reach(provision.ServiceFailed); *n.PowerState != driver.PowerOn || n.Maintenance || !strings.Contains(*n.LastError, "deploy.fly") {
+		t.Errorf("unknown step: %s, maintenance %v, %q", *n.PowerState, n.Maintenance, *n.LastError)
+	}
+	r.must("abort", provision.Active)
+}
+
+func TestServiceFails(t *testing.T) {
+	r := serve(t, true)
+	r.agent.finish(ipa.StatusFailed, ipa.Cleaning.New("too hot"))
+	r.beat()
+	n := r.reach(provision.ServiceFailed)
+	if !n.Maintenance || n.Fault == nil || *n.Fault != "service failure" || !strings.Contains(*n.LastError, "too hot") {
+		t.Errorf("maintenance %v, fault %v, error %q", n.Maintenance, n.Fault, *n.LastError)
+	}
+	if err := r.do("abort", flow.ProvisionRequest{}); !errors.Is(err, flow.ErrConflict) {
+		t.Errorf("abort in maintenance: %v", err)
+	}
+	if err := r.flow.SetMaintenance(t.Context(), r.node, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n = r.must("abort", provision.Active); *n.PowerState != driver.PowerOn {
+		t.Errorf("after the abort the machine is %s", *n.PowerState)
+	}
+}
+
+func TestServiceAborted(t *testing.T) {
+	r := serve(t, true)
+	n := r.must("abort", provision.Active)
+	if !strings.Contains(*n.LastError, `the service operation was aborted during or after the completion of step "burnin_cpu"`) || *n.PowerState != driver.PowerOn {
+		t.Errorf("%q, %s", *n.LastError, *n.PowerState)
+	}
+	r = serve(t, false)
+	if n = r.must("abort", provision.ServiceWait); !n.ServiceStep.Bool("abort_after") {
+		t.Errorf("step %v is not marked", n.ServiceStep)
+	}
+	r.agent.finish(ipa.StatusSucceeded, nil)
+	r.beat()
+	r.reach(provision.Active)
+}
+
+// TestReservedSteps: steps of no interface go among those of the agent.
+func TestReservedSteps(t *testing.T) {
+	r := newRig(t, nil)
+	r.must("manage", provision.Manageable)
+	steps := []flow.Step{
+		{Interface: "deploy", Step: "hold"}, {Interface: "power", Step: "power_off"}, {Interface: "power", Step: "power_on"},
+		{Interface: "deploy", Step: "wait"}, {Interface: "deploy", Step: "wait", Args: map[string]any{"seconds": 0.01}}, {Interface: "deploy", Step: "erase_devices"},
+	}
+	if err := r.do("clean", flow.ProvisionRequest{CleanSteps: steps}); err != nil {
+		t.Fatal(err)
+	}
+	r.reach(provision.CleanWait)
+	r.boot()
+	r.reach(provision.CleanHold)
+	r.must("unhold", provision.CleanWait)
+	r.beat() // power_off, power_on
+	if n := r.reach(provision.CleanWait); n.CleanStep["step"] != "power_on" || *n.PowerState != driver.PowerOn || n.DriverInternalInfo.String(driver.KeyAgentURL) != "" {
+		t.Errorf("step %v, %s, info %v", n.CleanStep, *n.PowerState, n.DriverInternalInfo)
+	}
+	r.boot() // wait
+	if n := r.reach(provision.CleanWait); n.CleanStep["step"] != "wait" {
+		t.Errorf("step %v", n.CleanStep)
+	}
+	r.beat()
+	if got := r.agent.last(); got != "execute_clean_step deploy.erase_devices" {
+		t.Fatalf("agent was told %q", got)
+	}
+	r.agent.finish(ipa.StatusSucceeded, nil)
+	r.beat()
+	r.reach(provision.Manageable)
+
+	for want, step := range map[string]flow.Step{
+		"0 to 30 seconds":           {Interface: "deploy", Step: "wait", Args: map[string]any{"seconds": float64(31)}},
+		`has no argument "seconds"`: {Interface: "deploy", Step: "hold", Args: map[string]any{"seconds": float64(1)}},
+	} {
+		if err := r.do("clean", flow.ProvisionRequest{CleanSteps: []flow.Step{step}, DisableRamdisk: true}); err != nil {
+			t.Fatal(err)
+		}
+		if n := r.reach(provision.CleanFailed); !strings.Contains(*n.LastError, want) || n.Maintenance {
+			t.Errorf("error %q, maintenance %v; want %q", *n.LastError, n.Maintenance, want)
+		}
+		r.must("manage", provision.Manageable)
+	}
+}
+
+// TestOwnSteps are steps of fake hardware, which the conductor runs without an agent.
+func TestOwnSteps(t *testing.T) {
+	r := newRig(t, nil)
+	r.change(pretend)
+	r.must("manage", provision.Manageable)
+	hold := flow.Step{Interface: "deploy", Step: "hold"}
+	if err := r.do("clean", flow.ProvisionRequest{CleanSteps: []flow.Step{hold, {Interface: "bios", Step: "factory_reset"}}}); err != nil {
+		t.Fatal(err)
+	}
+	r.reach(provision.CleanHold)
+	n := r.must("unhold", provision.Manageable) // no heartbeat is waited for
+	if len(n.CleanStep) > 0 || n.LastError != nil {
+		t.Errorf("after cleaning: step %v, error %v", n.CleanStep, n.LastError)
+	}
+	r.must("provide", provision.Available)
+	priority := 50
+	hold.Priority = &priority
+	if err := r.do("deploy", flow.ProvisionRequest{DeploySteps: []flow.Step{hold}}); err != nil {
+		t.Fatal(err)
+	}
+	r.reach(provision.DeployHold)
+	r.must("unhold", provision.Active)
+}
