@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ferric/conductor/driver"
+	"ferric/conductor/driver/agent"
 	"ferric/conductor/driver/builtin"
 	"ferric/conductor/driver/direct"
 	"ferric/conductor/driver/ipmi"
@@ -66,6 +67,8 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 		Management: map[string]driver.Management{"ipmitool": ipmi.NewManagement(bmcs)},
 		Boot:       map[string]driver.Boot{"ipxe": ipxe.New(cfg.Boot, registry)},
 		Deploy:     map[string]driver.Deploy{"direct": direct.New(cfg.Direct, registry, views)},
+		Inspect:    map[string]driver.Inspect{"agent": agent.NewInspect(cfg.Agent, registry)},
+		Rescue:     map[string]driver.Rescue{"agent": agent.NewRescue(registry)},
 	})
 	warnings, err := registry.Check()
 	if err != nil {

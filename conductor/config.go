@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"ferric/conductor/driver/agent"
 	"ferric/conductor/driver/builtin"
 	"ferric/conductor/driver/direct"
 	"ferric/conductor/driver/ipmi"
@@ -56,6 +57,7 @@ type Config struct {
 	API     restapi.Config
 	Drivers builtin.Config
 	Direct  direct.Config
+	Agent   agent.Config
 	Boot    ipxe.Config
 	IPMI    ipmi.Config
 	Netboot netboot.Config
@@ -78,6 +80,7 @@ func DefaultConfig() Config {
 		API:                          restapi.DefaultConfig(),
 		Drivers:                      builtin.DefaultConfig(),
 		Direct:                       direct.DefaultConfig(),
+		Agent:                        agent.DefaultConfig(),
 		IPMI:                         ipmi.DefaultConfig(),
 		Netboot:                      netboot.DefaultConfig(),
 	}
@@ -143,6 +146,12 @@ func (c *Config) complete() error {
 	}
 	if c.Boot.APIURL == "" {
 		c.Boot.APIURL = "http://" + net.JoinHostPort(c.MyIP, fmt.Sprint(c.APIPort))
+	}
+	if c.Agent.APIURL == "" {
+		c.Agent.APIURL = c.Boot.APIURL
+	}
+	if err := c.Flow.Inspection.Validate(); err != nil {
+		return err
 	}
 	if _, err := c.databasePath(); err != nil {
 		return err
