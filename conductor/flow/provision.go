@@ -157,13 +157,17 @@ func (f *Flow) deploy(ctx context.Context, t *task.Task, req ProvisionRequest) e
 	if err := errors.Join(ifs.Power.Validate(ctx, n), ifs.Deploy.Validate(ctx, n)); err != nil {
 		return invalid("Failed to validate deploy or power info for node %s. Error: %v", n.UUID, err)
 	}
-	if err := steps.Check(listed(ifs, steps.Deploy), requested(req.DeploySteps), ifs.Deploy.UsesAgent()); err != nil {
+	asked, err := f.deploySteps(ctx, n, req.DeploySteps)
+	if err != nil {
+		return err
+	}
+	if err := steps.Check(listed(ifs, steps.Deploy), asked, ifs.Deploy.UsesAgent()); err != nil {
 		return invalid("Failed to validate the deploy steps of node %s. Error: %v", n.UUID, err)
 	}
 	if req.ConfigDrive != nil {
 		n.InstanceInfo["configdrive"] = req.ConfigDrive
 	}
-	if err := n.DriverInternalInfo.Encode(steps.Deploy.Asked(), requested(req.DeploySteps)); err != nil {
+	if err := n.DriverInternalInfo.Encode(steps.Deploy.Asked(), asked); err != nil {
 		return err
 	}
 	return t.Start(ctx, req.Verb.Event, "", "deployment", f.startDeploy)

@@ -62,6 +62,9 @@ func (s *Server) setProvisionState(ctx context.Context, r *request) (reply, erro
 	if err != nil {
 		return reply{}, err
 	}
+	if err := s.useRunbook(ctx, r, n, &req); err != nil {
+		return reply{}, err
+	}
 	if err := s.conductor.Provision(ctx, n.ID, req); err != nil {
 		return reply{}, err
 	}
@@ -152,7 +155,7 @@ func (s *Server) provisionRequest(a arguments, verb provision.Verb, v ironic.Ver
 		if *list.to, err = steps(a, list.name, list.disallowed, list.target == ""); err != nil {
 			return req, err
 		}
-		if verb.Target == list.target && len(*list.to) == 0 {
+		if verb.Target == list.target && len(*list.to) == 0 && !a.has("runbook") {
 			return req, badRequest("%s is required and cannot be empty with the target %s.", list.name, list.target)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -256,9 +255,6 @@ func (s *Server) setRunbookTraits(ctx context.Context, r *request) (reply, error
 
 func (s *Server) addRunbookTrait(ctx context.Context, r *request) (reply, error) {
 	trait := r.params["trait"]
-	if len(strings.TrimSpace(string(r.body))) > 0 {
-		return reply{}, badRequest("No body should be provided when adding a trait")
-	}
 	if err := checkTrait(trait); err != nil {
 		return reply{}, err
 	}
