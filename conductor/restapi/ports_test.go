@@ -19,9 +19,9 @@ func TestCreatePort(t *testing.T) {
 		fault       string
 	}{
 		{"82", `{` + node + `, "address": "52:54:00:AA:BB:CC", "pxe_enabled": false, "physical_network": "p"}`, 201, ""},
-		{"82", `{` + node + `, "address": "52:54:00:00:00:02", "local_link_connection": {"switch_id": "a", "port_id": "b", "switch_info": "c"}}`, 201, ""},
+		{"82", `{` + node + `, "address": "52:54:00:00:00:02", "local_link_connection": {"switch_id": "0a:1b:2c:3d:4e:5f", "port_id": "b", "switch_info": "c"}}`, 201, ""},
 		{"82", `{` + node + `, "address": "52:54:00:00:00:03", "local_link_connection": {"network_type": "unmanaged"}}`, 201, ""},
-		{"63", `{` + node + `, "address": "52:54:00:00:00:04", "local_link_connection": {"network_type": "unmanaged"}}`, 400, "local_link_connection"},
+		{"63", `{` + node + `, "address": "52:54:00:00:00:04", "local_link_connection": {"network_type": "unmanaged"}}`, 406, "local_link_connection"},
 		{"82", `{` + node + `, "address": "52:54:00:00:00:04", "local_link_connection": {"network_type": "managed"}}`, 400, "network_type"},
 		{"82", `{` + node + `, "address": "52:54:00:00:00:04", "local_link_connection": {"switch_id": "a"}}`, 400, "local_link_connection"},
 		{"82", `{` + node + `, "address": "52:54:00:00:00:01"}`, 409, "A port with MAC address 52:54:00:00:00:01 already exists."},
@@ -32,8 +32,8 @@ func TestCreatePort(t *testing.T) {
 		{"82", `{` + node + `}`, 400, "address"},
 		{"82", `{"address": "52:54:00:00:00:05"}`, 400, "node_uuid"},
 		{"82", `{"node_uuid": "` + uuid1 + `", "address": "52:54:00:00:00:05"}`, 400, "Node " + uuid1 + " could not be found."},
-		{"82", `{` + node + `, "address": "52:54:00:00:00:05", "portgroup_uuid": "` + uuid1 + `"}`, 400, "portgroup"},
-		{"82", `{` + node + `, "address": "52:54:00:00:00:05", "name": "eth0"}`, 400, `"name"`},
+		{"82", `{` + node + `, "address": "52:54:00:00:00:05", "portgroup_uuid": "` + uuid1 + `"}`, 400, "Portgroup"},
+		{"82", `{` + node + `, "address": "52:54:00:00:00:05", "name": "eth0"}`, 406, `"name"`},
 		{"18", `{` + node + `, "address": "52:54:00:00:00:05", "pxe_enabled": true}`, 406, "1.19"},
 	} {
 		a := s.call(tc.minor, "POST", "/v1/ports", tc.body)
@@ -79,7 +79,7 @@ func TestListPorts(t *testing.T) {
 		{"82", "/v1/ports?fields=node_uuid,uuid,address&address=52:54:00:00:00:02&node_uuid=" + n1, "02", 200, ""},
 		{"82", "/v1/ports?shard=s", "03", 200, ""},
 		{"82", "/v1/ports?shard=s&node=n1", "", 403, "exclude each other"},
-		{"82", "/v1/ports?fields=name", "", 400, `"name"`},
+		{"82", "/v1/ports?fields=name", "", 406, `"name"`},
 		{"33", "/v1/ports?fields=physical_network", "", 406, "1.34"},
 		{"82", "/v1/ports?sort_key=extra", "", 400, "extra"},
 		{"82", "/v1/ports?marker=" + uuid1, "", 404, uuid1},
@@ -139,7 +139,6 @@ func TestUpdatePort(t *testing.T) {
 		{"wiring of manageable", "82", op("add", "/physical_network", `"p"`), in(provision.Manageable), 200, ""},
 		{"wiring in maintenance", "82", op("add", "/pxe_enabled", `false`), func(n *store.Node) { active(n); n.Maintenance = true }, 200, ""},
 		{"reset", "82", op("remove", "/pxe_enabled", ""), func(n *store.Node) { in(provision.Enroll)(n); n.Maintenance = false }, 200, ""},
-		{"other node", "82", op("add", "/node_uuid", `"`+other+`"`), in(provision.Enroll), 400, "moved"},
 		{"link connection", "82", op("add", "/local_link_connection", `{"switch_id": "a"}`), in(provision.Enroll), 400, "local_link_connection"},
 		{"read only", "82", op("add", "/internal_info/a", `1`), in(provision.Enroll), 400, "Cannot patch /internal_info"},
 		{"too new", "18", op("add", "/pxe_enabled", `true`), in(provision.Enroll), 406, "1.19"},
