@@ -104,8 +104,8 @@ var nodeColumns = []string{
 
 // insertNode and updateNode are the statements made of nodeColumns.
 var (
-	insertNode = "INSERT INTO nodes (uuid, created_at, " + strings.Join(nodeColumns, ", ") +
-		") VALUES (:uuid, :created_at, :" + strings.Join(nodeColumns, ", :") + ")"
+	insertNode = "INSERT INTO nodes (uuid, created_at, revision, " + strings.Join(nodeColumns, ", ") +
+		") VALUES (:uuid, :created_at, :revision, :" + strings.Join(nodeColumns, ", :") + ")"
 	updateNode = "UPDATE nodes SET " + assignments(nodeColumns) + ", revision = revision + 1 WHERE id = :id"
 )
 
@@ -119,7 +119,9 @@ func assignments(columns []string) string {
 
 // CreateNode inserts n and fills its ID, CreatedAt and Revision.
 func (s *Store) CreateNode(ctx context.Context, n *Node) error {
-	n.CreatedAt, n.Revision = now(), 1
+	// Another node may have had the id: its revisions are not to come again.
+	n.CreatedAt = now()
+	n.Revision = n.CreatedAt.UnixMicro()
 	return s.write(ctx, func(tx *sqlx.Tx) error {
 		res, err := tx.NamedExec(insertNode, n)
 		if err != nil {

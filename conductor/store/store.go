@@ -19,6 +19,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -56,6 +57,9 @@ type Store struct {
 	db         *sqlx.DB // reads
 	writer     *writer
 	heartbeats heartbeats
+
+	conductorChanges atomic.Int64
+	conductors       atomic.Pointer[conductorList]
 }
 
 // readers is how many queries run at a time. Each has a connection of its own,
