@@ -55,6 +55,7 @@ type Config struct {
 
 	Flow    flow.Config
 	API     restapi.Config
+	Listen  ListenConfig
 	Drivers builtin.Config
 	Direct  direct.Config
 	Agent   agent.Config
@@ -78,8 +79,10 @@ func DefaultConfig() Config {
 		GracefulShutdownTimeout:      60 * time.Second,
 		Flow:                         flow.DefaultConfig(),
 		API:                          restapi.DefaultConfig(),
+		Listen:                       defaultListen(),
 		Drivers:                      builtin.DefaultConfig(),
 		Direct:                       direct.DefaultConfig(),
+		Boot:                         ipxe.DefaultConfig(),
 		Agent:                        agent.DefaultConfig(),
 		IPMI:                         ipmi.DefaultConfig(),
 		Netboot:                      netboot.DefaultConfig(),
@@ -145,7 +148,7 @@ func (c *Config) complete() error {
 		c.Boot.APIURL = c.API.PublicEndpoint
 	}
 	if c.Boot.APIURL == "" {
-		c.Boot.APIURL = "http://" + net.JoinHostPort(c.MyIP, fmt.Sprint(c.APIPort))
+		c.Boot.APIURL = c.agentURL()
 	}
 	if c.Agent.APIURL == "" {
 		c.Agent.APIURL = c.Boot.APIURL
@@ -172,6 +175,23 @@ func (c *Config) complete() error {
 		}
 	}
 	return c.IPMI.Validate()
+}
+
+// agentURL is where agents reach the API if nothing else is said.
+func (c *Config) agentURL() string {
+	scheme, host, port := "http", c.MyIP, fmt.Sprint(c.APIPort)
+	if c.Listen.TLS {
+		scheme = "https"
+	}
+	if own := c.API.Edge.AgentListen; own != "" {
+		if h, p, err := net.SplitHostPort(own); err == nil {
+			port = p
+			if ip := net.ParseIP(h); h != "" && (ip == nil || !ip.IsUnspecified()) {
+				host = h
+			}
+		}
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
 // databasePath is the file that [database]connection names.

@@ -27,12 +27,21 @@ type Config struct {
 	// driver_info has its own: absolute path, file:// or http(s) URL.
 	DeployKernel  string `ini:"conductor.deploy_kernel"`
 	DeployRamdisk string `ini:"conductor.deploy_ramdisk"`
+	// FileURLAllowedPaths are the directories of which nodes may name files;
+	// others are the configuration's to name: whoever may enrol nodes is not to
+	// read any file of the conductor's by booting it.
+	FileURLAllowedPaths []string `ini:"conductor.file_url_allowed_paths"`
 	// APIURL is the base URL of the conductor's API as machines reach it.
 	APIURL string `ini:"service_catalog.endpoint_override"`
 	// Debug adds ipa-debug=1 to the kernel command line.
 	Debug bool `ini:"DEFAULT.debug"`
 	// KernelParams makes the kernel command line, see netboot.Config.
 	KernelParams func(append string, agent ...string) string `ini:"-"`
+}
+
+// DefaultConfig has Ironic's directories, and ferric's own.
+func DefaultConfig() Config {
+	return Config{FileURLAllowedPaths: []string{"/var/lib/ferric", "/var/lib/ironic", "/shared/html", "/templates", "/opt/cache/files", "/vagrant"}}
 }
 
 // Boot implements driver.Boot.
@@ -73,11 +82,12 @@ func (b *Boot) files(n *store.Node) (target, error) {
 	t := target{Kernel: b.cfg.DeployKernel, Ramdisk: b.cfg.DeployRamdisk}
 	rescue := slices.Contains([]provision.State{provision.Rescuing, provision.RescueWait}, n.ProvisionState)
 	for key, field := range map[string]*string{"deploy_kernel": &t.Kernel, "deploy_ramdisk": &t.Ramdisk} {
-		if v := n.DriverInfo.String(key); v != "" {
-			*field = v
-		}
+		named := n.DriverInfo.String(key)
 		if v := n.DriverInfo.String(strings.Replace(key, "deploy", "rescue", 1)); v != "" && rescue {
-			*field = v
+			named = v
+		}
+		if named != "" {
+			*field = named
 		}
 		if *field == "" {
 			return t, driver.Missing("Node %s has no %s: set it in its driver_info or in [conductor].", n.UUID, key)
@@ -86,8 +96,25 @@ func (b *Boot) files(n *store.Node) (target, error) {
 		if err != nil || !filepath.IsAbs(*field) && !slices.Contains([]string{"file", "http", "https"}, u.Scheme) {
 			return t, driver.Invalid("%s %q of node %s is neither an absolute path nor a file://, http:// or https:// URL.", key, *field, n.UUID)
 		}
+		if named != "" && (u.Scheme == "file" || u.Scheme == "") && !b.allowed(u.Path) {
+			return t, driver.Invalid("%s %q of node %s is in none of the directories of [conductor]file_url_allowed_paths.", key, named, n.UUID)
+		}
 	}
 	return t, nil
+}
+
+// allowed tells whether nodes may name the file, wherever links lead.
+func (b *Boot) allowed(path string) bool {
+	path = filepath.Clean(path)
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	return slices.ContainsFunc(b.cfg.FileURLAllowedPaths, func(dir string) bool {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			dir = real
+		}
+		return strings.HasPrefix(path, filepath.Clean(dir)+"/")
+	})
 }
 
 // PrepareRamdisk records what to boot and sets the boot device to the network.

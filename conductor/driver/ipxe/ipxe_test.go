@@ -28,10 +28,12 @@ func TestValidate(t *testing.T) {
 		want string
 	}{
 		{"configured", ipxe.Config{DeployKernel: "/k", DeployRamdisk: "/r"}, nil, nil, ""},
-		{"of the node", ipxe.Config{}, store.Object{"deploy_kernel": "http://h/k", "deploy_ramdisk": "file:///r"}, nil, ""},
+		{"of the node", ipxe.DefaultConfig(), store.Object{"deploy_kernel": "http://h/k", "deploy_ramdisk": "file:///var/lib/ferric/r"}, nil, ""},
 		{"no kernel", ipxe.Config{DeployRamdisk: "/r"}, nil, &missing, "has no deploy_kernel"},
 		{"no ramdisk", ipxe.Config{DeployKernel: "/k"}, nil, &missing, "has no deploy_ramdisk"},
 		{"relative", ipxe.Config{DeployKernel: "/k"}, store.Object{"deploy_ramdisk": "r.img"}, &invalid, `"r.img"`},
+		{"file of the conductor's", ipxe.DefaultConfig(), store.Object{"deploy_kernel": "/etc/shadow", "deploy_ramdisk": "http://h/r"}, &invalid, "[conductor]file_url_allowed_paths"},
+		{"out of the directory", ipxe.DefaultConfig(), store.Object{"deploy_kernel": "file:///var/lib/ferric/../../../etc/shadow", "deploy_ramdisk": "http://h/r"}, &invalid, "/etc/shadow"},
 		{"scheme", ipxe.Config{DeployRamdisk: "/r"}, store.Object{"deploy_kernel": "glance://x"}, &invalid, `"glance://x"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
