@@ -145,7 +145,7 @@ func TestChecks(t *testing.T) {
 		{"maintenance", "unrescue", provision.Rescue, maintenance, flow.ErrInMaintenance},
 		{"maintenance", "service", provision.Active, maintenance, flow.ErrInMaintenance},
 		{"maintenance", "abort", provision.ServiceFailed, maintenance, flow.ErrConflict},
-		{"maintenance", "abort", provision.CleanWait, maintenance, nil},
+		{"maintenance while it waits", "abort", provision.CleanWait, maintenance, nil},
 		{"protected", "rebuild", provision.Active, func(n *store.Node) { n.Protected = true }, flow.ErrProtected},
 		{"protected", "deleted", provision.Active, func(n *store.Node) { n.Protected = true }, flow.ErrProtected},
 		{"retired", "deploy", provision.Available, func(n *store.Node) { n.Retired = true }, nil},

@@ -112,7 +112,14 @@ func TestProvisionRefusals(t *testing.T) {
 		{provision.Active, nil, "82", `{"target": "rescue", "rescue_password": "  "}`, 400, "rescue_password"},
 		{provision.Active, nil, "82", `{"target": "rebuild", "rescue_password": "x"}`, 400, "rescue_password"},
 		{provision.Manageable, nil, "82", `{"target": "clean", "runbook": "x"}`, 406, "1.92"},
-		{provision.Active, nil, "82", `{"target": "rescue", "rescue_password": "x"}`, 400, "rescue"},
+		{provision.Active, func(n *store.Node) { n.RescueInterface = ptr("no-rescue") }, "82", `{"target": "rescue", "rescue_password": "x"}`, 400, "rescue"},
+		{provision.Manageable, func(n *store.Node) { n.InspectInterface = ptr("no-inspect") }, "82", `{"target": "inspect"}`, 400, "inspect"},
+		{provision.Active, nil, "115", `{"target": "service"}`, 400, "service_steps"},
+		{provision.Active, nil, "115", `{"target": "service", "service_steps": []}`, 400, "service_steps"},
+		{provision.Active, nil, "115", `{"target": "service", "clean_steps": [{"interface": "deploy", "step": "x"}]}`, 400, "only valid with the target clean"},
+		{provision.Active, nil, "107", `{"target": "service", "service_steps": [{"interface": "deploy", "step": "x"}], "disable_ramdisk": true}`, 406, "1.108"},
+		{provision.Active, func(n *store.Node) { n.Maintenance = true }, "115", `{"target": "service", "service_steps": [{"interface": "deploy", "step": "x"}]}`, 400, "maintenance mode"},
+		{provision.ServiceFailed, func(n *store.Node) { n.Maintenance = true }, "115", `{"target": "abort"}`, 409, "maintenance"},
 	} {
 		name := fmt.Sprintf("%s at 1.%s: %s", tc.state, tc.minor, tc.body)
 		id := s.want(201, "82", "POST", "/v1/nodes", `{"driver": "fake-hardware"}`).object["uuid"].(string)
