@@ -67,7 +67,6 @@ var unused = []struct {
 	{"api.enable_ssl_api_key", "see [ssl]", nil},
 	{"api.network_data_schema", "the schema of network_data is built in", nil},
 	{"conductor.bootloader", "no boot images are built", nil},
-	{"conductor.rescue_password_hash_algorithm", "the agent is given a sha512crypt hash", []string{"sha512"}},
 	{"conductor.configdrive_*", "config drives are kept in the database", []string{"false"}},
 	{"conductor.sync_local_state_interval", "there is one conductor, which takes over from none", nil},
 	{"conductor.periodic_max_workers", "see [conductor]workers_pool_size", nil},
