@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -92,22 +90,29 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.APIHostIP, fmt.Sprint(cfg.APIPort)))
+	listeners, err := listenAPI(cfg, api, log)
 	if err != nil {
-		return fmt.Errorf("listen for the API: %w", err)
+		return err
+	}
+	closeAll := func() {
+		for _, l := range listeners {
+			l.Close()
+		}
 	}
 	if err := flows.Recover(ctx); err != nil {
-		listener.Close()
+		closeAll()
 		return fmt.Errorf("recover from an earlier run: %w", err)
 	}
 	if err := db.RegisterConductor(ctx, cfg.Host, "", cfg.Drivers.EnabledHardwareTypes); err != nil {
-		listener.Close()
+		closeAll()
 		return err
 	}
-	log.WithFields(logrus.Fields{"api": listener.Addr(), "conductor": cfg.Host, "database": path}).Info("ferric conductor is up")
+	log.WithFields(logrus.Fields{"api": listeners[0].Addr(), "conductor": cfg.Host, "database": path}).Info("ferric conductor is up")
 
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serveAPI(groupCtx, listener, api.Handler()) })
+	for _, l := range listeners {
+		group.Go(func() error { return serveAPI(groupCtx, l) })
+	}
 	group.Go(func() error { return boots.Run(groupCtx) })
 	for _, job := range jobs(cfg, db, flows) {
 		group.Go(func() error { return job.run(groupCtx, log) })
@@ -133,24 +138,6 @@ func lockDatabase(path string) (unlock func(), err error) {
 		return nil, fmt.Errorf("database %s is in use by another conductor", path)
 	}
 	return func() { file.Close() }, nil
-}
-
-func serveAPI(ctx context.Context, l net.Listener, handler http.Handler) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	// Serve returns when the shutdown begins; requests in flight are waited for.
-	down := make(chan struct{})
-	context.AfterFunc(ctx, func() {
-		defer close(down)
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_ = server.Shutdown(grace) // what does not end in time is cut by Close
-		_ = server.Close()
-	})
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve the API: %w", err)
-	}
-	<-down
-	return nil
 }
 
 // job is periodic work.
