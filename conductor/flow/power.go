@@ -21,6 +21,9 @@ func (f *Flow) SetPower(ctx context.Context, id int64, target string, timeout ti
 		if n.ProvisionState == provision.Cleaning || n.ProvisionState == provision.CleanWait {
 			return invalid("The requested action %q can not be performed on node %q while it is in state %q.", target, n.UUID, n.ProvisionState)
 		}
+		if n.DisablePowerOff && (target == driver.PowerOff || target == driver.SoftPowerOff) {
+			return conflict("Failed to set node power state to %s: node %s must not be powered off.", target, n.UUID)
+		}
 		ifs, err := f.drivers.Interfaces(n)
 		if err != nil {
 			return err

@@ -16,18 +16,14 @@ var stateFields = []string{"console_enabled", "last_error", "power_state", "prov
 	"target_power_state", "target_provision_state", "raid_config", "target_raid_config", "boot_mode", "secure_boot"}
 
 func (s *Server) showStates(ctx context.Context, r *request) (reply, error) {
-	n, err := s.onlyNode(ctx, r)
+	n, err := s.node(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
 	view := NodeView(n, r.version, ViewOptions{Base: r.base, Fields: stateFields})
+	s.redact(r, n, view)
 	delete(view, "links")
 	return ok(view)
-}
-
-// onlyNode finds the node of a request that takes no arguments.
-func (s *Server) onlyNode(ctx context.Context, r *request) (*store.Node, error) {
-	return s.node(ctx, r)
 }
 
 // statesAddress is where a client looks for the outcome of what it asked for.
@@ -95,6 +91,57 @@ func powerTarget(a arguments, v ironic.Version, n *store.Node) (string, error) {
 	return "", invalidState(target, n)
 }
 
+func (s *Server) setBootMode(ctx context.Context, r *request) (reply, error) {
+	mode, err := r.args.text("target")
+	if err != nil {
+		return reply{}, err
+	}
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	if mode != "uefi" && mode != "bios" {
+		return reply{}, badRequest("Invalid boot mode %q requested for node. Allowed boot modes are: bios, uefi", mode)
+	}
+	if err := checkSettled(n, "boot mode"); err != nil {
+		return reply{}, err
+	}
+	if err := s.conductor.SetBootMode(ctx, n.ID, mode); err != nil {
+		return reply{}, err
+	}
+	return accepted(statesAddress(r))
+}
+
+func (s *Server) setSecureBoot(ctx context.Context, r *request) (reply, error) {
+	on, err := r.args.flag("target")
+	if err != nil {
+		return reply{}, err
+	}
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	if on == nil {
+		return reply{}, badRequest("Missing mandatory parameter: target")
+	}
+	if err := checkSettled(n, "state of secure boot"); err != nil {
+		return reply{}, err
+	}
+	if err := s.conductor.SetSecureBoot(ctx, n.ID, *on); err != nil {
+		return reply{}, err
+	}
+	return accepted(statesAddress(r))
+}
+
+// checkSettled keeps changes of the firmware away from a node that is on its
+// way to another state.
+func checkSettled(n *store.Node, what string) error {
+	if n.ProvisionState.Is(provision.Transient, provision.Waiting) {
+		return conflict("Node is in %s state. Since node is transitioning, the %s will not be set as this may interfere with ongoing changes and result in erroneous modification. Try again later.", n.ProvisionState, what)
+	}
+	return nil
+}
+
 // invalidState is the refusal of an action in the node's state.
 func invalidState(action string, n *store.Node) error {
 	return badRequest("The requested action %q can not be performed on node %q while it is in state %q.", action, n.UUID, n.ProvisionState)
@@ -121,7 +168,7 @@ func (s *Server) setMaintenance(ctx context.Context, r *request) (reply, error) 
 }
 
 func (s *Server) unsetMaintenance(ctx context.Context, r *request) (reply, error) {
-	n, err := s.onlyNode(ctx, r)
+	n, err := s.node(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
@@ -132,7 +179,7 @@ func (s *Server) unsetMaintenance(ctx context.Context, r *request) (reply, error
 }
 
 func (s *Server) validateNode(ctx context.Context, r *request) (reply, error) {
-	n, err := s.onlyNode(ctx, r)
+	n, err := s.node(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
@@ -174,7 +221,7 @@ func (s *Server) validate(ctx context.Context, n *store.Node) (reply, error) {
 }
 
 func (s *Server) showBootDevice(ctx context.Context, r *request) (reply, error) {
-	n, err := s.onlyNode(ctx, r)
+	n, err := s.node(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
@@ -213,7 +260,7 @@ func (s *Server) setBootDevice(ctx context.Context, r *request) (reply, error) {
 }
 
 func (s *Server) listBootDevices(ctx context.Context, r *request) (reply, error) {
-	n, err := s.onlyNode(ctx, r)
+	n, err := s.node(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
@@ -236,6 +283,8 @@ func (s *Server) nodeStateRoutes() []route {
 			args: provisionArgs(), lateArgs: true, doc: "Starts a verb of the provisioning state machine."},
 		{method: "PUT", path: "/nodes/:node/states/raid", policy: "baremetal:node:set_raid_state", since: 12, older: 406, handle: s.setRAIDConfig, status: 204, doc: "Sets the RAID configuration that cleaning is to make.",
 			args: []arg{{name: "logical_disks", kind: argList}}},
+		{method: "PUT", path: "/nodes/:node/states/boot_mode", policy: "baremetal:node:set_boot_mode", since: 76, handle: s.setBootMode, status: 202, args: []arg{{name: "target", kind: argText, doc: "uefi or bios."}}, doc: "Switches between UEFI and BIOS."},
+		{method: "PUT", path: "/nodes/:node/states/secure_boot", policy: "baremetal:node:set_secure_boot", since: 76, handle: s.setSecureBoot, status: 202, args: []arg{{name: "target", kind: argFlag}}, doc: "Switches secure boot."},
 		{method: "PUT", path: "/nodes/:node/maintenance", policy: "baremetal:node:set_maintenance", handle: s.setMaintenance, status: 202, args: []arg{{name: "reason", kind: argText}}, doc: "Puts a node into maintenance."},
 		{method: "DELETE", path: "/nodes/:node/maintenance", policy: "baremetal:node:clear_maintenance", handle: s.unsetMaintenance, status: 202, doc: "Ends maintenance."},
 		{method: "GET", path: "/nodes/:node/management/boot_device", policy: "baremetal:node:get_boot_device", handle: s.showBootDevice, result: "BootDevice", doc: "Tells what the machine boots from."},

@@ -37,6 +37,10 @@ func TestPower(t *testing.T) {
 	s.enrol("n1")
 	s.enrol("cleaning")
 	s.edit("cleaning", in(provision.CleanWait))
+	s.enrol("on")
+	s.edit("on", func(n *store.Node) { n.DisablePowerOff = true })
+	s.enrol("locked")
+	s.reserve("locked")
 	for _, tc := range []struct {
 		minor, node, body string
 		status            int
@@ -53,6 +57,12 @@ func TestPower(t *testing.T) {
 		{"82", "n1", `{}`, 400, "target"},
 		{"82", "cleaning", `{"target": "power off"}`, 400, "clean wait"},
 		{"82", "nobody", `{"target": "power off"}`, 404, "nobody"},
+		{"95", "on", `{"target": "power off"}`, 409, "power off"},
+		{"95", "on", `{"target": "soft power off"}`, 409, "soft power off"},
+		{"95", "locked", `{"target": "power on"}`, 409, "is locked by host elsewhere"},
+		{"1", "n1", `{"target": "rebooting"}`, 406, "Names"},
+		{"82", "n1", `{"target": "power on", "force": 1}`, 400, "Unexpected arguments: force"},
+		{"82", "n1", `{"target": "power off"}`, 202, ""},
 	} {
 		a := s.call(tc.minor, "PUT", "/v1/nodes/"+tc.node+"/states/power", tc.body)
 		if a.status != tc.status || !strings.Contains(a.fault(), tc.fault) {
@@ -65,6 +75,41 @@ func TestPower(t *testing.T) {
 	}
 	if got := s.want(200, "82", "GET", "/v1/nodes/n1", "").object["power_state"]; got != "power off" {
 		t.Errorf("power state is %v, want the last one asked for", got)
+	}
+}
+
+// TestBootMode holds the rows of section 3.5 on boot mode and secure boot.
+func TestBootMode(t *testing.T) {
+	s := newService(t)
+	s.enrol("n1")
+	s.enrol("busy")
+	s.edit("busy", in(provision.CleanWait))
+	s.enrol("locked")
+	s.reserve("locked")
+	for _, tc := range []struct {
+		minor, path, body string
+		status            int
+		fault             string
+	}{
+		{"75", "n1/states/boot_mode", `{"target": "uefi"}`, 404, "1.76"},
+		{"76", "n1/states/boot_mode", `{"target": "coreboot"}`, 400, "Invalid boot mode"},
+		{"76", "n1/states/boot_mode", `{}`, 400, "Invalid boot mode"},
+		{"76", "n1/states/boot_mode", `{"target": "uefi", "now": true}`, 400, "Unexpected arguments: now"},
+		{"76", "nobody/states/boot_mode", `{"target": "uefi"}`, 404, "nobody"},
+		{"76", "busy/states/boot_mode", `{"target": "uefi"}`, 409, "Node is in clean wait state"},
+		{"76", "locked/states/boot_mode", `{"target": "uefi"}`, 409, "is locked by host elsewhere"},
+		{"75", "n1/states/secure_boot", `{"target": true}`, 404, "1.76"},
+		{"76", "n1/states/secure_boot", `{"target": "perhaps"}`, 400, "Invalid target"},
+		{"76", "n1/states/secure_boot", `{}`, 400, "target"},
+		{"76", "n1/states/boot_mode", `{"target": "bios"}`, 400, "not supported"}, // nor does Ironic's fake hardware
+		{"76", "n1/states/secure_boot", `{"target": "True"}`, 400, "not supported"},
+		{"76", "busy/states/secure_boot", `{"target": true}`, 409, "Node is in clean wait state"},
+		{"76", "locked/states/secure_boot", `{"target": true}`, 409, "is locked by host elsewhere"},
+	} {
+		a := s.call(tc.minor, "PUT", "/v1/nodes/"+tc.path, tc.body)
+		if a.status != tc.status || !strings.Contains(a.fault(), tc.fault) {
+			t.Errorf("PUT %s %s at 1.%s: %d %s, want %d %q", tc.path, tc.body, tc.minor, a.status, a.body, tc.status, tc.fault)
+		}
 	}
 }
 

@@ -99,6 +99,10 @@ type Conductor interface {
 	// Inventory is what the latest inspection found.
 	Inventory(ctx context.Context, id int64) (store.Inventory, error)
 	SetPower(ctx context.Context, id int64, target string, timeout time.Duration) error
+	// SetBootMode and SetSecureBoot are driver.ErrUnsupported for hardware that
+	// cannot be told.
+	SetBootMode(ctx context.Context, id int64, mode string) error
+	SetSecureBoot(ctx context.Context, id int64, on bool) error
 	SetMaintenance(ctx context.Context, id int64, on bool, reason *string) error
 	Validate(ctx context.Context, id int64) (map[string]flow.ValidateResult, error)
 	BootDevice(ctx context.Context, id int64) (device string, persistent *bool, err error)
