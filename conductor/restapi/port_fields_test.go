@@ -149,9 +149,9 @@ func TestPortNames(t *testing.T) {
 		{"88", "PATCH", "/v1/ports/a.json", op("add", "/name", `"eth0"`), 409, "eth0 already exists"},
 		{"88", "PATCH", "/v1/ports/eth0", op("remove", "/name", ""), 200, ""},
 		{"88", "PATCH", "/v1/ports/a.json", op("replace", "/name", `"eth0"`), 200, ""},
-		{"88", "DELETE", "/v1/ports/eth0", "", 204, ""},
-		{"115", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:00:02", "uuid": "` + uuid1 + `"}`, 201, ""},
-		{"115", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:00:03", "uuid": "` + uuid1 + `"}`, 409, uuid1},
+		{"88", "DELETE", "/v1/ports/eth0", "", 400, "Expected UUID for port_uuid: eth0"},
+		{"115", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:00:04", "uuid": "` + uuid1 + `"}`, 201, ""},
+		{"115", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:00:05", "uuid": "` + uuid1 + `"}`, 409, uuid1},
 	})
 }
 

@@ -140,8 +140,8 @@ func count(conditions ...bool) int {
 // is no name.
 func (s *Server) port(ctx context.Context, r *request) (*store.Port, error) {
 	ident := r.params["port"]
-	if _, ok := parseUUID(ident); !ok && r.version < 88 {
-		return nil, badRequest("Expected a UUID but received %q.", ident)
+	if !isUUID(ident) && r.version < 88 {
+		return nil, badRequest("Expected UUID for port_uuid: %s", ident)
 	}
 	ports := s.ports()
 	p, err := ports.identified(ctx, r, ident, s.store.Port, s.store.PortByName)
@@ -149,6 +149,11 @@ func (s *Server) port(ctx context.Context, r *request) (*store.Port, error) {
 		return nil, err
 	}
 	return p, s.permitNodeOf(ctx, r, p.NodeID, ports.missing(ident))
+}
+
+func isUUID(text string) bool {
+	_, ok := parseUUID(text)
+	return ok
 }
 
 func (s *Server) showPort(ctx context.Context, r *request) (reply, error) {
@@ -298,6 +303,9 @@ func portConflict(err error, p *store.Port) error {
 }
 
 func (s *Server) deletePort(ctx context.Context, r *request) (reply, error) {
+	if ident := r.params["port"]; !isUUID(ident) { // as in Ironic, a name is not enough
+		return reply{}, badRequest("Expected UUID for port_uuid: %s", ident)
+	}
 	p, err := s.port(ctx, r)
 	if err != nil {
 		return reply{}, err
