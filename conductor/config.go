@@ -144,6 +144,9 @@ func (c *Config) complete() error {
 	if c.MyIP == "" {
 		return errors.New("[DEFAULT]my_ip is empty")
 	}
+	if c.Netboot.Interface == "" && c.Netboot.TFTPServer == "" {
+		c.Netboot.TFTPServer = c.MyIP
+	}
 	if c.Boot.APIURL == "" {
 		c.Boot.APIURL = c.API.PublicEndpoint
 	}

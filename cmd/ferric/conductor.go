@@ -10,7 +10,8 @@ import (
 	"ferric/conductor"
 )
 
-func newConductorCommand() *cobra.Command {
+// newConductorCommand runs a conductor, or looks at those that run.
+func newConductorCommand(c *connection) *cobra.Command {
 	var configs []string
 	var printConfig bool
 	cmd := &cobra.Command{
@@ -37,6 +38,7 @@ func newConductorCommand() *cobra.Command {
 	}
 	cmd.Flags().StringArrayVar(&configs, "config", nil, "configuration `file` in Ironic's INI format; may be repeated, later ones go before")
 	cmd.Flags().BoolVar(&printConfig, "print-config", false, "print all options with their values and exit")
+	cmd.AddCommand(conductors.listCommand(c), conductors.showCommand(c))
 	return cmd
 }
 

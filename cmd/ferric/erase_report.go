@@ -4,40 +4,24 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
-	"ferric/api/client"
 	"ferric/api/ipa"
 )
 
-// defaultAPI is the conductor's own default address. OS_ENDPOINT is what other
-// clients of Ironic without an identity service read.
-const (
-	defaultAPI  = "http://127.0.0.1:6385"
-	apiVariable = "OS_ENDPOINT"
-)
-
-// newEraseReportCommand is "ferric erase-report".
-func newEraseReportCommand() *cobra.Command {
-	var address string
+// newEraseReportCommand is "ferric node erase-report".
+func newEraseReportCommand(c *connection) *cobra.Command {
 	var asJSON, all bool
 	cmd := &cobra.Command{
 		Use:   "erase-report NODE",
 		Short: "Show what the latest erase did to the disks of a node, and how that was verified",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if address == "" {
-				address = os.Getenv(apiVariable)
-			}
-			if address == "" {
-				address = defaultAPI
-			}
-			api, err := client.New(address, nil)
+			api, err := c.client(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -62,7 +46,6 @@ func newEraseReportCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&address, "api", "", "`URL` of the conductor's API, with user and password if it wants them (default: $"+apiVariable+", else "+defaultAPI+")")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the whole report as JSON")
 	cmd.Flags().BoolVar(&all, "all", false, "also the reports of earlier steps, newest first")
 	return cmd

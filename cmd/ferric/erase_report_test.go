@@ -22,11 +22,11 @@ func eraseReport(t *testing.T, reports []ipa.EraseReport, args ...string) (strin
 		_ = json.NewEncoder(w).Encode(ipa.EraseReports{Reports: reports})
 	}))
 	defer server.Close()
-	cmd := newEraseReportCommand()
+	cmd := newEraseReportCommand(&connection{api: server.URL})
 	var out bytes.Buffer
 	cmd.SetOut(&out)
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
-	cmd.SetArgs(append(args, "--api", server.URL))
+	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(t.Context())
 	return out.String(), err
 }

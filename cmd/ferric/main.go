@@ -4,9 +4,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -14,23 +19,72 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:])
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
-func run(ctx context.Context, args []string) int {
+// run is the whole program: its exit status is 2 for mistakes in the command
+// line, 1 for everything else that failed.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "ferric",
 		Short:         "ferric deploys operating systems onto bare-metal servers",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newConductorCommand(), newRamdiskCommand(), newLabCommand(), newEraseReportCommand())
-	root.SetArgs(args)
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "ferric: %v\n", err)
-		return 1
+	c := new(connection)
+	c.flags(root)
+	root.AddCommand(newConductorCommand(c), newRamdiskCommand(), newLabCommand())
+	root.AddCommand(apiCommands(c)...)
+	understood := false // the command line, before anything is done
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
+			return err
+		}
+		understood = true
+		return nil
 	}
-	return 0
+	root.SetArgs(waitSeconds(args))
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "ferric: %s\n", explain(err))
+	if !understood || errors.As(err, new(usage)) {
+		return 2
+	}
+	return 1
+}
+
+// waitSeconds joins "--wait" with a number behind it, which the baremetal
+// client takes as two words: a flag whose value may be missing has to be one.
+func waitSeconds(args []string) []string {
+	var joined []string
+	for _, arg := range args {
+		if last := len(joined) - 1; last >= 0 && joined[last] == "--wait" && isNumber(arg) {
+			joined[last] += "=" + arg
+			continue
+		}
+		joined = append(joined, arg)
+	}
+	return joined
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 31)
+	return err == nil
+}
+
+// sortedKeys of a map.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// mustComplete offers the values of a flag that was just defined.
+func mustComplete(cmd *cobra.Command, flag string, values []string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err)
+	}
 }

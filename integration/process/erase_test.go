@@ -76,7 +76,7 @@ func TestDiskThatCannotBeErased(t *testing.T) {
 	c.restart(t)
 	want := map[string]string{"/dev/vda": ipa.EraseDone, "/dev/vdb": ipa.EraseFailed, "/dev/vdc": ipa.EraseDone}
 	m.erased(t, want)
-	text := run(t, program(t, "ferric"), "erase-report", m.name, "--api", c.url)
+	text := run(t, program(t, "ferric"), "node", "erase-report", m.name, "--api", c.url)
 	for _, part := range []string{"failed: ", "/dev/vdb failed: overwrite: ", "64 of 64 samples: zeros", serial} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the report for people lacks %q:\n%s", part, text)

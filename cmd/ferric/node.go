@@ -1,0 +1,405 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// nodePath is an address below a node.
+func nodePath(ident string, below ...string) string {
+	return nodes.item(ident) + "/" + strings.Join(below, "/")
+}
+
+// nodeCommand is the noun "node": its table, its verbs, and what hangs on it.
+func nodeCommand(c *connection) *cobra.Command {
+	cmd := group("node", "Machines", nodes.commands(c)...)
+	cmd.AddCommand(verbCommands(c)...)
+	cmd.AddCommand(powerCommands(c)...)
+	cmd.AddCommand(
+		traitCommands(c, nodes),
+		group("maintenance", "Maintenance of a node", maintenanceSet(c), nodeDo(c, "unset NODE...", "End maintenance", http.MethodDelete, []string{"maintenance"})),
+		group("vif", "Virtual interfaces of a node", queryList(c, "list NODE", "List the VIFs of a node", []string{"id"}, below("vifs", "vifs"), cobra.ExactArgs(1)), vifAttach(c), vifDetach(c)),
+		group("bios", "BIOS settings of a node", group("setting", "BIOS settings of a node", biosList(c), biosShow(c))),
+		group("firmware", "Firmware of a node", queryList(c, "list NODE", "List the firmware components of a node", []string{"component", "initial_version", "current_version", "last_version_flashed"}, below("firmware", "firmware"), cobra.ExactArgs(1))),
+		group("history", "What happened to a node", queryList(c, "list NODE", "List what happened to a node", []string{"uuid", "created_at", "severity", "event"}, below("history", "history"), cobra.ExactArgs(1)),
+			nodeShow(c, "get NODE EVENT", "Show an event of a node", 2, func(args []string) string { return nodePath(args[0], "history", url.PathEscape(args[1])) })),
+		group("inventory", "What inspection found", inventorySave(c)),
+		group("children", "Nodes below a node", childrenList(c)),
+		group("boot", "What a machine boots", group("device", "What a machine boots from", bootDeviceSet(c), bootDeviceShow(c)), group("mode", "BIOS or UEFI", bootModeSet(c))),
+		group("secure", "Secure boot", group("boot", "Secure boot", secureBoot(c, "on", true), secureBoot(c, "off", false))),
+		group("console", "Console of a machine", console(c, "enable", true), console(c, "disable", false),
+			nodeShow(c, "show NODE", "Show where the console is", 1, func(args []string) string { return nodePath(args[0], "states", "console") })),
+		group("vmedia", "Virtual media of a machine", vmediaAttach(c), vmediaDetach(c)),
+		group("passthru", "Methods of the vendor", passthruCall(c, nodePath), passthruList(c, nodePath)),
+		validateCommand(c),
+		group("inject", "Send a non-maskable interrupt", nodeDo(c, "nmi NODE...", "Send a non-maskable interrupt", http.MethodPut, []string{"management", "inject_nmi"})),
+		newEraseReportCommand(c),
+	)
+	return cmd
+}
+
+// below is the list under a node.
+func below(path, key string) func([]string) (string, string) {
+	return func(args []string) (string, string) { return nodePath(args[0], path), key }
+}
+
+// nodeDo makes the same request without a body for each node.
+func nodeDo(c *connection, use, short, method string, path []string) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.MinimumNArgs(1), ValidArgsFunction: nodes.complete(c),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := c.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return each(args, func(ident string) error {
+				return api.Do(cmd.Context(), method, nodePath(ident, path...), nil, struct{}{}, nil)
+			})
+		}}
+}
+
+// request is a command that makes one request of which nothing is printed.
+func request(c *connection, use, short string, n int, make func(cmd *cobra.Command, args []string) (method, path string, query url.Values, body any, err error)) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(n), ValidArgsFunction: nodes.complete(c),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			method, path, query, body, err := make(cmd, args)
+			if err != nil {
+				return err
+			}
+			api, err := c.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return api.Do(cmd.Context(), method, path, query, body, nil)
+		}}
+}
+
+// nodeShow prints the object at a path.
+func nodeShow(c *connection, use, short string, n int, path func(args []string) string) *cobra.Command {
+	var out output
+	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(n), ValidArgsFunction: nodes.complete(c),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return nodes.print(cmd, c, &out, http.MethodGet, path(args), nil, nil)
+		}}
+	out.flags(cmd)
+	return cmd
+}
+
+// traitCommands are those of what has traits: nodes and runbooks.
+func traitCommands(c *connection, n noun) *cobra.Command {
+	var out output
+	list := &cobra.Command{Use: "list " + n.placeholder(), Short: "List the traits", Args: cobra.ExactArgs(1), ValidArgsFunction: n.complete(c),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := c.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var answer struct{ Traits []string }
+			if err := api.Do(cmd.Context(), http.MethodGet, n.item(args[0])+"/traits", nil, nil, &answer); err != nil {
+				return err
+			}
+			var rows []map[string]any
+			for _, trait := range answer.Traits {
+				rows = append(rows, map[string]any{"traits": trait})
+			}
+			return out.list(cmd.OutOrStdout(), []string{"traits"}, rows)
+		}}
+	out.flags(list)
+	change := func(use, short, method string) *cobra.Command {
+		var all bool
+		cmd := &cobra.Command{Use: use + " " + n.placeholder() + " TRAIT...", Short: short, Args: cobra.MinimumNArgs(1), ValidArgsFunction: n.complete(c)}
+		if method == http.MethodDelete {
+			cmd.Flags().BoolVar(&all, "all", false, "remove all of them")
+		}
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if all == (len(args) > 1) {
+				return usageError("name the traits")
+			}
+			api, err := c.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			at := n.item(args[0]) + "/traits"
+			if all {
+				return api.Do(cmd.Context(), method, at, nil, nil, nil)
+			}
+			return each(args[1:], func(trait string) error {
+				return api.Do(cmd.Context(), method, at+"/"+url.PathEscape(trait), nil, nil, nil)
+			})
+		}
+		return cmd
+	}
+	return group("trait", "Traits of a "+n.name, list, change("add", "Add traits", http.MethodPut), change("remove", "Remove traits", http.MethodDelete))
+}
+
+func maintenanceSet(c *connection) *cobra.Command {
+	var reason string
+	cmd := request(c, "set NODE", "Put a node into maintenance", 1, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
+		body := map[string]any{}
+		if reason != "" {
+			body["reason"] = reason
+		}
+		return http.MethodPut, nodePath(args[0], "maintenance"), nil, body, nil
+	})
+	cmd.Flags().StringVar(&reason, "reason", "", "why")
+	return cmd
+}
+
+func vifAttach(c *connection) *cobra.Command {
+	var port, group string
+	var info []string
+	cmd := request(c, "attach NODE VIF", "Attach a VIF to a node", 2, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
+		body, err := pairs("--vif-info", info)
+		if err != nil {
+			return "", "", nil, nil, err
+		}
+		body["id"] = args[1]
+		if port != "" {
+			body["port_uuid"] = port
+		}
+		if group != "" {
+			body["portgroup_uuid"] = group
+		}
+		return http.MethodPost, nodePath(args[0], "vifs"), nil, body, nil
+	})
+	cmd.Flags().StringVar(&port, "port-uuid", "", "`UUID` of the port to attach it to")
+	cmd.Flags().StringVar(&group, "port-group-uuid", "", "`UUID` of the port group to attach it to")
+	cmd.Flags().StringArrayVar(&info, "vif-info", nil, "`KEY=VALUE`; may be repeated")
+	return cmd
+}
+
+func vifDetach(c *connection) *cobra.Command {
+	return request(c, "detach NODE VIF", "Detach a VIF from a node", 2, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
+		return http.MethodDelete, nodePath(args[0], "vifs", url.PathEscape(args[1])), nil, nil, nil
+	})
+}
+
+func biosList(c *connection) *cobra.Command {
+	return queryList(c, "list NODE", "List the BIOS settings of a node", []string{"name", "value"}, below("bios", "bios"), cobra.ExactArgs(1))
+}
+
+func biosShow(c *connection) *cobra.Command {
+	var out output
+	cmd := &cobra.Command{Use: "show NODE SETTING", Short: "Show a BIOS setting of a node", Args: cobra.ExactArgs(2), ValidArgsFunction: nodes.complete(c),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := c.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var answer map[string]map[string]any
+			if err := api.Do(cmd.Context(), http.MethodGet, nodePath(args[0], "bios", url.PathEscape(args[1])), nil, nil, &answer); err != nil {
+				return err
+			}
+			return out.show(cmd.OutOrStdout(), answer[args[1]])
+		}}
+	out.flags(cmd)
+	return cmd
+}
+
+func inventorySave(c *connection) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{Use: "save NODE", Short: "Save what the inspection of a node found, as JSON", Args: cobra.ExactArgs(1), ValidArgsFunction: nodes.complete(c),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := c.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var inventory any
+			if err := api.Do(cmd.Context(), http.MethodGet, nodePath(args[0], "inventory"), nil, nil, &inventory); err != nil {
+				return err
+			}
+			b, err := json.MarshalIndent(inventory, "", "  ")
+			if err != nil {
+				return err
+			}
+			if file != "" {
+				return os.WriteFile(file, append(b, '\n'), 0o644)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", b)
+			return err
+		}}
+	cmd.Flags().StringVar(&file, "file", "", "`file` to write; standard output otherwise")
+	return cmd
+}
+
+func childrenList(c *connection) *cobra.Command {
+	var out output
+	cmd := &cobra.Command{Use: "list NODE", Short: "List the nodes below a node", Args: cobra.ExactArgs(1), ValidArgsFunction: nodes.complete(c),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := c.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var answer struct{ Children []string }
+			if err := api.Do(cmd.Context(), http.MethodGet, nodePath(args[0], "children"), nil, nil, &answer); err != nil {
+				return err
+			}
+			var rows []map[string]any
+			for _, child := range answer.Children {
+				rows = append(rows, map[string]any{"uuid": child})
+			}
+			return out.list(cmd.OutOrStdout(), []string{"uuid"}, rows)
+		}}
+	out.flags(cmd)
+	return cmd
+}
+
+func bootDeviceSet(c *connection) *cobra.Command {
+	var persistent bool
+	cmd := request(c, "set NODE DEVICE", "Select what a machine boots from: pxe, disk, cdrom, bios or safe", 2, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
+		return http.MethodPut, nodePath(args[0], "management", "boot_device"), nil, map[string]any{"boot_device": args[1], "persistent": persistent}, nil
+	})
+	cmd.Flags().BoolVar(&persistent, "persistent", false, "for all boots, not only the next")
+	return cmd
+}
+
+func bootDeviceShow(c *connection) *cobra.Command {
+	var supported bool
+	cmd := nodeShow(c, "show NODE", "Show what a machine boots from", 1, func(args []string) string {
+		path := nodePath(args[0], "management", "boot_device")
+		if supported {
+			path += "/supported"
+		}
+		return path
+	})
+	cmd.Flags().BoolVar(&supported, "supported", false, "what it can boot from")
+	return cmd
+}
+
+func bootModeSet(c *connection) *cobra.Command {
+	return request(c, "set NODE MODE", "Select bios or uefi", 2, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
+		return http.MethodPut, nodePath(args[0], "states", "boot_mode"), nil, map[string]any{"target": args[1]}, nil
+	})
+}
+
+func secureBoot(c *connection, word string, on bool) *cobra.Command {
+	return request(c, word+" NODE", "Switch secure boot "+word, 1, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
+		return http.MethodPut, nodePath(args[0], "states", "secure_boot"), nil, map[string]any{"target": on}, nil
+	})
+}
+
+func console(c *connection, word string, on bool) *cobra.Command {
+	return request(c, word+" NODE", word+" the console", 1, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
+		return http.MethodPut, nodePath(args[0], "states", "console"), nil, map[string]any{"enabled": on}, nil
+	})
+}
+
+func vmediaAttach(c *connection) *cobra.Command {
+	var source string
+	cmd := request(c, "attach NODE DEVICE-TYPE URL", "Insert an image: cdrom, disk or floppy", 3, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
+		body := map[string]any{"device_type": args[1], "image_url": args[2]}
+		if source != "" {
+			body["image_download_source"] = source
+		}
+		return http.MethodPost, nodePath(args[0], "vmedia"), nil, body, nil
+	})
+	cmd.Flags().StringVar(&source, "image-download-source", "", "http or local")
+	return cmd
+}
+
+func vmediaDetach(c *connection) *cobra.Command {
+	var types []string
+	cmd := request(c, "detach NODE", "Eject images", 1, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
+		query := url.Values{}
+		if types != nil {
+			query.Set("device_types", strings.Join(types, ","))
+		}
+		return http.MethodDelete, nodePath(args[0], "vmedia"), query, nil, nil
+	})
+	cmd.Flags().StringSliceVar(&types, "device-types", nil, "cdrom, disk, floppy; all without it")
+	return cmd
+}
+
+// passthruCall calls a method of a vendor, of a node or of a driver.
+func passthruCall(c *connection, path func(ident string, below ...string) string) *cobra.Command {
+	var method string
+	var arguments []string
+	cmd := &cobra.Command{Use: "call NAME METHOD", Short: "Call a method of the vendor", Args: cobra.ExactArgs(2)}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		body, err := pairs("--arg", arguments)
+		if err != nil {
+			return err
+		}
+		api, err := c.client(cmd.Context())
+		if err != nil {
+			return err
+		}
+		var answer json.RawMessage
+		query := url.Values{"method": {args[1]}}
+		if err := api.Do(cmd.Context(), strings.ToUpper(method), path(args[0], "vendor_passthru"), query, body, &answer); err != nil {
+			return err
+		}
+		if len(answer) > 0 && string(answer) != "null" {
+			fmt.Fprintln(cmd.OutOrStdout(), string(answer))
+		}
+		return nil
+	}
+	cmd.Flags().StringVar(&method, "http-method", "POST", "POST, PUT, GET, DELETE or PATCH")
+	cmd.Flags().StringArrayVar(&arguments, "arg", nil, "argument `KEY=VALUE` of the method; may be repeated")
+	return cmd
+}
+
+func passthruList(c *connection, path func(ident string, below ...string) string) *cobra.Command {
+	var out output
+	cmd := &cobra.Command{Use: "list NAME", Short: "List the methods of the vendor", Args: cobra.ExactArgs(1)}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		api, err := c.client(cmd.Context())
+		if err != nil {
+			return err
+		}
+		var methods map[string]map[string]any
+		if err := api.Do(cmd.Context(), http.MethodGet, path(args[0], "vendor_passthru", "methods"), nil, nil, &methods); err != nil {
+			return err
+		}
+		var rows []map[string]any
+		for _, name := range sortedKeys(methods) {
+			row := methods[name]
+			row["name"] = name
+			rows = append(rows, row)
+		}
+		return out.list(cmd.OutOrStdout(), []string{"name", "http_methods", "async", "description", "attach"}, rows)
+	}
+	out.flags(cmd)
+	return cmd
+}
+
+func validateCommand(c *connection) *cobra.Command {
+	var out output
+	cmd := &cobra.Command{Use: "validate NODE", Short: "Tell what each interface of a node lacks", Args: cobra.ExactArgs(1), ValidArgsFunction: nodes.complete(c)}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		api, err := c.client(cmd.Context())
+		if err != nil {
+			return err
+		}
+		results, err := api.Validate(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		var rows []map[string]any
+		for _, name := range sortedKeys(results) {
+			row := map[string]any{"interface": name, "reason": results[name].Reason}
+			if r := results[name].Result; r != nil {
+				row["result"] = *r
+			}
+			rows = append(rows, row)
+		}
+		return out.list(cmd.OutOrStdout(), []string{"interface", "result", "reason"}, rows)
+	}
+	out.flags(cmd)
+	return cmd
+}
+
+// seconds is a flag's text as a number of seconds.
+func seconds(flag, value string) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 0 {
+		return 0, usageError("--%s: %q is not a number of seconds", flag, value)
+	}
+	return n, nil
+}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"ferric/api/client"
+)
+
+const both = onCreate | onSet | onUnset
+
+// interfaceKinds are the kinds of interfaces of a node.
+var interfaceKinds = []string{"bios", "boot", "console", "deploy", "firmware", "inspect", "management", "network", "power", "raid", "rescue", "storage", "vendor"}
+
+// The nouns with what can be said of each. Literal tables.
+var (
+	nodes = noun{
+		name: "node", path: "/v1/nodes", key: "nodes",
+		columns: []string{"uuid", "name", "instance_uuid", "power_state", "provision_state", "maintenance"},
+		long: []string{"uuid", "name", "instance_uuid", "power_state", "provision_state", "maintenance", "target_provision_state", "last_error", "fault", "driver",
+			"resource_class", "conductor", "conductor_group", "owner", "lessee", "shard", "health", "provision_updated_at"},
+		attributes: append([]attribute{
+			{name: "driver", use: onCreate | onSet | onList | required, help: "hardware type"},
+			{name: "uuid", use: onCreate},
+			{name: "name", use: both},
+			{name: "driver_info", kind: object, use: both, help: "how the BMC is reached"},
+			{name: "properties", flag: "property", kind: object, use: both, help: "property of the machine"},
+			{name: "instance_info", kind: object, use: onSet | onUnset, help: "what is deployed"},
+			{name: "extra", kind: object, use: both, help: "anything else"},
+			{name: "instance_uuid", use: onSet | onUnset},
+			{name: "instance_name", use: onSet | onUnset},
+			{name: "chassis_uuid", use: both},
+			{name: "resource_class", use: both | onList},
+			{name: "conductor_group", use: both | onList},
+			{name: "owner", use: both | onList},
+			{name: "lessee", use: both | onList},
+			{name: "shard", use: both},
+			{name: "parent_node", use: both | onList},
+			{name: "description", use: both},
+			{name: "network_data", kind: jsonDocument, use: both, help: "static network configuration of the agent"},
+			{name: "automated_clean", kind: boolean, use: both, help: "clean the node automatically"},
+			{name: "disable_power_off", kind: boolean, use: both, help: "never switch the machine off"},
+			{name: "protected", kind: boolean, use: onSet | onUnset, help: "protect the node from undeploying"},
+			{name: "protected_reason", use: onSet | onUnset},
+			{name: "retired", kind: boolean, use: onSet | onUnset | onList, help: "retire the node"},
+			{name: "retired_reason", use: onSet | onUnset},
+			{name: "provision_state", use: onList},
+			{name: "fault", use: onList},
+			{name: "maintenance", kind: boolean, use: onList, help: "nodes in maintenance"},
+			{name: "associated", kind: boolean, use: onList, help: "nodes with an instance"},
+			{name: "include_children", kind: boolean, use: onList, help: "child nodes too"},
+			{name: "sharded", kind: boolean, use: onList, help: "nodes of a shard"},
+			{name: "conductor", use: onList, help: "nodes that this conductor serves"},
+			{name: "description_contains", use: onList, help: "nodes whose description has this text"},
+		}, interfaceAttributes()...),
+	}
+	ports = noun{
+		name: "port", path: "/v1/ports", key: "ports",
+		columns: []string{"uuid", "address"},
+		long:    []string{"uuid", "address", "name", "node_uuid", "portgroup_uuid", "pxe_enabled", "physical_network", "local_link_connection", "is_smartnic", "internal_info", "extra", "created_at", "updated_at"},
+		attributes: []attribute{
+			{name: "address", use: onCreate | argument | onSet | onList, help: "MAC address"},
+			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, help: "UUID or name of the node"},
+			{name: "node", use: onList, help: "UUID or name of the node"},
+			{name: "uuid", use: onCreate},
+			{name: "name", use: both},
+			{name: "description", use: both},
+			{name: "vendor", use: both},
+			{name: "category", use: both},
+			{name: "portgroup_uuid", flag: "port-group", use: both, help: "UUID of the port group"},
+			{name: "portgroup", use: onList, flag: "port-group", help: "UUID or name of the port group"},
+			{name: "pxe_enabled", kind: boolean, use: both, help: "boot from this port"},
+			{name: "is_smartnic", kind: boolean, use: both, help: "it is a smart NIC"},
+			{name: "physical_network", use: both},
+			{name: "local_link_connection", kind: object, use: both, help: "switch and its port"},
+			{name: "extra", kind: object, use: both, help: "anything else"},
+		},
+		prepare: nodeToUUID,
+	}
+	portGroups = noun{
+		name: "port group", path: "/v1/portgroups", key: "portgroups",
+		columns: []string{"uuid", "address", "name"},
+		long:    []string{"uuid", "address", "name", "node_uuid", "mode", "properties", "standalone_ports_supported", "internal_info", "extra", "created_at", "updated_at"},
+		attributes: []attribute{
+			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, help: "UUID or name of the node"},
+			{name: "node", use: onList, help: "UUID or name of the node"},
+			{name: "address", use: both | onList, help: "MAC address"},
+			{name: "name", use: both},
+			{name: "uuid", use: onCreate},
+			{name: "mode", use: both, help: "mode of the bond"},
+			{name: "properties", flag: "property", kind: object, use: both, help: "property of the bond"},
+			{name: "standalone_ports_supported", flag: "support-standalone-ports", kind: boolean, use: onCreate | onSet, help: "its ports can be used alone"},
+			{name: "physical_network", use: both},
+			{name: "category", use: both},
+			{name: "extra", kind: object, use: both, help: "anything else"},
+		},
+		prepare: nodeToUUID,
+	}
+	chassis = noun{
+		name: "chassis", path: "/v1/chassis", key: "chassis",
+		columns: []string{"uuid", "description"}, long: []string{"uuid", "description", "created_at", "updated_at", "extra"},
+		attributes: []attribute{
+			{name: "description", use: both}, {name: "uuid", use: onCreate}, {name: "extra", kind: object, use: both, help: "anything else"},
+		},
+	}
+	volumeConnectors = noun{
+		name: "volume connector", path: "/v1/volume/connectors", key: "connectors",
+		columns: []string{"uuid", "node_uuid", "type", "connector_id"}, long: []string{"uuid", "node_uuid", "type", "connector_id", "extra", "created_at", "updated_at"},
+		attributes: []attribute{
+			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, help: "UUID or name of the node"},
+			{name: "node", use: onList, help: "UUID or name of the node"},
+			{name: "type", use: onCreate | onSet | required, help: "iqn, ip, mac, wwnn, wwpn, port or portgroup"},
+			{name: "connector_id", use: onCreate | onSet | required},
+			{name: "uuid", use: onCreate},
+			{name: "extra", kind: object, use: both, help: "anything else"},
+		},
+		prepare: nodeToUUID,
+	}
+	volumeTargets = noun{
+		name: "volume target", path: "/v1/volume/targets", key: "targets",
+		columns: []string{"uuid", "node_uuid", "volume_type", "boot_index", "volume_id"},
+		long:    []string{"uuid", "node_uuid", "volume_type", "boot_index", "volume_id", "properties", "extra", "created_at", "updated_at"},
+		attributes: []attribute{
+			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, help: "UUID or name of the node"},
+			{name: "node", use: onList, help: "UUID or name of the node"},
+			{name: "volume_type", flag: "type", use: onCreate | onSet | required},
+			{name: "boot_index", kind: number, use: onCreate | onSet | required},
+			{name: "volume_id", use: onCreate | onSet | required},
+			{name: "uuid", use: onCreate},
+			{name: "properties", flag: "property", kind: object, use: both, help: "property of the target"},
+			{name: "extra", kind: object, use: both, help: "anything else"},
+		},
+		prepare: nodeToUUID,
+	}
+	allocations = noun{
+		name: "allocation", path: "/v1/allocations", key: "allocations",
+		columns: []string{"uuid", "name", "resource_class", "state", "node_uuid"},
+		long:    []string{"uuid", "name", "resource_class", "state", "node_uuid", "owner", "traits", "candidate_nodes", "last_error", "extra", "created_at", "updated_at"},
+		attributes: []attribute{
+			{name: "resource_class", use: onCreate | onList},
+			{name: "traits", flag: "trait", kind: texts, use: onCreate, help: "a trait that the node has to have"},
+			{name: "candidate_nodes", flag: "candidate-node", kind: texts, use: onCreate, help: "a node that may be taken"},
+			{name: "node", use: onCreate | onList, help: "node that is in use already"},
+			{name: "name", use: both}, {name: "uuid", use: onCreate}, {name: "owner", use: onCreate | onList}, {name: "state", use: onList},
+			{name: "extra", kind: object, use: both, help: "anything else"},
+		},
+	}
+	deployTemplates = noun{
+		name: "deploy template", path: "/v1/deploy_templates", key: "deploy_templates",
+		columns: []string{"uuid", "name"}, long: []string{"uuid", "name", "steps", "extra", "created_at", "updated_at"},
+		attributes: []attribute{
+			{name: "name", use: onCreate | argument | onSet}, {name: "uuid", use: onCreate},
+			{name: "steps", kind: jsonDocument, use: onCreate | onSet | required, help: "the steps"},
+			{name: "extra", kind: object, use: both, help: "anything else"},
+		},
+	}
+	runbooks = noun{
+		name: "runbook", path: "/v1/runbooks", key: "runbooks",
+		columns: []string{"uuid", "name"}, long: []string{"uuid", "name", "owner", "public", "disable_ramdisk", "steps", "extra", "created_at", "updated_at"},
+		attributes: []attribute{
+			{name: "name", use: onCreate | onSet | required}, {name: "uuid", use: onCreate},
+			{name: "steps", kind: jsonDocument, use: onCreate | onSet | required, help: "the steps"},
+			{name: "public", kind: boolean, use: both, help: "everybody may use it"}, {name: "owner", use: both}, {name: "description", use: both},
+			{name: "disable_ramdisk", kind: boolean, use: onCreate | onSet, help: "run the steps without the agent"},
+			{name: "extra", kind: object, use: both, help: "anything else"},
+		},
+	}
+	inspectionRules = noun{
+		name: "inspection rule", path: "/v1/inspection_rules", key: "inspection_rules", allOnDelete: true,
+		columns: []string{"uuid", "priority", "phase", "description"}, long: []string{"uuid", "priority", "phase", "sensitive", "description", "conditions", "actions", "created_at", "updated_at"},
+		attributes: []attribute{
+			{name: "uuid", use: onCreate}, {name: "priority", kind: number, use: both}, {name: "phase", use: both}, {name: "description", use: both},
+			{name: "sensitive", kind: boolean, use: onCreate | onSet, help: "hide conditions and actions"},
+			{name: "conditions", kind: jsonDocument, use: both, help: "the conditions"},
+			{name: "actions", kind: jsonDocument, use: onCreate | onSet | required, help: "the actions"},
+		},
+	}
+)
+
+func interfaceAttributes() []attribute {
+	var list []attribute
+	for _, kind := range interfaceKinds {
+		list = append(list, attribute{name: kind + "_interface", use: both})
+	}
+	return list
+}
+
+// nodeToUUID lets users name a node where the API wants its UUID.
+func nodeToUUID(ctx context.Context, api *client.Client, body map[string]any) error {
+	ident, ok := body["node_uuid"].(string)
+	if !ok {
+		return nil
+	}
+	n, err := api.Node(ctx, ident)
+	if err != nil {
+		return err
+	}
+	body["node_uuid"] = n.UUID
+	return nil
+}
+
+// group is a word of the command line that has only commands below it.
+func group(name, short string, below ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(below...)
+	return cmd
+}
+
+// apiCommands are the nouns of the API.
+func apiCommands(c *connection) []*cobra.Command {
+	runbook := group("runbook", "Lists of steps for cleaning and servicing", runbooks.commands(c)...)
+	runbook.AddCommand(traitCommands(c, runbooks))
+	return []*cobra.Command{
+		nodeCommand(c),
+		group("port", "Network ports of nodes", append(ports.commands(c), group("group", "Bonds of ports", portGroups.commands(c)...))...),
+		group("chassis", "Groups of nodes", chassis.commands(c)...),
+		group("volume", "Remote volumes", group("connector", "What a node reaches volumes by", volumeConnectors.commands(c)...), group("target", "Volumes of a node", volumeTargets.commands(c)...)),
+		allocationCommand(c),
+		group("deploy", "Templates of deployments", group("template", "Steps that traits ask for", deployTemplates.commands(c)...)),
+		runbook,
+		group("inspection", "Rules of inspection", group("rule", "What follows from what an inspection found", inspectionRules.commands(c)...)),
+		driverCommand(c),
+		shardCommand(c),
+	}
+}
+
+func shardCommand(c *connection) *cobra.Command {
+	return group("shard", "Shards of nodes", queryList(c, "list", "List the shards with their number of nodes", []string{"name", "count"},
+		func([]string) (string, string) { return "/v1/shards", "shards" }, cobra.NoArgs))
+}
+
+// queryList is a command that lists what a path answers with.
+func queryList(c *connection, use, short string, columns []string, where func(args []string) (path, key string), args cobra.PositionalArgs) *cobra.Command {
+	var out output
+	cmd := &cobra.Command{Use: use, Short: short, Args: args}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		api, err := c.client(cmd.Context())
+		if err != nil {
+			return err
+		}
+		path, key := where(args)
+		rows, err := api.List(cmd.Context(), path, key, url.Values{}, 0)
+		if err != nil {
+			return err
+		}
+		return out.list(cmd.OutOrStdout(), columns, rows)
+	}
+	out.flags(cmd)
+	return cmd
+}
