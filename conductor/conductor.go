@@ -82,6 +82,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	tasks := task.NewManager(work, task.Config{
 		Host: cfg.Host, WorkersPoolSize: cfg.WorkersPoolSize,
 		LockRetryAttempts: cfg.NodeLockedRetryAttempts, LockRetryInterval: cfg.NodeLockedRetryInterval,
+		History: cfg.history(),
 	}, db, log)
 	cfg.Flow.NodeView, cfg.Flow.PortView = restapi.AgentNode, restapi.AgentPort
 	flows := flow.New(cfg.Flow, db, tasks, registry, log)
@@ -154,6 +155,7 @@ func jobs(cfg Config, db *store.Store, flows *flow.Flow) []job {
 		{"provision timeouts", cfg.CheckProvisionStateInterval, flows.CheckTimeouts},
 		{"power state sync", cfg.SyncPowerStateInterval, flows.NewPowerSync().Run},
 		{"power failure recovery", cfg.PowerFailureRecoveryInterval, flows.RecoverPowerFailures},
+		{"history purge", cfg.NodeHistoryCleanupInterval, func(ctx context.Context) error { return purgeHistory(ctx, cfg, db) }},
 	}
 }
 

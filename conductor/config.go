@@ -42,6 +42,16 @@ type Config struct {
 	// with a locked node.
 	NodeLockedRetryAttempts int           `ini:"conductor.node_locked_retry_attempts"`
 	NodeLockedRetryInterval time.Duration `ini:"conductor.node_locked_retry_interval"`
+	// NodeHistory keeps how what was done with nodes ended.
+	NodeHistory bool `ini:"conductor.node_history"`
+	// NodeHistoryMaxEntries are kept of each node, and what is younger than
+	// NodeHistoryMinimumDays; 0 keeps all.
+	NodeHistoryMaxEntries  int `ini:"conductor.node_history_max_entries"`
+	NodeHistoryMinimumDays int `ini:"conductor.node_history_minimum_days"`
+	// NodeHistoryCleanupInterval is the pause between two passes that forget
+	// old entries, NodeHistoryCleanupBatchCount at a time; 0 is never.
+	NodeHistoryCleanupInterval   time.Duration `ini:"conductor.node_history_cleanup_interval"`
+	NodeHistoryCleanupBatchCount int           `ini:"conductor.node_history_cleanup_batch_count"`
 	// HeartbeatInterval is the pause between two signs of life of this conductor.
 	HeartbeatInterval time.Duration `ini:"conductor.heartbeat_interval"`
 	// SyncPowerStateInterval is the pause between two passes of the power sync; 0 is never.
@@ -72,6 +82,10 @@ func DefaultConfig() Config {
 		WorkersPoolSize:              300,
 		NodeLockedRetryAttempts:      3,
 		NodeLockedRetryInterval:      time.Second,
+		NodeHistory:                  true,
+		NodeHistoryMaxEntries:        300,
+		NodeHistoryCleanupInterval:   24 * time.Hour,
+		NodeHistoryCleanupBatchCount: 1000,
 		HeartbeatInterval:            10 * time.Second,
 		SyncPowerStateInterval:       120 * time.Second,
 		PowerFailureRecoveryInterval: 300 * time.Second,

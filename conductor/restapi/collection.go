@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,8 @@ import (
 
 // collection is what lists and look-ups of a resource need to know of it.
 type collection[T any] struct {
-	name     string // of the list, and its path below /v1
+	name     string // of the list
+	path     string // below /v1, "" is the name
 	title    string // what messages call one of it
 	uuidOnly bool   // it has no name to be found by
 	fields   fields[T]
@@ -47,7 +49,7 @@ func (c collection[T]) page(ctx context.Context, r *request, maxLimit int, q sto
 	body := map[string]any{c.name: views}
 	if len(rows) > 0 && len(rows) == p.limit {
 		_, last := c.id(rows[len(rows)-1])
-		body["next"] = p.next(r.base, c.name, last, r.args)
+		body["next"] = p.next(r.base, cmp.Or(c.path, c.name), last, r.args)
 	}
 	return ok(body)
 }

@@ -56,7 +56,7 @@ func newService(t *testing.T, configure ...func(*restapi.Config)) *service {
 		Boot: map[string]driver.Boot{"fake": fake.Boot{}}, Deploy: map[string]driver.Deploy{"fake": fake.Deploy{}},
 	})
 	base, stop := context.WithCancel(context.Background())
-	tasks := task.NewManager(base, task.Config{Host: host, WorkersPoolSize: 4, LockRetryAttempts: 1, LockRetryInterval: time.Millisecond}, db, log)
+	tasks := task.NewManager(base, task.Config{Host: host, WorkersPoolSize: 4, LockRetryAttempts: 1, LockRetryInterval: time.Millisecond, History: &store.HistoryLimits{Max: 300}}, db, log)
 	flowConfig := flow.DefaultConfig()
 	flowConfig.Host = host
 	flowConfig.NodeView, flowConfig.PortView = restapi.AgentNode, restapi.AgentPort

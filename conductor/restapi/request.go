@@ -17,6 +17,7 @@ import (
 	"ferric/api"
 	"ferric/api/ironic"
 	"ferric/conductor/restapi/auth"
+	"ferric/conductor/task"
 )
 
 // bodyLimit says which option bounds the body of a request (REST contract, section 1).
@@ -100,7 +101,8 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 		if err := r.readArguments(c.Request().URL.RawQuery); err != nil {
 			return err
 		}
-		out, err := rt.handle(c.Request().Context(), r)
+		actor := task.Actor{User: r.identity.User(), Project: r.identity.ProjectID}
+		out, err := rt.handle(task.WithActor(c.Request().Context(), actor), r)
 		if err != nil {
 			return err
 		}

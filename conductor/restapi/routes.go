@@ -82,6 +82,7 @@ func (s *Server) routes() []route {
 		s.allocationRoutes(),
 		s.templateRoutes(),
 		s.runbookRoutes(),
+		s.historyRoutes(),
 		s.inventoryRoutes(),
 		s.extensionRoutes(),
 	)

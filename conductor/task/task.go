@@ -42,6 +42,8 @@ type Config struct {
 	WorkersPoolSize   int           // workers_pool_size
 	LockRetryAttempts int           // node_locked_retry_attempts
 	LockRetryInterval time.Duration // node_locked_retry_interval
+	// History is how much of the nodes' history is kept; nil is none.
+	History *store.HistoryLimits
 }
 
 // Manager makes tasks. It is safe for concurrent use.
@@ -83,7 +85,9 @@ type Task struct {
 	Log   *logrus.Entry
 
 	manager *Manager
-	update  bool // of Update: without the lock in the row
+	actor   Actor
+	history []store.History // to be written with the node
+	update  bool            // of Update: without the lock in the row
 	name    string
 	work    func(ctx context.Context, t *Task) error
 }
@@ -220,7 +224,8 @@ func (m *Manager) lock(ctx context.Context, id int64, purpose string, wait time.
 		case err == nil:
 			log := m.log.WithField("node", n.UUID)
 			log.WithField("purpose", purpose).Debug("node locked")
-			return &Task{Node: n, Store: m.store, Log: log, manager: m}, leave, nil
+			actor, _ := ctx.Value(actorKey{}).(Actor)
+			return &Task{Node: n, Store: m.store, Log: log, manager: m, actor: actor}, leave, nil
 		case !errors.Is(err, store.ErrReserved):
 			leave()
 			return nil, nil, err
@@ -301,6 +306,9 @@ func (t *Task) Save(ctx context.Context) error {
 	if t.update {
 		return t.Store.SaveUnreserved(ctx, t.Node)
 	}
+	if len(t.history) > 0 {
+		return t.saveHistory(ctx)
+	}
 	return t.Store.SaveNode(ctx, t.Node)
 }
 
@@ -346,6 +354,7 @@ func (t *Task) Process(ctx context.Context, event provision.Event, target provis
 		return err
 	}
 	attributes, _ := provision.Of(to)
+	t.recordEnd(from, to, event)
 	switch {
 	case target != "":
 		n.TargetProvisionState = &target
@@ -388,6 +397,7 @@ func (t *Task) SetError(format string, args ...any) {
 		text = text[:maxErrorText]
 	}
 	t.Node.LastError = &text
+	t.record(store.SeverityError, text)
 	t.Log.WithField("state", t.Node.ProvisionState).Error(text)
 }
 

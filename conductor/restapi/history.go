@@ -1,0 +1,104 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"unicode/utf8"
+
+	"ferric/api/ironic"
+	"ferric/conductor/store"
+)
+
+// historyFields are the attributes of an entry of a node's history (REST
+// contract, section 3.8). Literal table.
+var historyFields = fields[store.History]{
+	{"uuid", ironic.VersionHistory, sortable, computed(func(h *store.History) any { return h.UUID })},
+	{"created_at", ironic.VersionHistory, sortable, computed(func(h *store.History) any { return moment(&h.CreatedAt) })},
+	{"severity", ironic.VersionHistory, sortable, computed(func(h *store.History) any { return h.Severity })},
+	{"event", ironic.VersionHistory, sortable, computed(func(h *store.History) any { return h.Event })},
+	{"event_type", ironic.VersionHistory, sortable, computed(func(h *store.History) any { return h.EventType })},
+	{"conductor", ironic.VersionHistory, sortable, computed(func(h *store.History) any { return h.Conductor })},
+	{"user", ironic.VersionHistory, sortable, computed(func(h *store.History) any { return h.User })},
+	{"project", 113, sortable, computed(func(h *store.History) any { return h.Project })},
+	{"state", 115, sortable, computed(func(h *store.History) any { return h.State })},
+	{"target_provision_state", 115, sortable, computed(func(h *store.History) any { return h.TargetProvisionState })},
+	{"duration_seconds", 115, sortable, computed(func(h *store.History) any { return h.DurationSeconds })},
+}
+
+// historyListFields are the columns of a list without detail, in which texts
+// are cut to maxListedEvent characters.
+var historyListFields = []string{"uuid", "created_at", "severity", "event"}
+
+const maxListedEvent = 255
+
+func (s *Server) listHistory(ctx context.Context, r *request) (reply, error) {
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	path := "nodes/" + n.UUID + "/history"
+	entries := collection[store.History]{
+		name: "history", path: path, title: "Node history record", fields: historyFields, defaults: historyListFields,
+		id: func(h *store.History) (int64, string) { return h.ID, h.UUID },
+		get: func(ctx context.Context, uuid string) (*store.History, error) {
+			return s.store.HistoryEntry(ctx, n.ID, uuid)
+		},
+		list: func(ctx context.Context, q store.Query) ([]*store.History, error) {
+			return s.store.NodeHistory(ctx, n.ID, q)
+		},
+		show: func(h *store.History, r *request, names []string) map[string]any {
+			view := historyView(h, r, path, names)
+			if names != nil {
+				view["event"] = shortened(h.Event)
+			}
+			return view
+		},
+	}
+	return entries.page(ctx, r, s.cfg.MaxLimit, store.Query{})
+}
+
+// shortened cuts a text for a list.
+func shortened(text string) string {
+	const mark = "..."
+	if utf8.RuneCountInString(text) <= maxListedEvent {
+		return text
+	}
+	return string([]rune(text)[:maxListedEvent-len(mark)]) + mark
+}
+
+func historyView(h *store.History, r *request, path string, names []string) map[string]any {
+	view := historyFields.view(h, r.version, names)
+	view["links"] = links(r.base, path+"/"+h.UUID)
+	return view
+}
+
+func (s *Server) showHistory(ctx context.Context, r *request) (reply, error) {
+	n, err := s.node(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	id, isUUID := parseUUID(r.params["event"])
+	if !isUUID {
+		return reply{}, badRequest("Expected a UUID but received %q.", r.params["event"])
+	}
+	h, err := s.store.HistoryEntry(ctx, n.ID, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return reply{}, notFound("Node history record %s could not be found.", id)
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(historyView(h, r, "nodes/"+n.UUID+"/history", nil))
+}
+
+func (s *Server) historyRoutes() []route {
+	detail := detailArg
+	detail.since = ironic.VersionHistory
+	args := append([]arg{detail}, sliceArgs...)
+	return []route{
+		{method: "GET", path: "/nodes/:node/history", since: ironic.VersionHistory, policy: "baremetal:node:history:get", handle: s.listHistory,
+			args: args, result: "NodeHistory", doc: "Lists how what was done with a node ended."},
+		{method: "GET", path: "/nodes/:node/history/:event", since: ironic.VersionHistory, policy: "baremetal:node:history:get", handle: s.showHistory,
+			result: "NodeHistoryEntry", doc: "Shows an entry of a node's history."},
+	}
+}
