@@ -3,6 +3,7 @@ package restapi
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -65,6 +66,9 @@ func (s *Server) setProvisionState(ctx context.Context, r *request) (reply, erro
 	if err := s.useRunbook(ctx, r, n, &req); err != nil {
 		return reply{}, err
 	}
+	if err := checkAbort(verb, n, r.version); err != nil {
+		return reply{}, err
+	}
 	if err := s.conductor.Provision(ctx, n.ID, req); err != nil {
 		return reply{}, err
 	}
@@ -101,7 +105,7 @@ func provisionVerb(a arguments, n *store.Node, v ironic.Version) (provision.Verb
 	if !known {
 		return verb, badRequest("The requested action %q could not be understood.", target)
 	}
-	return verb, checkAbort(verb, n, v)
+	return verb, nil
 }
 
 // checkAbort holds back what old clients could not abort.
@@ -123,7 +127,7 @@ func checkAbort(verb provision.Verb, n *store.Node, v ironic.Version) error {
 func (s *Server) provisionRequest(a arguments, verb provision.Verb, v ironic.Version) (flow.ProvisionRequest, error) {
 	req := flow.ProvisionRequest{Verb: verb}
 	for _, m := range provisionMembers {
-		if !a.has(m.name) {
+		if !given(a, m.name) {
 			continue
 		}
 		if !slices.Contains(m.targets, verb.Target) {
@@ -152,8 +156,10 @@ func (s *Server) provisionRequest(a arguments, verb provision.Verb, v ironic.Ver
 		{"deploy_steps", "", s.cfg.DisallowDeploySteps, &req.DeploySteps},
 		{"service_steps", "service", s.cfg.DisallowServiceSteps, &req.ServiceSteps},
 	} {
-		if *list.to, err = steps(a, list.name, list.disallowed, list.target == ""); err != nil {
-			return req, err
+		if given(a, list.name) {
+			if *list.to, err = steps(a, list.name, list.disallowed, list.target == ""); err != nil {
+				return req, err
+			}
 		}
 		if verb.Target == list.target && len(*list.to) == 0 && !a.has("runbook") {
 			return req, badRequest("%s is required and cannot be empty with the target %s.", list.name, list.target)
@@ -168,23 +174,47 @@ func (s *Server) provisionRequest(a arguments, verb provision.Verb, v ironic.Ver
 	return req, nil
 }
 
+// given reports whether the argument says anything: lists, objects and
+// configuration drives that are empty do not. A password that is empty is a
+// mistake.
+func given(a arguments, name string) bool {
+	switch v := a.values[name].(type) {
+	case nil:
+		return false
+	case string:
+		return v != "" || name == "rescue_password"
+	case []any:
+		return len(v) > 0
+	case map[string]any:
+		return len(v) > 0
+	}
+	return true
+}
+
 // configDrive is nil, text (a URL, or base64 of a gzipped image), or an object.
 func configDrive(a arguments, verb provision.Verb, v ironic.Version) (any, error) {
-	drive := a.values["configdrive"]
-	if drive == nil || drive == "" {
+	if !given(a, "configdrive") {
 		return nil, nil
 	}
+	drive := a.values["configdrive"]
 	if verb.Event == provision.Rebuild && v < versionRebuildConfigDrive {
 		return nil, notAcceptable("A configdrive with the target rebuild is not acceptable before API version %s.", versionRebuildConfigDrive)
 	}
 	switch drive := drive.(type) {
 	case string:
+		// What has no colon is no URL; an alphabet is enough to tell base64
+		// from JSON in a string.
+		if !strings.Contains(drive, "://") && strings.Trim(drive, base64Alphabet) != "" {
+			return nil, badRequest("Invalid configdrive format: it is neither a JSON, nor a URL, nor a base64 string")
+		}
 		return drive, nil
 	case map[string]any:
 		return drive, checkConfigDrive(drive, v)
 	}
 	return nil, badRequest("The configdrive has to be a string or an object.")
 }
+
+const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n\t "
 
 func checkConfigDrive(drive map[string]any, v ironic.Version) error {
 	if v < ironic.VersionConfigDriveJSON {
@@ -220,9 +250,6 @@ var stepInterfaces = []string{"vendor", "power", "management", "firmware", "depl
 // steps reads a list of steps; those of a deployment need arguments and a
 // priority too.
 func steps(a arguments, name string, disallowed []string, deploy bool) ([]flow.Step, error) {
-	if !a.has(name) {
-		return nil, nil
-	}
 	list, ok := a.values[name].([]any)
 	if !ok {
 		return nil, badRequest("%s has to be a list of steps.", name)
@@ -261,6 +288,14 @@ func readStep(item any, deploy bool) (flow.Step, string) {
 			return step, "has the unknown member " + name
 		}
 	}
+	members = maps.Clone(members)
+	for _, name := range []string{"order", "priority"} { // which may be digits
+		if text, isText := members[name].(string); isText {
+			if n, whole := wholeNumber(text); whole {
+				members[name] = n
+			}
+		}
+	}
 	raw, err := json.Marshal(members)
 	if err != nil || json.Unmarshal(raw, &step) != nil {
 		return step, "has a member of the wrong type"
@@ -276,6 +311,10 @@ func readStep(item any, deploy bool) (flow.Step, string) {
 		return step, "needs args"
 	case deploy && (step.Priority == nil || *step.Priority < 0):
 		return step, "needs a priority of at least 0"
+	case step.Order != nil && *step.Order < 0:
+		return step, "needs an order of at least 0"
+	case slices.ContainsFunc(step.LimitChildNodeExecution, func(id string) bool { _, isUUID := parseUUID(id); return !isUUID }):
+		return step, "has a limit_child_node_execution that is not a list of UUIDs"
 	}
 	return step, ""
 }

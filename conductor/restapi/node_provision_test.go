@@ -120,6 +120,19 @@ func TestProvisionRefusals(t *testing.T) {
 		{provision.Active, nil, "107", `{"target": "service", "service_steps": [{"interface": "deploy", "step": "x"}], "disable_ramdisk": true}`, 406, "1.108"},
 		{provision.Active, func(n *store.Node) { n.Maintenance = true }, "115", `{"target": "service", "service_steps": [{"interface": "deploy", "step": "x"}]}`, 400, "maintenance mode"},
 		{provision.ServiceFailed, func(n *store.Node) { n.Maintenance = true }, "115", `{"target": "abort"}`, 409, "maintenance"},
+		{provision.Available, nil, "115", `{"target": "active", "configdrive": "{\"meta_data\": {}}"}`, 400, "Invalid configdrive format"},
+		{provision.Manageable, nil, "115", `{"target": "clean", "clean_steps": [{"interface": "deploy", "step": "x", "order": "first"}]}`, 400, "wrong type"},
+		{provision.Manageable, nil, "115", `{"target": "clean", "clean_steps": [{"interface": "deploy", "step": "x", "order": -1}]}`, 400, "order of at least 0"},
+		{provision.Manageable, nil, "115", `{"target": "clean", "clean_steps": [{"interface": "deploy", "step": "x", "limit_child_node_execution": ["x"]}]}`, 400, "limit_child_node_execution"},
+		{provision.Manageable, nil, "115", `{"target": "clean", "clean_steps": [{"interface": "deploy", "step": "x", "execute_on_child_nodes": "yes"}]}`, 400, "wrong type"},
+		{provision.Active, nil, "115", `{"target": "service", "service_steps": [{"interface": "vendor", "step": "send_raw"}]}`, 400, "vendor.send_raw, which is disallowed"},
+		{provision.Active, nil, "115", `{"target": "rebuild", "service_steps": [{"interface": "deploy", "step": "x"}]}`, 400, "only valid with the target service"},
+		{provision.Active, nil, "115", `{"target": "service", "deploy_steps": [{"interface": "deploy", "step": "x", "args": {}, "priority": 1}]}`, 400, "only valid with the target active"},
+		{provision.Manageable, nil, "115", `{"target": "provide", "runbook": "CUSTOM_R"}`, 400, "only valid with the target clean or service"},
+		{provision.Manageable, nil, "115", `{"target": "clean", "runbook": "CUSTOM_NONE"}`, 404, "Runbook CUSTOM_NONE could not be found"},
+		{provision.Manageable, nil, "115", `{"target": "provide", "rescue_password": ""}`, 400, "rescue_password"},
+		// what is wrong with the members comes before what is too new about an abort
+		{provision.InspectWait, nil, "40", `{"target": "abort", "clean_steps": [{"interface": "deploy", "step": "x"}]}`, 400, "only valid with the target clean"},
 	} {
 		name := fmt.Sprintf("%s at 1.%s: %s", tc.state, tc.minor, tc.body)
 		id := s.want(201, "82", "POST", "/v1/nodes", `{"driver": "fake-hardware"}`).object["uuid"].(string)
@@ -160,4 +173,18 @@ func TestProvisionBody(t *testing.T) {
 	s.edit("n1", in(provision.Available))
 	s.want(202, "82", "PUT", "/v1/nodes/n1/states/provision", `{"target": "active", "configdrive": "`+strings.Repeat("A", 8<<20)+`"}`)
 	s.until("n1", provision.Active)
+}
+
+// TestStepNumbers: numbers of steps may be digits, as untyped clients send them.
+func TestStepNumbers(t *testing.T) {
+	s := newService(t)
+	for state, body := range map[provision.State]string{
+		provision.Available:  `{"target": "active", "deploy_steps": [{"interface": "power", "step": "power_on", "args": {}, "priority": "0"}]}`,
+		provision.Manageable: `{"target": "clean", "disable_ramdisk": true, "clean_steps": [{"interface": "power", "step": "power_on", "order": "7"}]}`,
+	} {
+		id := s.want(201, "82", "POST", "/v1/nodes", `{"driver": "fake-hardware"}`).object["uuid"].(string)
+		s.edit(id, in(state))
+		s.want(202, "115", "PUT", "/v1/nodes/"+id+"/states/provision", body)
+		s.tasks.Wait()
+	}
 }
