@@ -146,9 +146,6 @@ func (r *request) onlyProject(q *store.Query, where string) {
 // projectNodes is the condition of onlyProject for nodes.
 const projectNodes = "? IN (nodes.owner, nodes.lessee)"
 
-// projectNodesOf is that for the ports of nodes.
-const projectNodesOf = "ports.node_id IN (SELECT id FROM nodes WHERE ? IN (owner, lessee))"
-
 // nodeRules are the rules for what a patch touches, by the root of the path.
 // Anything else is baremetal:node:update. Literal table.
 var nodeRules = map[string]string{
