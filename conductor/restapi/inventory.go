@@ -11,12 +11,8 @@ import (
 	"ferric/conductor/store"
 )
 
-const (
-	versionInventory          ironic.Version = 81
-	versionContinueInspection ironic.Version = 84
-	// versionOfAgents is what agents post inspection data with: they name none.
-	versionOfAgents ironic.Version = 1
-)
+// versionOfAgents is what agents post inspection data with: they name none.
+const versionOfAgents = ironic.VersionMin
 
 func (s *Server) showInventory(ctx context.Context, r *request) (reply, error) {
 	n, err := s.node(ctx, r)
@@ -39,7 +35,7 @@ func (s *Server) continueInspection(ctx context.Context, r *request) (reply, err
 	if err := s.ramdiskEndpoint(); err != nil {
 		return reply{}, err
 	}
-	if r.version < versionContinueInspection && r.version != versionOfAgents {
+	if r.version < ironic.VersionContinueInspection && r.version != versionOfAgents {
 		return reply{}, notFound("The resource could not be found.")
 	}
 	a := r.args
@@ -47,7 +43,7 @@ func (s *Server) continueInspection(ctx context.Context, r *request) (reply, err
 	if err != nil {
 		return reply{}, err
 	}
-	if nodeUUID != "" && r.version < versionContinueInspection {
+	if nodeUUID != "" && r.version < ironic.VersionContinueInspection {
 		return reply{}, notFound("The resource could not be found.")
 	}
 	document := map[string]any{}
@@ -60,7 +56,7 @@ func (s *Server) continueInspection(ctx context.Context, r *request) (reply, err
 	if err != nil {
 		return reply{}, badRequest("%s.", err)
 	}
-	n, token, err := s.conductor.ContinueInspection(ctx, nodeUUID, data, r.version >= versionContinueInspection)
+	n, token, err := s.conductor.ContinueInspection(ctx, nodeUUID, data, r.version >= ironic.VersionContinueInspection)
 	if errors.Is(err, store.ErrNotFound) {
 		r.log.WithError(err).Info("inspection data refused")
 		// The same words for every reason: a guess learns nothing.
@@ -69,7 +65,7 @@ func (s *Server) continueInspection(ctx context.Context, r *request) (reply, err
 	if err != nil {
 		return reply{}, err
 	}
-	if r.version < versionContinueInspection {
+	if r.version < ironic.VersionContinueInspection {
 		return reply{status: 202, body: map[string]string{"uuid": n.UUID}}, nil
 	}
 	return reply{status: 202, body: ipa.LookupResponse{
@@ -80,7 +76,7 @@ func (s *Server) continueInspection(ctx context.Context, r *request) (reply, err
 
 func (s *Server) inventoryRoutes() []route {
 	return []route{
-		{method: "GET", path: "/nodes/:node/inventory", policy: "baremetal:node:inventory:get", since: versionInventory, handle: s.showInventory, result: "Inventory", doc: "Shows what the latest inspection of a node found."},
+		{method: "GET", path: "/nodes/:node/inventory", policy: "baremetal:node:inventory:get", since: ironic.VersionInventory, handle: s.showInventory, result: "Inventory", doc: "Shows what the latest inspection of a node found."},
 		{method: "POST", path: "/continue_inspection", policy: "public", handle: s.continueInspection, limit: inspectionBodyLimit, anyArgs: true, status: 202, result: "Lookup",
 			args: []arg{{name: "node_uuid", kind: argUUID}}, doc: "Takes what an agent found on its machine."},
 	}
