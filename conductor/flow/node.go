@@ -119,7 +119,10 @@ func (f *Flow) Validate(ctx context.Context, id int64) (map[string]ValidateResul
 	}
 	results := map[string]ValidateResult{}
 	yes, no := true, false
-	check := func(name string, v driver.Validator) {
+	for name, v := range map[string]driver.Validator{
+		"bios": ifs.BIOS, "boot": ifs.Boot, "console": ifs.Console, "deploy": ifs.Deploy, "firmware": ifs.Firmware, "inspect": ifs.Inspect,
+		"management": ifs.Management, "network": ifs.Network, "power": ifs.Power, "raid": ifs.RAID, "rescue": ifs.Rescue, "storage": ifs.Storage,
+	} {
 		err := v.Validate(ctx, n)
 		switch {
 		case err == nil:
@@ -130,33 +133,8 @@ func (f *Flow) Validate(ctx context.Context, id int64) (map[string]ValidateResul
 			results[name] = ValidateResult{Result: &no, Reason: err.Error()}
 		}
 	}
-	check("power", ifs.Power)
-	check("management", ifs.Management)
-	check("boot", ifs.Boot)
-	check("deploy", ifs.Deploy)
-	for _, name := range []string{"network", "storage"} { // noop: always right
-		results[name] = ValidateResult{Result: &yes}
-	}
-	for _, name := range []string{"bios", "console", "inspect", "raid", "rescue"} { // no-*
-		results[name] = ValidateResult{Reason: "not supported"}
-	}
-	if hasRAID(n) {
-		results["raid"] = ValidateResult{Result: &yes}
-	}
 	return results, nil
 }
 
-// DriverInfo is a hardware type as the API shows it.
-type DriverInfo struct {
-	driver.Info
-	Hosts []string // conductors that serve it
-}
-
 // Drivers lists the hardware types that are enabled.
-func (f *Flow) Drivers() []DriverInfo {
-	var list []DriverInfo
-	for _, d := range f.drivers.Types() {
-		list = append(list, DriverInfo{Info: d, Hosts: []string{f.cfg.Host}})
-	}
-	return list
-}
+func (f *Flow) Drivers() []driver.Info { return f.drivers.Types() }

@@ -3,6 +3,7 @@ package flow
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -14,20 +15,20 @@ import (
 	"ferric/conductor/task"
 )
 
-// raidAgent is the RAID interface whose steps the agent runs.
-const raidAgent = "agent"
-
-// hasRAID reports whether arrays of the node can be configured.
-func hasRAID(n *store.Node) bool { return n.RAIDInterface != nil && *n.RAIDInterface == raidAgent }
-
 // ErrNoRAID: the node's RAID interface configures nothing (404).
 var ErrNoRAID = fmt.Errorf("RAID is %w", driver.ErrUnsupported)
 
 // SetRAIDConfig sets the arrays that create_configuration is to make; {} is none.
 func (f *Flow) SetRAIDConfig(ctx context.Context, id int64, config store.Object) error {
 	return f.tasks.Do(ctx, id, "set RAID configuration", func(ctx context.Context, t *task.Task) error {
-		if !hasRAID(t.Node) {
-			return &textError{ErrNoRAID, fmt.Sprintf("Driver %s does not support raid (node %s has no RAID interface that configures anything).", t.Node.Driver, t.Node.UUID)}
+		ifs, err := f.drivers.Interfaces(t.Node)
+		if err != nil {
+			return err
+		}
+		if err := ifs.RAID.ValidateRAIDConfig(ctx, t.Node, config); errors.Is(err, driver.ErrUnsupported) {
+			return &textError{ErrNoRAID, err.Error()}
+		} else if err != nil {
+			return err
 		}
 		t.Node.TargetRAIDConfig = config
 		return t.Save(ctx)

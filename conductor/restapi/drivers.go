@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"ferric/api/ironic"
-	"ferric/conductor/flow"
+	"ferric/conductor/driver"
 )
 
 // driverInterfaces are the interfaces of a hardware type with the microversion
@@ -15,11 +15,42 @@ var driverInterfaces = []struct {
 	name  string
 	since ironic.Version
 }{
-	{"bios", 40}, {"boot", 30}, {"console", 30}, {"deploy", 30}, {"inspect", 30}, {"management", 30}, {"network", 30},
+	{"bios", 40}, {"boot", 30}, {"console", 30}, {"deploy", 30}, {"firmware", 86}, {"inspect", 30}, {"management", 30}, {"network", 30},
 	{"power", 30}, {"raid", 30}, {"rescue", 38}, {"storage", 33}, {"vendor", 30},
 }
 
 const versionDriverLinks ironic.Version = 14
+
+// hostedDriver is a hardware type with the conductors that serve it.
+type hostedDriver struct {
+	driver.Info
+	hosts []string
+}
+
+// drivers are the hardware types that a live conductor serves.
+func (s *Server) drivers(ctx context.Context) ([]hostedDriver, error) {
+	conductors, err := s.store.Conductors(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hosts := map[string][]string{}
+	for _, c := range conductors {
+		if !s.alive(c) {
+			continue
+		}
+		for _, name := range c.Drivers() {
+			hosts[name] = append(hosts[name], c.Hostname)
+		}
+	}
+	var list []hostedDriver
+	for _, d := range s.conductor.Drivers() {
+		if on := hosts[d.Name]; on != nil {
+			slices.Sort(on)
+			list = append(list, hostedDriver{d, on})
+		}
+	}
+	return list, nil
+}
 
 func (s *Server) listDrivers(ctx context.Context, r *request) (reply, error) {
 	a := r.args
@@ -28,7 +59,7 @@ func (s *Server) listDrivers(ctx context.Context, r *request) (reply, error) {
 		return reply{}, err
 	}
 	if kind != "" && kind != "classic" && kind != "dynamic" {
-		return reply{}, badRequest("Driver type must be classic or dynamic, not %q.", kind)
+		return reply{}, badRequest(`"type" filter must be one of "classic" or "dynamic", if specified.`)
 	}
 	detail, err := a.flag("detail")
 	if err != nil {
@@ -40,20 +71,17 @@ func (s *Server) listDrivers(ctx context.Context, r *request) (reply, error) {
 	}
 	full := detail != nil && *detail
 	if full && names != nil {
-		return reply{}, badRequest("Can't fetch a subset of fields with 'detail' set")
+		return reply{}, badRequest("Can not specify ?detail=True and fields in the same request.")
+	}
+	drivers, err := s.drivers(ctx)
+	if err != nil {
+		return reply{}, err
 	}
 	views := []map[string]any{}
-	for _, d := range s.conductor.Drivers() {
-		if kind == "classic" {
-			break // there are none
+	for _, d := range drivers {
+		if kind != "classic" { // there are none
+			views = append(views, driverView(d, r, full || names != nil, names))
 		}
-		view := driverView(d, r, full || names != nil)
-		for name := range view {
-			if names != nil && name != "links" && !slices.Contains(names, name) {
-				delete(view, name)
-			}
-		}
-		views = append(views, view)
 	}
 	return ok(map[string]any{"drivers": views})
 }
@@ -65,90 +93,97 @@ func driverFields(a arguments, v ironic.Version) ([]string, error) {
 		return nil, err
 	}
 	for _, name := range names {
-		if !isDriverField(name) {
+		since, known := driverField(name)
+		switch {
+		case !known:
 			return nil, badRequest("Field(s) %q are not valid.", name)
+		case since > v:
+			return nil, notAcceptable("Field %q is not acceptable before API version %s.", name, since)
 		}
 	}
 	return names, nil
 }
 
-func isDriverField(name string) bool {
+// driverField finds the microversion that a field appeared in.
+func driverField(name string) (since ironic.Version, known bool) {
 	if slices.Contains([]string{"name", "type", "hosts", "links", "properties"}, name) {
-		return true
+		return 1, true
 	}
 	for _, i := range driverInterfaces {
 		if name == "default_"+i.name+"_interface" || name == "enabled_"+i.name+"_interfaces" {
-			return true
+			return i.since, true
 		}
 	}
-	return false
+	return 0, false
 }
 
-func driverView(d flow.DriverInfo, r *request, full bool) map[string]any {
-	out := map[string]any{"name": d.Name, "hosts": d.Hosts, "links": links(r.base, "drivers/"+d.Name)}
+// driverView shows the named fields, nil is all; full has the interfaces, too.
+func driverView(d hostedDriver, r *request, full bool, names []string) map[string]any {
+	out := map[string]any{"name": d.Name, "hosts": d.hosts, "links": links(r.base, "drivers/"+d.Name)}
 	if r.version >= versionDriverLinks {
 		out["properties"] = links(r.base, "drivers/"+d.Name+"/properties")
 	}
-	if r.version < ironic.VersionDynamicDriver {
-		return out
-	}
-	out["type"] = "dynamic"
-	if !full {
-		return out
+	if r.version >= ironic.VersionDynamicDriver {
+		out["type"] = "dynamic"
 	}
 	for _, i := range driverInterfaces {
-		if i.since > r.version {
+		if !full || i.since > r.version {
 			continue
 		}
-		out["default_"+i.name+"_interface"] = nil
-		if name := d.Default[i.name]; name != "" {
-			out["default_"+i.name+"_interface"] = name
-		}
-		enabled := slices.Clone(d.Enabled[i.name])
+		out["default_"+i.name+"_interface"] = d.Default[i.name]
+		enabled := append([]string{}, d.Enabled[i.name]...)
 		slices.SortFunc(enabled, strings.Compare)
-		if enabled == nil {
-			enabled = []string{}
-		}
 		out["enabled_"+i.name+"_interfaces"] = enabled
+	}
+	for name := range out {
+		if names != nil && name != "links" && !slices.Contains(names, name) {
+			delete(out, name)
+		}
 	}
 	return out
 }
 
-func (s *Server) driver(r *request) (flow.DriverInfo, error) {
-	for _, d := range s.conductor.Drivers() {
+func (s *Server) driver(ctx context.Context, r *request) (hostedDriver, error) {
+	drivers, err := s.drivers(ctx)
+	if err != nil {
+		return hostedDriver{}, err
+	}
+	for _, d := range drivers {
 		if d.Name == r.params["driver"] {
 			return d, nil
 		}
 	}
-	return flow.DriverInfo{}, notFound("Could not find the following driver(s) or hardware type(s): %s.", r.params["driver"])
+	return hostedDriver{}, notFound("Could not find the following driver(s) or hardware type(s): %s.", r.params["driver"])
 }
 
 func (s *Server) showDriver(ctx context.Context, r *request) (reply, error) {
-	d, err := s.driver(r)
+	names, err := driverFields(r.args, r.version)
 	if err != nil {
 		return reply{}, err
 	}
-	return ok(driverView(d, r, true))
+	d, err := s.driver(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(driverView(d, r, true, names))
 }
 
 func (s *Server) showDriverProperties(ctx context.Context, r *request) (reply, error) {
-	d, err := s.driver(r)
+	d, err := s.driver(ctx, r)
 	if err != nil {
 		return reply{}, err
-	}
-	if d.Properties == nil {
-		return ok(map[string]string{})
 	}
 	return ok(d.Properties)
 }
 
 func (s *Server) driverRoutes() []route {
-	return []route{
+	return append(vendorRoutes("/drivers/:driver/vendor_passthru", "baremetal:driver:vendor_passthru", s.listDriverMethods, s.callDriverMethod), []route{
 		{method: "GET", path: "/drivers", policy: "baremetal:driver:get", handle: s.listDrivers, result: "Drivers", doc: "Lists the hardware types.",
 			args: []arg{{name: "type", kind: argText, since: ironic.VersionDynamicDriver}, {name: "detail", kind: argFlag, since: ironic.VersionDynamicDriver}, {name: "fields", kind: argNames, since: 77}}},
-		{method: "GET", path: "/drivers/:driver", policy: "baremetal:driver:get", handle: s.showDriver, result: "Driver", doc: "Shows a hardware type."},
+		{method: "GET", path: "/drivers/:driver", policy: "baremetal:driver:get", handle: s.showDriver, result: "Driver", doc: "Shows a hardware type.",
+			args: []arg{{name: "fields", kind: argNames, since: 77}}},
 		{method: "GET", path: "/drivers/:driver/properties", policy: "baremetal:driver:get_properties", handle: s.showDriverProperties, result: "DriverProperties", doc: "Describes the members of driver_info."},
 		{method: "GET", path: "/drivers/:driver/raid/logical_disk_properties", policy: "baremetal:driver:get_raid_logical_disk_properties", since: 12, older: 406, handle: s.showLogicalDiskProperties,
 			result: "LogicalDiskProperties", doc: "Describes the members of a logical disk."},
-	}
+	}...)
 }

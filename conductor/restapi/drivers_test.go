@@ -17,7 +17,7 @@ func TestDrivers(t *testing.T) {
 		{"82", "/v1/drivers", 200, `"hosts":["` + host + `"]`},
 		{"82", "/v1/drivers?type=dynamic", 200, "fake-hardware"},
 		{"82", "/v1/drivers?type=classic", 200, `{"drivers":[]}`},
-		{"82", "/v1/drivers?type=other", 400, "other"},
+		{"82", "/v1/drivers?type=other", 400, "classic"},
 		{"29", "/v1/drivers?type=dynamic", 406, "1.30"},
 		{"29", "/v1/drivers?detail=true", 406, "1.30"},
 		{"82", "/v1/drivers?detail=true", 200, `"default_boot_interface":"fake"`},
@@ -40,7 +40,7 @@ func TestDrivers(t *testing.T) {
 	}{
 		{"29", "type", false}, {"30", "type", true}, {"13", "properties", false}, {"14", "properties", true},
 		{"39", "default_bios_interface", false}, {"40", "default_bios_interface", true}, {"37", "enabled_rescue_interfaces", false},
-		{"82", "default_firmware_interface", false},
+		{"85", "default_firmware_interface", false}, {"86", "default_firmware_interface", true},
 	} {
 		if _, got := s.want(200, tc.minor, "GET", "/v1/drivers/fake-hardware", "").object[tc.member]; got != tc.want {
 			t.Errorf("%s shown at 1.%s: %v", tc.member, tc.minor, got)

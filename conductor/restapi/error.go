@@ -28,6 +28,7 @@ var statuses = []struct {
 	{is(store.ErrReserved), http.StatusConflict, ""},
 	{is(task.ErrNoFreeWorker), http.StatusServiceUnavailable, "Requested action cannot be performed due to lack of free conductor workers."},
 	{is(flow.ErrTooMany), http.StatusServiceUnavailable, ""},
+	{is(flow.ErrPowerFailure), http.StatusServiceUnavailable, ""},
 	{is(flow.ErrInMaintenance), http.StatusBadRequest, ""},
 	{is(flow.ErrProtected), http.StatusForbidden, ""},
 	{is(flow.ErrConflict), http.StatusConflict, ""},

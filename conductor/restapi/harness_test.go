@@ -47,14 +47,13 @@ func newService(t *testing.T, configure ...func(*restapi.Config)) *service {
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)
 	log := logrus.NewEntry(logger)
-	types, err := builtin.New(builtin.Config{EnabledHardwareTypes: []string{"fake-hardware"}})
+	drivers := builtin.DefaultConfig()
+	drivers.EnabledHardwareTypes = []string{"fake-hardware"}
+	types, err := builtin.New(drivers)
 	if err != nil {
 		t.Fatal(err)
 	}
-	types.Add(builtin.Implementations{
-		Power: map[string]driver.Power{"fake": fake.Power{}}, Management: map[string]driver.Management{"fake": fake.Management{}},
-		Boot: map[string]driver.Boot{"fake": fake.Boot{}}, Deploy: map[string]driver.Deploy{"fake": fake.Deploy{}},
-	})
+	types.Add(builtin.Implementations{Deploy: map[string]driver.Deploy{"direct": fake.Deploy{}}}) // an interface to change to
 	base, stop := context.WithCancel(context.Background())
 	tasks := task.NewManager(base, task.Config{Host: host, WorkersPoolSize: 4, LockRetryAttempts: 1, LockRetryInterval: time.Millisecond, History: &store.HistoryLimits{Max: 300}}, db, log)
 	flowConfig := flow.DefaultConfig()

@@ -86,6 +86,8 @@ func TestBootMode(t *testing.T) {
 	s.edit("busy", in(provision.CleanWait))
 	s.enrol("locked")
 	s.reserve("locked")
+	s.enrol("fixed")
+	s.edit("fixed", func(n *store.Node) { n.ManagementInterface = ptr("noop") })
 	for _, tc := range []struct {
 		minor, path, body string
 		status            int
@@ -101,8 +103,8 @@ func TestBootMode(t *testing.T) {
 		{"75", "n1/states/secure_boot", `{"target": true}`, 404, "1.76"},
 		{"76", "n1/states/secure_boot", `{"target": "perhaps"}`, 400, "Invalid target"},
 		{"76", "n1/states/secure_boot", `{}`, 400, "target"},
-		{"76", "n1/states/boot_mode", `{"target": "bios"}`, 400, "not supported"}, // nor does Ironic's fake hardware
-		{"76", "n1/states/secure_boot", `{"target": "True"}`, 400, "not supported"},
+		{"76", "fixed/states/boot_mode", `{"target": "bios"}`, 400, "not supported"},
+		{"76", "fixed/states/secure_boot", `{"target": "True"}`, 400, "not supported"},
 		{"76", "busy/states/secure_boot", `{"target": true}`, 409, "Node is in clean wait state"},
 		{"76", "locked/states/secure_boot", `{"target": true}`, 409, "is locked by host elsewhere"},
 	} {

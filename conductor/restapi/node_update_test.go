@@ -75,7 +75,7 @@ func TestUpdate(t *testing.T) {
 		{"root too new", nil, "49", "", op("add", "/owner", `"x"`), 406, `"owner"`, nil},
 		{"malformed", nil, "82", "", `{"op": "add"}`, 400, "Invalid patch", nil},
 		{"truncated", nil, "82", "", `[{"op": "add", "path": "/na`, 400, "Invalid patch", nil},
-		{"unknown driver", nil, "82", "", op("replace", "/driver", `"nope"`), 400, `"nope"`, nil},
+		{"unknown driver", nil, "82", "", op("replace", "/driver", `"nope"`), 400, "hardware type(s): nope.", nil},
 		{"driver removed", nil, "82", "", op("remove", "/driver", ""), 400, "driver", nil},
 		{"unsupported interface", nil, "82", "", op("add", "/boot_interface", `"nope"`), 400, `"nope"`, nil},
 		{"interface", nil, "82", "", op("add", "/deploy_interface", `"direct"`), 200, "", map[string]any{"deploy_interface": "direct"}},

@@ -117,13 +117,13 @@ func checkRAIDConfig(config map[string]any) error {
 }
 
 // showLogicalDiskProperties tells what a logical disk may have.
-func (s *Server) showLogicalDiskProperties(_ context.Context, r *request) (reply, error) {
-	d, err := s.driver(r)
+func (s *Server) showLogicalDiskProperties(ctx context.Context, r *request) (reply, error) {
+	d, err := s.driver(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
-	if !slices.Contains(d.Enabled["raid"], "agent") {
-		return reply{}, notFound("Driver %s does not support raid.", d.Name)
+	if !d.RAID {
+		return reply{}, notFound("Driver %s does not support raid (disabled or not implemented).", d.Name)
 	}
 	texts := map[string]string{}
 	for name, p := range logicalDiskProperties {

@@ -13,6 +13,7 @@ func TestRAIDConfig(t *testing.T) {
 	s := newService(t)
 	s.enrol("n1")
 	s.enrol("plain")
+	s.edit("plain", func(n *store.Node) { n.RAIDInterface = ptr("no-raid") })
 	s.edit("n1", func(n *store.Node) { n.RAIDInterface = ptr("agent") })
 	disk := func(members string) string { return `{"logical_disks": [{` + members + `}]}` }
 	const mirror = `"raid_level": "1", "size_gb": "MAX", "controller": "software"`

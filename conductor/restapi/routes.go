@@ -77,6 +77,8 @@ func (s *Server) routes() []route {
 		s.volumeRoutes(),
 		s.eventRoutes(),
 		s.driverRoutes(),
+		s.hardwareRoutes(),
+		s.settingRoutes(),
 		s.conductorRoutes(),
 		s.agentRoutes(),
 		s.allocationRoutes(),

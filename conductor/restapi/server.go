@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"ferric/api/ipa"
+	"ferric/conductor/driver"
 	"ferric/conductor/flow"
 	"ferric/conductor/inspection"
 	"ferric/conductor/restapi/auth"
@@ -124,7 +125,8 @@ type Conductor interface {
 	Events(ctx context.Context, id int64) ([]store.Event, error)
 	// EraseReports are those of the latest steps that erase, newest first.
 	EraseReports(ctx context.Context, id int64) ([]ipa.EraseReport, error)
-	Drivers() []flow.DriverInfo
+	Drivers() []driver.Info
+	Hardware
 	Allocator
 }
 

@@ -30,7 +30,7 @@ func TestTransport(t *testing.T) {
 		{"82", "GET", "/v1/v1/nodes", "", 404, "could not be found"},
 		{"82", "GET", "/v1/nodes/n1/nonsense", "", 404, "could not be found"},
 		{"82", "DELETE", "/v1/nodes/n1/nonsense", "", 404, "could not be found"},
-		{"82", "GET", "/v1/nodes/n1/bios", "", 404, "could not be found"},
+		{"82", "GET", "/v1/nodes/n1/nonsense", "", 404, "could not be found"},
 		{"22", "GET", "/v1/portgroups", "", 404, "could not be found"},
 		{"82", "POST", "/", "{}", 405, "not allowed"},
 		{"82", "POST", "/v1", "{}", 405, "not allowed"},

@@ -95,6 +95,32 @@ func (m Management) SetIndicatorState(ctx context.Context, t *task.Task, compone
 	return t.Save(ctx)
 }
 
+// GetBootMode is what was set last; before that nobody knows.
+func (m Management) GetBootMode(ctx context.Context, n *store.Node) (string, error) {
+	if n.BootMode == nil {
+		return "", driver.Unsupported(n.Driver, "get_boot_mode")
+	}
+	return *n.BootMode, m.delay.wait(ctx)
+}
+
+// SetBootMode succeeds; the caller records the mode.
+func (m Management) SetBootMode(ctx context.Context, _ *task.Task, _ string) error {
+	return m.delay.wait(ctx)
+}
+
+// GetSecureBoot is what was set last; before that nobody knows.
+func (m Management) GetSecureBoot(ctx context.Context, n *store.Node) (bool, error) {
+	if n.SecureBoot == nil {
+		return false, driver.Unsupported(n.Driver, "get_secure_boot_state")
+	}
+	return *n.SecureBoot, m.delay.wait(ctx)
+}
+
+// SetSecureBoot succeeds; the caller records the state.
+func (m Management) SetSecureBoot(ctx context.Context, _ *task.Task, _ bool) error {
+	return m.delay.wait(ctx)
+}
+
 // Boot boots nothing.
 type Boot struct {
 	none
@@ -184,6 +210,8 @@ var (
 	_ driver.Power      = Power{}
 	_ driver.Management = Management{}
 	_ driver.Indicators = Management{}
+	_ driver.BootModes  = Management{}
+	_ driver.SecureBoot = Management{}
 	_ driver.Boot       = Boot{}
 	_ driver.Deploy     = Deploy{}
 	_ driver.Inspect    = Inspect{}
