@@ -74,17 +74,32 @@ func (s *Server) nodePage(ctx context.Context, r *request, a arguments, p page, 
 		}
 		q.After = n.ID
 	}
-	nodes, err := s.store.Nodes(ctx, q)
+	form, err := s.nodeForm(ctx, r, p.fields)
 	if err != nil {
 		return reply{}, err
 	}
-	views, err := s.nodeViews(ctx, r, nodes, a, p)
+	if form.only, err = a.text("conductor"); err != nil {
+		return reply{}, err
+	}
+	nodes, err := s.store.NodeRevisions(ctx, q)
 	if err != nil {
 		return reply{}, err
 	}
-	body := map[string]any{"nodes": views}
-	if len(views) > 0 && len(views) == p.limit && !a.has("instance_uuid") {
-		body["next"] = p.next(r.base, path, nodes[len(nodes)-1].UUID, a, "associated", "maintenance", "retired")
+	texts, err := s.renderNodes(ctx, r, form, nodes)
+	if err != nil {
+		return reply{}, err
+	}
+	next := ""
+	if len(texts) > 0 && len(texts) == p.limit && !a.has("instance_uuid") {
+		last, err := s.store.NodeByID(ctx, nodes[len(nodes)-1].ID)
+		if err != nil {
+			return reply{}, err
+		}
+		next = p.next(r.base, path, last.UUID, a, "associated", "maintenance", "retired")
+	}
+	body, err := renderedList("nodes", texts, next)
+	if err != nil {
+		return reply{}, err
 	}
 	return ok(body)
 }
@@ -120,30 +135,6 @@ func (s *Server) chassisExists(ctx context.Context, a arguments) error {
 		return notFound("Chassis %s could not be found.", id)
 	}
 	return err
-}
-
-// nodeViews shows the nodes of a page. ?conductor= is applied here, so that
-// such a page may be short.
-func (s *Server) nodeViews(ctx context.Context, r *request, nodes []*store.Node, a arguments, p page) ([]map[string]any, error) {
-	hosts, err := s.aliveConductors(ctx)
-	if err != nil {
-		return nil, err
-	}
-	wanted, err := a.text("conductor")
-	if err != nil {
-		return nil, err
-	}
-	views := []map[string]any{}
-	for _, n := range nodes {
-		host := conductorOf(n, hosts)
-		if wanted != "" && (host == nil || *host != wanted) {
-			continue
-		}
-		view := NodeView(n, r.version, ViewOptions{Base: r.base, Fields: p.fields, Conductor: host})
-		s.redact(r, n, view)
-		views = append(views, view)
-	}
-	return views, nil
 }
 
 func whereState(a arguments, name string) (string, []any, error) {

@@ -89,20 +89,26 @@ func conductorOf(n *store.Node, alive []*store.Conductor) *string {
 }
 
 func (s *Server) showNode(ctx context.Context, r *request) (reply, error) {
-	a := r.args
-	names, err := chosenFields(a, nodeFields, r.version)
+	names, err := chosenFields(r.args, nodeFields, r.version)
 	if err != nil {
 		return reply{}, err
 	}
-	n, err := s.node(ctx, r)
+	form, err := s.nodeForm(ctx, r, names)
 	if err != nil {
 		return reply{}, err
 	}
-	view, err := s.nodeView(ctx, r, n, names)
+	n, err := s.nodeRevision(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
-	return ok(view)
+	texts, err := s.renderNodes(ctx, r, form, []*store.Revision{n})
+	if err != nil {
+		return reply{}, err
+	}
+	if len(texts) == 0 { // deleted meanwhile
+		return reply{}, nodeNotFound(r.params["node"])
+	}
+	return ok(rendered(texts))
 }
 
 func (s *Server) createNode(ctx context.Context, r *request) (reply, error) {

@@ -1,11 +1,9 @@
 package restapi
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -90,6 +88,9 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 		}
 		for i, name := range c.ParamNames() {
 			r.params[name] = c.ParamValues()[i]
+			if strings.Contains(r.params[name], "/") { // echo gives all of the rest to a parameter at the end
+				return echo.ErrNotFound
+			}
 		}
 		err := s.permit(r)
 		if err != nil {
@@ -132,13 +133,14 @@ func write(c echo.Context, out reply) error {
 	if out.body == nil {
 		return c.NoContent(out.status)
 	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(out.body); err != nil {
-		return fmt.Errorf("encode response: %w", err)
+	if text, ready := out.body.(rendered); ready {
+		return text.write(c, out.status)
 	}
-	return c.Blob(out.status, echo.MIMEApplicationJSON, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	text, err := encode(out.body)
+	if err != nil {
+		return err
+	}
+	return rendered{text}.write(c, out.status)
 }
 
 // readBody reads at most what the limit allows and checks the nesting. The two

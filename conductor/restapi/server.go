@@ -138,6 +138,7 @@ type Server struct {
 	auth      auth.Strategy
 	policy    auth.Policy
 	guesses   *guesses
+	nodeTexts *nodeCache
 	log       *logrus.Entry
 }
 
@@ -152,7 +153,7 @@ func New(cfg Config, s *store.Store, c Conductor, log *logrus.Entry) (*Server, e
 		return nil, err
 	}
 	return &Server{cfg: cfg, store: s, conductor: c, auth: strategy, policy: auth.NewPolicy(),
-		guesses: newGuesses(cfg.Edge.FailedLookups, cfg.Edge.FailedLookupsBurst), log: log}, nil
+		guesses: newGuesses(cfg.Edge.FailedLookups, cfg.Edge.FailedLookupsBurst), nodeTexts: newNodeCache(nodeCacheSize), log: log}, nil
 }
 
 // Handler is the API, to be served at the root of a listener. The endpoints of
