@@ -101,7 +101,6 @@ func TestRoles(t *testing.T) {
 		{"PUT", "/v1/nodes/NODE/maintenance", `{}`, []int{0, 0, no, 0, 0, 0, no, 0, 0, 0, no, no, gone}},
 		{"PUT", "/v1/nodes/NODE/states/power", `{"target": "nonsense"}`, []int{0, 0, no, 0, 0, 0, no, no, 0, 0, 0, no, gone}},
 		{"PUT", "/v1/nodes/NODE/states/provision", `{"target": "nonsense"}`, []int{0, 0, no, 0, 0, 0, no, 0, 0, 0, no, no, gone}},
-		{"PUT", "/v1/nodes/NODE/states/raid", `{"logical_disks": 1}`, []int{0, 0, no, 0, 0, 0, no, 0, no, no, no, no, gone}},
 		{"PATCH", "/v1/nodes/NODE", `[{"op": "add", "path": "/extra/a", "value": 1}]`, []int{0, 0, no, 0, 0, 0, no, no, 0, 0, 0, no, gone}},
 		{"PATCH", "/v1/nodes/NODE", `[{"op": "add", "path": "/description", "value": "d"}]`, []int{0, 0, no, 0, 0, 0, no, no, 0, 0, 0, no, gone}},
 		{"PATCH", "/v1/nodes/NODE", `[{"op": "add", "path": "/instance_info/a", "value": 1}]`, []int{0, 0, no, 0, 0, 0, no, 0, 0, 0, no, no, gone}},
