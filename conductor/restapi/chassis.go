@@ -74,6 +74,9 @@ func (s *Server) ofChassis(list handler) handler {
 }
 
 func (s *Server) createChassis(ctx context.Context, r *request) (reply, error) {
+	if len(r.body) == 0 {
+		r.body = []byte("{}") // a chassis needs nothing
+	}
 	body, err := r.decodeObject()
 	if err != nil {
 		return reply{}, err

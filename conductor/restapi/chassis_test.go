@@ -36,6 +36,7 @@ func TestChassis(t *testing.T) {
 		{"115", "POST", "/v1/chassis", `{"uuid": "` + uuid1 + `"}`, 409, "A chassis with UUID " + uuid1 + " already exists."},
 		{"115", "POST", "/v1/chassis", `{"description": "` + strings.Repeat("x", 256) + `"}`, 400, "255"},
 		{"115", "POST", "/v1/chassis", `{"name": "x"}`, 400, "name"},
+		{"115", "POST", "/v1/chassis", `[]`, 400, "object"},
 		{"115", "PATCH", one, op("replace", "/description", `"rack 2"`), 200, ""},
 		{"115", "PATCH", one, op("replace", "/uuid", `"`+uuid2+`"`), 400, "uuid"},
 		{"115", "GET", "/v1/chassis/rack", "", 400, "UUID"},
@@ -62,4 +63,5 @@ func TestChassis(t *testing.T) {
 	s.want(204, "115", "DELETE", "/v1/nodes/n1", "")
 	s.want(204, "115", "DELETE", one, "")
 	s.want(404, "115", "DELETE", one, "")
+	s.want(201, "115", "POST", "/v1/chassis", "") // nothing is needed
 }

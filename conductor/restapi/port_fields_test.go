@@ -106,7 +106,8 @@ func TestLocalLinkConnection(t *testing.T) {
 	}
 	node := `"node_uuid": "` + id + `"`
 	s.attempts([]attempt{
-		{"115", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:01:01", "is_smartnic": true}`, 400, "hostname"},
+		{"115", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:01:01", "is_smartnic": true, "local_link_connection": {}}`, 400, "hostname"},
+		{"115", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:01:00", "is_smartnic": true}`, 201, ""}, // it is said later
 		{"115", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:01:01", "is_smartnic": true, "local_link_connection": {"port_id": "p", "hostname": "h"}}`, 201, ""},
 		{"115", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:01:02", "physical_network": ""}`, 400, "non-empty"},
 	})
@@ -143,6 +144,7 @@ func TestPortNames(t *testing.T) {
 		{"88", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:00:02", "name": "a.json"}`, 201, ""},
 		{"87", "GET", "/v1/ports/eth0", "", 400, "UUID"},
 		{"88", "GET", "/v1/ports/eth0", "", 200, ""},
+		{"88", "GET", "/v1/ports/eth0/detail", "", 404, ""},
 		{"88", "GET", "/v1/ports/eth1", "", 404, "Port eth1 could not be found."},
 		{"88", "GET", "/v1/ports/a.json", "", 200, ""},
 		{"91", "GET", "/v1/ports/a.json", "", 200, ""},
@@ -172,6 +174,9 @@ func TestPortFilters(t *testing.T) {
 		{"23", "portgroup=" + group, 406, ""},
 		{"115", "portgroup=bond0", 200, "01"},
 		{"115", "portgroup=bond1", 404, ""},
+		{"115", "portgroup=", 400, ""},
+		{"115", "node=", 400, ""},
+		{"115", "node_uuid=", 400, ""},
 		{"115", "portgroup=bond0&node=n1", 403, ""},
 		{"115", "portgroup=bond0&shard=s", 403, ""},
 		{"115", "node_uuid=" + n1 + "&shard=s", 403, ""},

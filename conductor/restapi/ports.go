@@ -114,14 +114,19 @@ func (s *Server) portQuery(ctx context.Context, r *request, n *store.Node, g *st
 // nodeArgument finds the node of a filter, nil where there is none. node_uuid
 // is the older argument and goes first.
 func (s *Server) nodeArgument(ctx context.Context, r *request) (*store.Node, error) {
-	ident, err := r.args.uuid("node_uuid")
-	if err != nil {
-		return nil, err
-	}
-	if ident == "" {
-		if ident, err = r.args.text("node"); err != nil || ident == "" {
+	if r.args.has("node_uuid") {
+		ident, err := r.args.uuid("node_uuid")
+		if err != nil {
 			return nil, err
 		}
+		return s.nodeByIdent(ctx, r, ident)
+	}
+	if !r.args.has("node") {
+		return nil, nil
+	}
+	ident, err := r.args.text("node")
+	if err != nil {
+		return nil, err
 	}
 	return s.nodeByIdent(ctx, r, ident)
 }
@@ -179,7 +184,7 @@ func (s *Server) createPort(ctx context.Context, r *request) (reply, error) {
 	if err := checkLinkConnection(p.LocalLinkConnection, r.version); err != nil {
 		return reply{}, err
 	}
-	if p.IsSmartNIC && !hasForm(p.LocalLinkConnection, smartNICLink) {
+	if p.IsSmartNIC && body["local_link_connection"] != nil && !hasForm(p.LocalLinkConnection, smartNICLink) {
 		return reply{}, badRequest("A Smart NIC port needs port_id and hostname in local_link_connection.")
 	}
 	n, err := s.parentNode(ctx, r, ident)

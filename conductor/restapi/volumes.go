@@ -153,7 +153,10 @@ func (s *Server) volumeQuery(ctx context.Context, r *request, table, what string
 	path = "volume/" + what
 	ident, ofNode := r.params["node"]
 	if !ofNode {
-		if ident, err = r.args.text("node"); err != nil || ident == "" {
+		if !r.args.has("node") {
+			return path, q, nil
+		}
+		if ident, err = r.args.text("node"); err != nil {
 			return path, q, err
 		}
 	}

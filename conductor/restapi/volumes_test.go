@@ -73,6 +73,7 @@ func TestVolumeConnectors(t *testing.T) {
 		{"32", "GET", path + "?detail=true", "", 200, ""},
 		{"115", "GET", path + "?detail=true&fields=uuid", "", 400, ""},
 		{"115", "GET", path + "?node=nobody", "", 404, "nobody"},
+		{"115", "GET", path + "?node=", "", 400, ""},
 		{"115", "GET", "/v1/nodes/n1/volume/connectors/" + uuid1, "", 400, "not permitted"},
 	})
 	for list, want := range map[string]string{
