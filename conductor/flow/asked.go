@@ -28,6 +28,8 @@ func needsAgent(ifs driver.Interfaces, kind steps.Kind, asked []steps.Requested)
 	for _, a := range asked {
 		i := slices.IndexFunc(own, func(s driver.Step) bool { return s.Interface == a.Interface && s.Name == a.Step })
 		switch {
+		case a.OnChildren: // no agent runs there
+			some = true
 		case i >= 0 && own[i].NeedsRamdisk:
 			return true
 		case i >= 0:
@@ -83,7 +85,7 @@ func requested(list []Step) []steps.Requested {
 	slices.SortStableFunc(list, func(a, b Step) int { return order(a) - order(b) })
 	asked := []steps.Requested{}
 	for _, s := range list {
-		r := steps.Requested{Interface: s.Interface, Step: s.Step, Args: s.Args}
+		r := steps.Requested{Interface: s.Interface, Step: s.Step, Args: s.Args, OnChildren: s.ExecuteOnChildNodes, Children: s.LimitChildNodeExecution}
 		if s.Priority != nil {
 			r.Priority = *s.Priority
 		}

@@ -108,6 +108,9 @@ func (f *Flow) runStep(ctx context.Context, t *task.Task, kind steps.Kind, step 
 	}
 	t.Event(ctx, "step", "%s step %s started", kind.Name, step.ID())
 	t.Log.WithField("step", step.ID()).Infof("%s step started", kind.Name)
+	if step.OnChildren {
+		return "", f.runOnChildren(ctx, t, kind, step)
+	}
 	own, err := f.ownStep(t.Node, kind, step.ID())
 	switch {
 	case err != nil:

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"ferric/api/ipa"
 	"ferric/conductor/driver"
 	"ferric/conductor/flow"
@@ -338,4 +340,44 @@ func TestOwnSteps(t *testing.T) {
 	}
 	r.reach(provision.DeployHold)
 	r.must("unhold", provision.Active)
+}
+
+// TestChildren: a step of the parent runs on its children.
+func TestChildren(t *testing.T) {
+	r := newRig(t, nil)
+	r.change(pretend)
+	r.must("manage", provision.Manageable)
+	children := map[string]*store.Node{}
+	for _, name := range []string{"one", "two"} {
+		n := &store.Node{UUID: uuid.NewString(), Name: &name, Driver: "fake-hardware", ProvisionState: provision.Active, ParentNode: set(r.row().UUID)}
+		if err := r.flow.CreateNode(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+		children[name] = n
+	}
+	power := func(name string) string {
+		n, err := r.db.NodeByID(t.Context(), children[name].ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n.PowerState == nil {
+			return ""
+		}
+		return *n.PowerState
+	}
+	step := flow.Step{Interface: "power", Step: "power_on", ExecuteOnChildNodes: true, LimitChildNodeExecution: []string{children["one"].UUID}}
+	if err := r.do("clean", flow.ProvisionRequest{CleanSteps: []flow.Step{step}}); err != nil {
+		t.Fatal(err)
+	}
+	r.reach(provision.Manageable)
+	if power("one") != driver.PowerOn || power("two") != "" || *r.row().PowerState != driver.PowerOff {
+		t.Errorf("one is %q, two %q, the parent %s; want on, unknown, off", power("one"), power("two"), *r.row().PowerState)
+	}
+	step.LimitChildNodeExecution, step.Step = nil, "fly"
+	if err := r.do("clean", flow.ProvisionRequest{CleanSteps: []flow.Step{step}}); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.reach(provision.CleanFailed); !strings.Contains(*n.LastError, "on the child node "+children["one"].UUID) {
+		t.Errorf("error %q", *n.LastError)
+	}
 }

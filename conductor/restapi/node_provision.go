@@ -305,8 +305,6 @@ func readStep(item any, deploy bool) (flow.Step, string) {
 		return step, "needs an interface that is one of " + strings.Join(stepInterfaces, ", ")
 	case step.Step == "":
 		return step, "needs the name of a step"
-	case step.ExecuteOnChildNodes:
-		return step, "has execute_on_child_nodes, which is not supported: run the step on the child nodes themselves"
 	case deploy && step.Args == nil:
 		return step, "needs args"
 	case deploy && (step.Priority == nil || *step.Priority < 0):

@@ -65,6 +65,10 @@ type Step struct {
 	Abortable       bool               `json:"abortable"`
 	RebootRequested bool               `json:"reboot_requested"`
 	RequiresRamdisk *bool              `json:"requires_ramdisk,omitempty"`
+	// OnChildren runs the step on the nodes whose parent the node is, Children
+	// only on those of them, by UUID.
+	OnChildren bool     `json:"execute_on_child_nodes,omitempty"`
+	Children   []string `json:"limit_child_node_execution,omitempty"`
 }
 
 // ID names a step as "interface.step".
@@ -183,6 +187,9 @@ type Requested struct {
 	Step      string
 	Args      map[string]any
 	Priority  int
+	// OnChildren and Children are as in Step.
+	OnChildren bool
+	Children   []string
 }
 
 // Manual turns the steps that a user asks for into a list, in the user's
@@ -190,6 +197,10 @@ type Requested struct {
 func Manual(offered []Step, asked []Requested) ([]Step, error) {
 	var list []Step
 	for _, a := range asked {
+		if a.OnChildren { // which offer steps of their own
+			list = append(list, Step{Interface: a.Interface, Step: a.Step, Args: a.Args, OnChildren: true, Children: a.Children})
+			continue
+		}
 		if step, ok, err := a.reserved(); err != nil {
 			return nil, err
 		} else if ok {
