@@ -89,21 +89,6 @@ func (f *Flow) WithNode(ctx context.Context, id int64, purpose string, fn func(c
 	return f.tasks.Update(ctx, id, purpose, func(ctx context.Context, t *task.Task) error { return fn(ctx, t.Node) })
 }
 
-// UpdatePort applies change to the port under its node's lock and saves it.
-func (f *Flow) UpdatePort(ctx context.Context, p *store.Port, change func(p *store.Port, n *store.Node) error) (*store.Port, error) {
-	err := f.WithNode(ctx, p.NodeID, "update of port", func(ctx context.Context, n *store.Node) error {
-		var err error
-		if p, err = f.store.Port(ctx, p.UUID); err != nil { // as it is under the lock
-			return err
-		}
-		if err := change(p, n); err != nil {
-			return err
-		}
-		return f.store.SavePort(ctx, p)
-	})
-	return p, err
-}
-
 // ValidateResult is what validation says of one interface: nil Result means
 // that the driver does not support it.
 type ValidateResult struct {

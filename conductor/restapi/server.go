@@ -114,8 +114,6 @@ type Conductor interface {
 	// WithNode calls fn, which only changes rows, with the fresh node while
 	// nobody else changes it or what belongs to it.
 	WithNode(ctx context.Context, id int64, purpose string, fn func(ctx context.Context, n *store.Node) error) error
-	// UpdatePort calls change with the fresh port and its locked node.
-	UpdatePort(ctx context.Context, p *store.Port, change func(p *store.Port, n *store.Node) error) (*store.Port, error)
 	// Lookup finds the node of an agent, store.ErrNotFound for none or several.
 	// The token is made when wanted, and masked when it was handed out before.
 	Lookup(ctx context.Context, addresses []string, nodeUUID string, wantToken bool) (n *store.Node, token string, err error)
