@@ -28,8 +28,8 @@ var onHeartbeat = map[provision.State]func(f *Flow, ctx context.Context, t *task
 // Heartbeat records what the agent of a node says of itself and goes on with
 // what the node waits for. nil means that the agent is answered 202, also
 // where the node is busy and the heartbeat is ignored.
-func (f *Flow) Heartbeat(ctx context.Context, ident string, hb ipa.Heartbeat) error {
-	n, err := f.store.Node(ctx, ident)
+func (f *Flow) Heartbeat(ctx context.Context, nodeUUID string, hb ipa.Heartbeat) error {
+	n, err := f.store.HeartbeatNode(ctx, nodeUUID)
 	if err != nil {
 		return err
 	}

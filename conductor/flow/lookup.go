@@ -64,22 +64,18 @@ func makeToken(n *store.Node) string {
 }
 
 func (f *Flow) findNode(ctx context.Context, addresses []string, nodeUUID string) (*store.Node, error) {
-	if nodeUUID != "" {
-		return f.store.Node(ctx, nodeUUID)
-	}
-	var id int64
-	for _, address := range addresses {
-		port, err := f.store.PortByAddress(ctx, address)
-		if err != nil {
-			continue // MAC addresses of no node do not matter
-		}
-		if id != 0 && id != port.NodeID {
+	if nodeUUID == "" {
+		// MAC addresses of no node do not matter.
+		nodes, err := f.store.NodesWithAddress(ctx, addresses)
+		switch {
+		case err != nil:
+			return nil, err
+		case len(nodes) == 0:
+			return nil, fmt.Errorf("lookup: no node has one of %v: %w", addresses, store.ErrNotFound)
+		case len(nodes) > 1:
 			return nil, fmt.Errorf("lookup: addresses %v belong to several nodes: %w", addresses, store.ErrNotFound)
 		}
-		id = port.NodeID
+		nodeUUID = nodes[0]
 	}
-	if id == 0 {
-		return nil, fmt.Errorf("lookup: no node has one of %v: %w", addresses, store.ErrNotFound)
-	}
-	return f.store.NodeByID(ctx, id)
+	return f.store.LookupNode(ctx, nodeUUID)
 }

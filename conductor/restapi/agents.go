@@ -107,11 +107,20 @@ func (s *Server) heartbeat(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	n, err := s.node(ctx, r)
-	if err != nil {
-		return reply{}, err
+	ident := r.params["node"]
+	id, isUUID := parseUUID(ident)
+	if !isUUID {
+		n, err := s.node(ctx, r)
+		if err != nil {
+			return reply{}, err
+		}
+		id = n.UUID
 	}
-	if err := s.conductor.Heartbeat(ctx, n.UUID, hb); err != nil {
+	err = s.conductor.Heartbeat(ctx, id, hb)
+	if errors.Is(err, store.ErrNotFound) {
+		return reply{}, nodeNotFound(ident)
+	}
+	if err != nil {
 		return reply{}, err
 	}
 	return accepted("")

@@ -2,8 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"strings"
 )
 
 // Revision is one state of a node's row: what is made of a node can be kept
@@ -28,15 +28,12 @@ func (s *Store) NodeRevision(ctx context.Context, uuid string) (*Revision, error
 
 // NodesByID reads those of the nodes that are there, in no order.
 func (s *Store) NodesByID(ctx context.Context, ids []int64) ([]*Node, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	args := make([]any, len(ids))
-	for i, id := range ids {
-		args[i] = id
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, err
 	}
 	var nodes []*Node
-	err := s.db.SelectContext(ctx, &nodes, "SELECT * FROM nodes WHERE id IN (?"+strings.Repeat(", ?", len(ids)-1)+")", args...)
+	err = s.db.SelectContext(ctx, &nodes, "SELECT * FROM nodes WHERE id IN (SELECT value FROM json_each(?))", string(list))
 	if err != nil {
 		return nil, fmt.Errorf("read nodes: %w", err)
 	}
