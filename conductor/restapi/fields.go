@@ -306,9 +306,9 @@ func object[T any](at func(row *T) *store.Object, check func(store.Object) error
 // moment is a nullable time.
 func moment(t *time.Time) any {
 	if t == nil {
-		return nil
+		return (*ironic.Time)(nil)
 	}
-	return ironic.Time{Time: *t}
+	return &ironic.Time{Time: *t}
 }
 
 // nonNegative accepts what clients send as a whole number: a number or its text.

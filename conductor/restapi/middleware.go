@@ -58,14 +58,19 @@ func (s *Server) requestLog(c echo.Context) *logrus.Entry {
 	return s.log.WithField("request", c.Get(keyRequestID))
 }
 
+// versionNoJSONSuffix takes ".json" at the end of a path for a part of a name.
+const versionNoJSONSuffix ironic.Version = 91
+
 // normalisePath brings the spellings of a path to the one that is routed: a
 // slash at the end, /v1 and, for old clients, .json are dropped.
 func normalisePath(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		path := trimSlash(r.URL.Path)
-		if r.Header.Get(ironic.HeaderVersion) != "" && strings.HasSuffix(path, ".json") {
-			path = strings.TrimSuffix(path, ".json")
+		v, err := api.NegotiateVersion(r.Header)
+		old := r.Header.Get(ironic.HeaderVersion) != "" && err == nil && v < versionNoJSONSuffix
+		if stem, ok := strings.CutSuffix(path, ".json"); ok && old && !strings.HasPrefix(path, "/ferric/") {
+			path = stem
 			c.Set(keyJSONSuffix, true)
 		}
 		if rest, ok := strings.CutPrefix(path, "/v1/"); ok && !strings.HasPrefix(rest, "v1") && !strings.HasPrefix(rest, "ferric/") {

@@ -87,6 +87,7 @@ func (s *Server) routes() []route {
 		s.historyRoutes(),
 		s.inventoryRoutes(),
 		s.extensionRoutes(),
+		s.descriptionRoutes(),
 	)
 }
 
