@@ -60,11 +60,12 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	defer bmcs.Close()
 	views := steps.Views{Node: restapi.AgentNode, Port: restapi.AgentPort}
 	cfg.Boot.KernelParams = cfg.Netboot.KernelParams
+	images := direct.New(cfg.Direct, registry, views)
 	registry.Add(builtin.Implementations{
 		Power:      map[string]driver.Power{"ipmitool": ipmi.NewPower(bmcs)},
 		Management: map[string]driver.Management{"ipmitool": ipmi.NewManagement(bmcs)},
 		Boot:       map[string]driver.Boot{"ipxe": ipxe.New(cfg.Boot, registry)},
-		Deploy:     map[string]driver.Deploy{"direct": direct.New(cfg.Direct, registry, views)},
+		Deploy:     map[string]driver.Deploy{"direct": images, "custom-agent": direct.NewCustomAgent(images)},
 		Inspect:    map[string]driver.Inspect{"agent": agent.NewInspect(cfg.Agent, registry)},
 		Rescue:     map[string]driver.Rescue{"agent": agent.NewRescue(registry)},
 	})

@@ -381,3 +381,32 @@ func TestChildren(t *testing.T) {
 		t.Errorf("error %q", *n.LastError)
 	}
 }
+
+// TestCustomAgent: between booting the agent and taking it down the steps that
+// are asked for run, and no image is needed.
+func TestCustomAgent(t *testing.T) {
+	r := newRig(t, nil)
+	r.agent.offers["deploy"] = []ipa.Step{{Step: "write_image", Interface: "deploy"}, {Step: "install_coreos", Interface: "deploy", Priority: 0}}
+	r.change(in(provision.Available))
+	r.change(func(n *store.Node) {
+		n.DeployInterface, n.InstanceInfo, n.DriverInternalInfo = set("custom-agent"), store.Object{}, store.Object{}
+	})
+	r.agent.powerOff = func() { r.change(func(n *store.Node) { n.PowerState = set(driver.PowerOff) }) }
+	priority := 80
+	req := flow.ProvisionRequest{DeploySteps: []flow.Step{{Interface: "deploy", Step: "install_coreos", Args: map[string]any{}, Priority: &priority}}}
+	if err := r.do("deploy", req); err != nil {
+		t.Fatal(err)
+	}
+	r.reach(provision.WaitCallback)
+	r.boot()
+	if got := r.agent.last(); got != "execute_deploy_step deploy.install_coreos" {
+		t.Fatalf("agent was told %q", got)
+	}
+	r.agent.finish(ipa.StatusSucceeded, nil)
+	r.beat()
+	n := r.reach(provision.Active)
+	device := n.DriverInternalInfo.String("fake_boot_device")
+	if *n.PowerState != driver.PowerOn || n.LastError != nil || r.agent.count("install_bootloader") != 0 || r.agent.last() != "power_off" {
+		t.Errorf("deployed: %s, error %v, boot device %s, last command %s", *n.PowerState, n.LastError, device, r.agent.last())
+	}
+}
