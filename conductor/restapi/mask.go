@@ -9,9 +9,12 @@ import (
 // secretKeys are parts of the keys whose values are never shown (REST contract,
 // section 3.1; the list is oslo's, with what the drivers add). Literal table.
 var secretKeys = []string{
-	"adminpass", "admin_pass", "password", "admin_password", "auth_token", "new_pass", "auth_password",
-	"secret", "sys_pswd", "token", "configdrive", "encrypted_key", "private_key", "fernetkey", "sslkey",
-	"passphrase", "image_request_authorization", "snmp_auth_key", "snmp_priv_key", "hex_kg_key",
+	"adminpass", "admin_pass", "password", "admin_password", "auth_token", "new_pass", "auth_password", "secret_uuid",
+	"secret", "sys_pswd", "token", "configdrive", "chappassword", "encrypted_key", "private_key", "fernetkey", "sslkey",
+	"passphrase", "cephclusterfsid", "octaviaheartbeatkey", "rabbitcookie", "cephmanilaclientkey", "pacemakerremoteauthkey",
+	"designaterndckey", "cephadminkey", "heatauthencryptionkey", "cephclientkey", "keystonecredential",
+	"barbicansimplecryptokek", "cephrgwkey", "swifthashsuffix", "migrationsshkey", "cephmdskey", "cephmonkey", "chapsecret",
+	"image_request_authorization", "snmp_auth_key", "snmp_priv_key", "hex_kg_key",
 }
 
 func secretKey(key string) bool {

@@ -28,7 +28,10 @@ func apiVersion(r *request) ironic.APIVersion {
 var rootResources = []struct {
 	name  string
 	since ironic.Version
-}{{"chassis", 1}, {"nodes", 1}, {"ports", 1}, {"drivers", 1}, {"lookup", 22}, {"heartbeat", 22}, {"portgroups", 23}, {"volume", 32}, {"conductors", 49}, {"events", 54}}
+}{
+	{"chassis", 1}, {"nodes", 1}, {"ports", 1}, {"drivers", 1}, {"lookup", 22}, {"heartbeat", 22}, {"portgroups", 23}, {"volume", 32}, {"conductors", 49},
+	{"allocations", 52}, {"events", 54}, {"deploy_templates", 55}, {"shards", 82}, {"continue_inspection", 84}, {"runbooks", 92}, {"inspection_rules", 96},
+}
 
 func (s *Server) rootV1(ctx context.Context, r *request) (reply, error) {
 	body := map[string]any{
