@@ -165,10 +165,14 @@ func migrate(ctx context.Context, db *sqlx.DB) error {
 // now is the time as the database keeps it: UTC, microseconds.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-// constraint turns a violated uniqueness into *DuplicateError.
+// constraint turns a violated uniqueness into *DuplicateError, and a reference
+// to what has just been deleted into ErrNotFound.
 func constraint(err error) error {
 	var e sqlite3.Error
-	if !errors.As(err, &e) || e.ExtendedCode != sqlite3.ErrConstraintUnique {
+	if errors.As(err, &e) && e.ExtendedCode == sqlite3.ErrConstraintForeignKey {
+		return fmt.Errorf("what it belongs to is gone: %w", ErrNotFound)
+	}
+	if e.ExtendedCode != sqlite3.ErrConstraintUnique {
 		return err
 	}
 	// "UNIQUE constraint failed: nodes.name"

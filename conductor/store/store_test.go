@@ -190,3 +190,19 @@ func TestEventsAreBounded(t *testing.T) {
 		t.Errorf("%d events, %v; want about 500, the newest among them", len(events), err)
 	}
 }
+
+// TestOrphans: nothing is stored for a node that is deleted meanwhile.
+func TestOrphans(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db.sqlite"))
+	p := store.NewPort()
+	p.Address, p.NodeID = "52:54:00:00:00:01", 77
+	for what, err := range map[string]error{
+		"port":             s.CreatePort(t.Context(), p),
+		"portgroup":        s.CreatePortgroup(t.Context(), &store.Portgroup{UUID: uuid.NewString(), NodeID: 77, Mode: "active-backup"}),
+		"volume connector": s.CreateVolumeConnector(t.Context(), &store.VolumeConnector{UUID: uuid.NewString(), NodeID: 77, Type: "ip"}),
+	} {
+		if !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s of no node: %v, want ErrNotFound", what, err)
+		}
+	}
+}
