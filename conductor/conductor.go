@@ -64,6 +64,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	registry.Add(builtin.Implementations{
 		Power:      map[string]driver.Power{"ipmitool": ipmi.NewPower(bmcs)},
 		Management: map[string]driver.Management{"ipmitool": ipmi.NewManagement(bmcs)},
+		Vendor:     map[string]driver.Vendor{"ipmitool": ipmi.NewVendor(bmcs)},
 		Boot:       map[string]driver.Boot{"ipxe": ipxe.New(cfg.Boot, registry)},
 		Deploy:     map[string]driver.Deploy{"direct": images, "custom-agent": direct.NewCustomAgent(images)},
 		Inspect:    map[string]driver.Inspect{"agent": agent.NewInspect(cfg.Agent, registry)},
@@ -105,7 +106,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 		closeAll()
 		return fmt.Errorf("recover from an earlier run: %w", err)
 	}
-	if err := db.RegisterConductor(ctx, cfg.Host, "", cfg.Drivers.EnabledHardwareTypes); err != nil {
+	if err := db.RegisterConductor(ctx, cfg.Host, "", registry.TypeNames()); err != nil {
 		closeAll()
 		return err
 	}

@@ -155,14 +155,19 @@ func (r *Registry) hardwareType(name string) (hardwareType, error) {
 	return r.types[i], nil
 }
 
-func names(types []hardwareType) string {
+// TypeNames are those of the hardware types that nodes may use, sorted.
+func (r *Registry) TypeNames() []string { return sortedNames(r.types) }
+
+func sortedNames(types []hardwareType) []string {
 	var list []string
 	for _, h := range types {
 		list = append(list, h.name)
 	}
 	slices.Sort(list)
-	return strings.Join(list, ", ")
+	return list
 }
+
+func names(types []hardwareType) string { return strings.Join(sortedNames(types), ", ") }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 

@@ -62,6 +62,15 @@ func (m *Management) SetBootDevice(ctx context.Context, t *task.Task, device str
 	return t.Save(ctx)
 }
 
+// InjectNMI has the BMC interrupt the machine.
+func (m *Management) InjectNMI(ctx context.Context, t *task.Task) error {
+	info, err := nodeInfo(t.Node)
+	if err != nil {
+		return err
+	}
+	return m.bmcs.InjectNMI(ctx, info)
+}
+
 // remember notes what resendBootDevice is to do at the power ons to come.
 func remember(n *store.Node, device string, persistent bool) {
 	if n.DriverInternalInfo == nil {
@@ -90,4 +99,7 @@ func (b *BMCs) resendBootDevice(ctx context.Context, t *task.Task, info Info) er
 	return b.SetBootDevice(ctx, info, device, false, driver.BootMode(t.Node) == "uefi")
 }
 
-var _ driver.Management = (*Management)(nil)
+var (
+	_ driver.Management = (*Management)(nil)
+	_ driver.NMI        = (*Management)(nil)
+)

@@ -31,16 +31,13 @@ const (
 )
 
 // command sends one command when the BMC's queue lets it and tries again for CommandRetryTimeout if the BMC is
-// silent or busy. All commands that ferric sends may be repeated.
+// silent or busy. All commands that ferric sends this way may be repeated.
 func (o *operation) command(ctx context.Context, cmd types.Command, data []byte) ([]byte, error) {
-	if err := o.bmc.queue.Acquire(ctx, 1); err != nil {
-		return nil, o.explain(o.interrupted(ctx, fmt.Errorf("%w: %s waited for other commands", ErrBusy, cmd.Name)))
+	leave, err := o.queue(ctx, cmd)
+	if err != nil {
+		return nil, err
 	}
-	defer o.bmc.queue.Release(1)
-	defer func() { o.bmc.lastCommand = time.Now() }()
-	if err := pause(ctx, time.Until(o.bmc.lastCommand.Add(o.bmcs.cfg.MinCommandInterval))); err != nil {
-		return nil, o.explain(o.interrupted(ctx, fmt.Errorf("%w: %s waited for min_command_interval", ErrBusy, cmd.Name)))
-	}
+	defer leave()
 	began := time.Now()
 	budget, cancel := context.WithTimeout(ctx, o.bmcs.cfg.CommandRetryTimeout)
 	defer cancel()
@@ -66,6 +63,22 @@ func (o *operation) command(ctx context.Context, cmd types.Command, data []byte)
 		}
 		wait = min(2*wait, longestWait)
 	}
+}
+
+// queue waits for the command's turn at the BMC, which lasts until leave.
+func (o *operation) queue(ctx context.Context, cmd types.Command) (leave func(), err error) {
+	if err := o.bmc.queue.Acquire(ctx, 1); err != nil {
+		return nil, o.explain(o.interrupted(ctx, fmt.Errorf("%w: %s waited for other commands", ErrBusy, cmd.Name)))
+	}
+	leave = func() {
+		o.bmc.lastCommand = time.Now()
+		o.bmc.queue.Release(1)
+	}
+	if err := pause(ctx, time.Until(o.bmc.lastCommand.Add(o.bmcs.cfg.MinCommandInterval))); err != nil {
+		leave()
+		return nil, o.explain(o.interrupted(ctx, fmt.Errorf("%w: %s waited for min_command_interval", ErrBusy, cmd.Name)))
+	}
+	return leave, nil
 }
 
 // attempt is one try, from login to logout. The logout has a little time of its own, as the command's may be

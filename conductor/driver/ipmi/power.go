@@ -72,7 +72,7 @@ func nodeInfo(n *store.Node) (Info, error) {
 	info, err := ParseInfo(n.DriverInfo)
 	switch {
 	case errors.Is(err, ErrMissingParameter):
-		return Info{}, driver.Missing("%v", err)
+		return Info{}, driver.Missing("Missing the following IPMI credentials in node's driver_info: ['ipmi_address'].") // the one that is required
 	case err != nil:
 		return Info{}, driver.Invalid("%v", err)
 	}

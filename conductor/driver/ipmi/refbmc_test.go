@@ -25,6 +25,11 @@ const refPassword = "20-bytes-of-password"
 // "admin" and a "viewer" who may only look.
 func startReference(t *testing.T, options ...refbmc.Option) (Info, hal.ChassisHAL) {
 	t.Helper()
+	return serveReference(t, nil, options...)
+}
+
+func serveReference(t *testing.T, serving []server.ServerOption, options ...refbmc.Option) (Info, hal.ChassisHAL) {
+	t.Helper()
 	machine := mock.New()
 	b := refbmc.New(refbmc.DeviceInfo{}, [16]byte{0xa1, 0x23}, machine, options...)
 	for id, user := range map[uint8]struct {
@@ -47,7 +52,7 @@ func startReference(t *testing.T, options ...refbmc.Option) (Info, hal.ChassisHA
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := server.NewServer(b, conn)
+	s := server.NewServer(b, conn, serving...)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { s.Serve(ctx) })
