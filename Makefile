@@ -23,7 +23,7 @@ CELL      ?= .
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help fuzz deps test-deps test-full test-ironic test-clients matrix go-version build ramdisk demo test lint bench generate clean
+.PHONY: help fuzz deps test-deps test-full test-ironic test-clients test-keystone matrix go-version build ramdisk demo test lint bench generate clean
 
 help:
 	@echo "make demo [OS=small|debian] [CLEAN=metadata|full] [KEEP=1]"
@@ -34,6 +34,8 @@ help:
 	@echo "                 deploy and boot machines of all kinds of disks, sector sizes, firmware and images"
 	@echo "make test-ironic [IRONIC_VERSION=29.0.6]"
 	@echo "                 have real Ironics, Debian's and one from PyPI, drive the agent"
+	@echo "make test-keystone"
+	@echo "                 have users of a real Keystone, Debian's, call a conductor"
 	@echo "make test-clients"
 	@echo "                 run clients and test suites that others wrote against a conductor"
 	@echo "make build       build bin/ferric and bin/ferric-agent"
@@ -90,6 +92,11 @@ test-ironic: test-deps ramdisk
 		$(GO) test -v -count=1 -timeout 90m -run '^TestIronic$$' ./integration/compat
 
 # Clients and suites of others, from PyPI and the Go module proxy, against `ferric conductor`.
+# About a minute.
+test-keystone: test-deps build
+	@integration/setup/keystone.sh
+	FERRIC_KEYSTONE=1 FERRIC_BIN=$(abspath $(BIN)) $(GO) test -v -count=1 -timeout 15m ./integration/keystone
+
 test-clients: test-deps build
 	@GO="$(GO)" integration/setup/clients.sh $(CACHE)/clients
 	FERRIC_CLIENTS=$(abspath $(CACHE)/clients) FERRIC_BIN=$(abspath $(BIN)) $(GO) test -v -count=1 -timeout 60m ./integration/clients

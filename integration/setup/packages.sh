@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the distribution's packages for the named purposes (demo, debian,
-# test, ironic, clients), after saying which and why. What is installed already is left alone.
+# test, keystone, ironic, clients), after saying which and why. What is installed already is left alone.
 set -eu
 
 # The full kernel: Debian's cloud kernel and Ubuntu's virtual one lack IPMI, AHCI and more.
@@ -76,6 +76,10 @@ hdparm:second opinion on what ATA disks say of themselves
 ironic="
 python3-ironic:another conductor that drives our agent
 python3-venv:a newer one from PyPI
+"
+keystone="
+python3-keystone:the identity service that users and the conductor ask
+python3-ironicclient:the baremetal command line client
 "
 clients="
 python3-ironicclient:the baremetal command line client

@@ -1,0 +1,3 @@
+// Package keystone has tests with a real Keystone, the distribution's, and real
+// clients that get their tokens from it: `make test-keystone`.
+package keystone

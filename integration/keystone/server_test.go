@@ -1,0 +1,251 @@
+package keystone_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ferric/integration/lab"
+)
+
+// TestMain runs the tests in namespaces of their own: ports are free, and what
+// a test starts ends with them.
+func TestMain(m *testing.M) { lab.Main(m) }
+
+const (
+	keystonePort = 5000
+	ferricPort   = 6385
+	password     = "s3cret"
+	startLimit   = 60 * time.Second
+)
+
+// keystone is a running one.
+type keystone struct {
+	t     *testing.T
+	url   string
+	token string // of the system's administrator
+	stop  func()
+}
+
+const keystoneConf = `[DEFAULT]
+use_stderr = true
+[database]
+connection = sqlite:///%[1]s/keystone.sqlite
+[token]
+provider = fernet
+[fernet_tokens]
+key_repository = %[1]s/fernet
+[credential]
+key_repository = %[1]s/credential
+[identity]
+password_hash_rounds = 4
+`
+
+// startKeystone makes a Keystone with a database and keys of its own, and
+// serves it on loopback until the test ends.
+func startKeystone(t *testing.T) *keystone {
+	t.Helper()
+	dir := t.TempDir()
+	config := filepath.Join(dir, "keystone.conf")
+	for _, name := range []string{"fernet", "credential"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(config, fmt.Appendf(nil, keystoneConf, dir), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	group, err := user.LookupGroupId(me.Gid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := fmt.Sprintf("http://127.0.0.1:%d/v3", keystonePort)
+	owner := []string{"--keystone-user", me.Username, "--keystone-group", group.Name}
+	for _, args := range [][]string{
+		{"db_sync"},
+		append([]string{"fernet_setup"}, owner...),
+		append([]string{"credential_setup"}, owner...),
+		{"bootstrap", "--bootstrap-password", password, "--bootstrap-region-id", "RegionOne", "--bootstrap-public-url", url, "--bootstrap-admin-url", url, "--bootstrap-internal-url", url},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		out, err := exec.CommandContext(ctx, "keystone-manage", append([]string{"--config-file", config}, args...)...).CombinedOutput()
+		cancel()
+		if err != nil {
+			t.Fatalf("keystone-manage %s: %v\n%s", args[0], err, out)
+		}
+	}
+	var log bytes.Buffer
+	cmd := exec.Command("keystone-wsgi-public", "--host", "127.0.0.1", "--port", fmt.Sprint(keystonePort), "--", "--config-file", config)
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.Env = append(os.Environ(), "OS_KEYSTONE_CONFIG_DIR="+dir, "OS_KEYSTONE_CONFIG_FILES="+config)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	k := &keystone{t: t, url: url}
+	stopped := false
+	k.stop = func() {
+		if !stopped {
+			stopped = true
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait() // it was killed
+		}
+	}
+	t.Cleanup(func() {
+		k.stop()
+		if t.Failed() {
+			t.Logf("Keystone's log:\n%s", &log)
+		}
+	})
+	await(t, url)
+	k.token = k.login("admin", "", "")
+	return k
+}
+
+// await waits until something answers.
+func await(t *testing.T, url string) {
+	t.Helper()
+	deadline := time.Now().Add(startLimit)
+	for {
+		resp, err := http.Get(url)
+		if err == nil {
+			resp.Body.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not answer: %v", url, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+type object = map[string]any
+
+// call makes a request to Keystone that has to be answered with status.
+func (k *keystone) call(status int, method, path string, body any) (answer object, header http.Header) {
+	k.t.Helper()
+	b, err := json.Marshal(body)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	if body == nil {
+		b = nil
+	}
+	req, err := http.NewRequestWithContext(k.t.Context(), method, k.url+path, bytes.NewReader(b))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if k.token != "" {
+		req.Header.Set("X-Auth-Token", k.token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != status {
+		k.t.Fatalf("%s %s: %d %s %v, want %d", method, path, resp.StatusCode, text, err, status)
+	}
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &answer); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	return answer, resp.Header
+}
+
+// login gives a token for a project, or with "" for the system.
+func (k *keystone) login(name, project, secret string) string {
+	k.t.Helper()
+	if secret == "" {
+		secret = password
+	}
+	domain := object{"id": "default"}
+	scope := object{"system": object{"all": true}}
+	if project != "" {
+		scope = object{"project": object{"name": project, "domain": domain}}
+	}
+	_, header := k.call(201, "POST", "/auth/tokens", object{"auth": object{"scope": scope,
+		"identity": object{"methods": []string{"password"}, "password": object{"user": object{"name": name, "password": secret, "domain": domain}}}}})
+	return header.Get("X-Subject-Token")
+}
+
+// create makes something and gives its id.
+func (k *keystone) create(kind string, attributes object) string {
+	k.t.Helper()
+	path := "/" + kind + "s"
+	answer, _ := k.call(201, "POST", path, object{kind: attributes})
+	return answer[kind].(object)["id"].(string)
+}
+
+// roleIDs are those that exist, by name; missing ones are made.
+func (k *keystone) roleIDs(names ...string) map[string]string {
+	k.t.Helper()
+	ids := map[string]string{}
+	answer, _ := k.call(200, "GET", "/roles", nil)
+	for _, r := range answer["roles"].([]any) {
+		ids[r.(object)["name"].(string)] = r.(object)["id"].(string)
+	}
+	for _, name := range names {
+		if ids[name] == "" {
+			ids[name] = k.create("role", object{"name": name})
+		}
+	}
+	return ids
+}
+
+// client runs the baremetal command as somebody.
+type client struct {
+	t   *testing.T
+	env []string
+}
+
+// as is a client of a user, with the scope of a project or with "" of the system.
+func (k *keystone) as(name, project string) client {
+	scope := "OS_SYSTEM_SCOPE=all"
+	if project != "" {
+		scope = "OS_PROJECT_NAME=" + project
+	}
+	return client{k.t, []string{"HOME=" + k.t.TempDir(), "PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "OS_AUTH_TYPE=password", "OS_AUTH_URL=" + k.url,
+		"OS_USERNAME=" + name, "OS_PASSWORD=" + password, "OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default",
+		"OS_IDENTITY_API_VERSION=3", "OS_REGION_NAME=RegionOne", scope}}
+}
+
+// run gives the output, of both kinds, and the exit status.
+func (c client) run(args ...string) (out string, status int) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "baremetal", args...)
+	cmd.Env = c.env
+	b, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil || ctx.Err() != nil {
+		c.t.Fatalf("baremetal %s: %v\n%s", strings.Join(args, " "), err, b)
+	}
+	return string(b), cmd.ProcessState.ExitCode()
+}
+
+// do runs what has to succeed.
+func (c client) do(args ...string) string {
+	c.t.Helper()
+	out, status := c.run(args...)
+	if status != 0 {
+		c.t.Fatalf("baremetal %s: status %d\n%s", strings.Join(args, " "), status, out)
+	}
+	return out
+}
