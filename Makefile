@@ -91,12 +91,12 @@ test-ironic: test-deps ramdisk
 		FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
 		$(GO) test -v -count=1 -timeout 90m -run '^TestIronic$$' ./integration/compat
 
-# Clients and suites of others, from PyPI and the Go module proxy, against `ferric conductor`.
 # About a minute.
 test-keystone: test-deps build
 	@integration/setup/keystone.sh
 	FERRIC_KEYSTONE=1 FERRIC_BIN=$(abspath $(BIN)) $(GO) test -v -count=1 -timeout 15m ./integration/keystone
 
+# Clients and suites of others, from PyPI and the Go module proxy, against `ferric conductor`.
 test-clients: test-deps build
 	@GO="$(GO)" integration/setup/clients.sh $(CACHE)/clients
 	FERRIC_CLIENTS=$(abspath $(CACHE)/clients) FERRIC_BIN=$(abspath $(BIN)) $(GO) test -v -count=1 -timeout 60m ./integration/clients
