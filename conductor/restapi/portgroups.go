@@ -45,9 +45,6 @@ var portgroupFilters = filters{
 	{arg{name: "shard", kind: argNames, since: 106}, whereIn("nodes.shard")},
 }
 
-// defaultMode of a portgroup ([DEFAULT]default_portgroup_mode of Ironic).
-const defaultMode = "active-backup"
-
 // Columns of a portgroup with rules of their own.
 var (
 	portgroupAddress = column[store.Portgroup]{
@@ -69,10 +66,10 @@ var (
 	portgroupMode = column[store.Portgroup]{
 		get: func(g *store.Portgroup) any { return g.Mode },
 		set: func(g *store.Portgroup, v any) (err error) {
-			g.Mode = defaultMode
-			if v != nil && v != "" {
-				g.Mode, err = textValue(v, 255)
+			if v == nil || v == "" { // it keeps the one that it has
+				return nil
 			}
+			g.Mode, err = textValue(v, 255)
 			return err
 		},
 	}
@@ -210,7 +207,7 @@ func (s *Server) createPortgroup(ctx context.Context, r *request) (reply, error)
 	if err != nil {
 		return reply{}, err
 	}
-	g := &store.Portgroup{UUID: uuid.NewString(), Mode: defaultMode, StandalonePortsSupported: true,
+	g := &store.Portgroup{UUID: uuid.NewString(), Mode: s.cfg.DefaultPortgroupMode, StandalonePortsSupported: true,
 		Properties: store.Object{}, Extra: store.Object{}, InternalInfo: store.Object{}}
 	if err := portgroupFields.fill(g, body, r.version); err != nil {
 		return reply{}, err

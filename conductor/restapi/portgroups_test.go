@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"ferric/conductor/provision"
+	"ferric/conductor/restapi"
 	"ferric/conductor/store"
 )
 
@@ -127,6 +128,22 @@ func TestPortgroupMembers(t *testing.T) {
 		{"115", "DELETE", "/v1/portgroups/bond0", "", 204, ""},
 		{"115", "DELETE", "/v1/portgroups/bond0", "", 404, ""},
 	})
+}
+
+func TestPortgroupMode(t *testing.T) {
+	s := newService(t, func(c *restapi.Config) { c.DefaultPortgroupMode = "802.3ad" })
+	node := `"node_uuid": "` + s.enrol("n1") + `"`
+	for body, want := range map[string]string{"": "802.3ad", `, "mode": null`: "802.3ad", `, "mode": "balance-rr"`: "balance-rr"} {
+		made := s.want(201, "115", "POST", "/v1/portgroups", `{`+node+body+`}`).object
+		if made["mode"] != want {
+			t.Errorf("mode is %v, want %s", made["mode"], want)
+		}
+		for _, patch := range []string{op("replace", "/mode", `null`), op("replace", "/mode", `"`+want+`"`)} {
+			if got := s.want(200, "115", "PATCH", "/v1/portgroups/"+made["uuid"].(string), patch).object["mode"]; got != want {
+				t.Errorf("mode becomes %v, want %s", got, want)
+			}
+		}
+	}
 }
 
 func TestPortgroupStates(t *testing.T) {

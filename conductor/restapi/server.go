@@ -41,6 +41,8 @@ type Config struct {
 	ConductorHeartbeatTimeout time.Duration `ini:"conductor.heartbeat_timeout"`
 	// DefaultResourceClass is that of nodes created without one.
 	DefaultResourceClass string `ini:"DEFAULT.default_resource_class"`
+	// DefaultPortgroupMode is that of portgroups created without one.
+	DefaultPortgroupMode string `ini:"DEFAULT.default_portgroup_mode"`
 	// DefaultConductorGroup is that of nodes created without one.
 	DefaultConductorGroup string `ini:"DEFAULT.default_conductor_group"`
 	// DisallowedEnrollmentBootModes cannot be among the capabilities of a node.
@@ -70,6 +72,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		MaxLimit:                  1000,
+		DefaultPortgroupMode:      "active-backup",
 		EnableRamdiskEndpoints:    true,
 		HeartbeatTimeout:          300 * time.Second,
 		DisallowCleanSteps:        []string{"vendor.send_raw"},
@@ -178,7 +181,7 @@ func (s *Server) serve(routes []route) http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.handleError
-	e.Pre(s.recoverPanic, s.healthCheck, s.cors, s.identify, normalisePath, s.authenticate(routes), negotiate)
+	e.Pre(s.recoverPanic, s.healthCheck, s.cors, s.identify, normalisePath, s.legacyPaths, s.authenticate(routes), negotiate)
 	s.register(e, routes)
 	return e
 }
