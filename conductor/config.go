@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
+	"ferric/conductor/driver"
 	"ferric/conductor/driver/agent"
 	"ferric/conductor/driver/builtin"
 	"ferric/conductor/driver/direct"
@@ -31,6 +33,8 @@ type Config struct {
 	Debug bool `ini:"DEFAULT.debug"`
 	// LogFile is where the log goes. Default: standard error.
 	LogFile string `ini:"DEFAULT.log_file"`
+	// EnabledDrivers are classic drivers, whose hardware types are enabled as well.
+	EnabledDrivers []string `ini:"DEFAULT.enabled_drivers"`
 	// DatabaseConnection is sqlite:///<absolute path>.
 	DatabaseConnection string `ini:"database.connection"`
 	// APIHostIP and APIPort are where the API listens.
@@ -123,7 +127,18 @@ func LoadConfig(paths ...string) (cfg Config, warnings []string, err error) {
 	if warnings, err = apply(&cfg, options); err != nil {
 		return cfg, nil, err
 	}
-	return cfg, warnings, cfg.complete()
+	return cfg, append(warnings, cfg.modernise()...), cfg.complete()
+}
+
+// modernise replaces classic drivers by hardware types.
+func (c *Config) modernise() (warnings []string) {
+	types, classics := driver.HardwareTypes(slices.Concat(c.Drivers.EnabledHardwareTypes, c.EnabledDrivers))
+	for _, name := range classics {
+		hardware, _ := driver.HardwareType(name)
+		warnings = append(warnings, fmt.Sprintf("the classic driver %s is the hardware type %s now, name that in [DEFAULT]enabled_hardware_types", name, hardware))
+	}
+	c.Drivers.EnabledHardwareTypes = types
+	return warnings
 }
 
 func readINI(path string) ([]option, error) {

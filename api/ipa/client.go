@@ -33,6 +33,9 @@ type Heartbeat struct {
 	AgentVerifyCA      string `json:"agent_verify_ca,omitempty"` // since 1.68, PEM
 	AgentStatus        string `json:"agent_status,omitempty"`    // since 1.72
 	AgentStatusMessage string `json:"agent_status_message,omitempty"`
+	// Tokenless is set by a conductor for agents from before there were tokens,
+	// where they are let in.
+	Tokenless bool `json:"-"`
 }
 
 // Progress is what an agent tells of a transfer in flight, an extension of

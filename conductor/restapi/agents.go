@@ -27,11 +27,8 @@ func (s *Server) ramdiskEndpoint() error {
 }
 
 func (s *Server) lookup(ctx context.Context, r *request) (reply, error) {
-	if err := s.ramdiskEndpoint(); err != nil {
+	if err := s.lookupAllowed(r); err != nil {
 		return reply{}, err
-	}
-	if wait := s.guesses.wait(r.source, time.Now()); wait > 0 {
-		return reply{}, api.Errorf(http.StatusTooManyRequests, "Too many lookups from this address found no node; try again in %d seconds.", int(math.Ceil(wait.Seconds())))
 	}
 	a := r.args
 	nodeUUID, err := a.uuid("node_uuid")
@@ -52,19 +49,35 @@ func (s *Server) lookup(ctx context.Context, r *request) (reply, error) {
 		return reply{}, badRequest("At least one of node_uuid and a valid MAC address in addresses is required for a lookup.")
 	}
 	n, token, err := s.conductor.Lookup(ctx, macs, nodeUUID, r.version >= ironic.VersionAgentToken)
-	if errors.Is(err, store.ErrNotFound) {
-		s.guesses.wrong(r.source, time.Now())
-		r.log.WithError(err).Info("lookup refused")
-		// The same words for every reason: an agent's guess learns nothing.
-		return reply{}, notFound("Node could not be found for the given lookup.")
-	}
 	if err != nil {
-		return reply{}, err
+		return reply{}, s.lookupFailed(r, err)
 	}
 	return ok(ipa.LookupResponse{
 		Node:   NodeView(n, r.version, ViewOptions{Base: r.base, Fields: lookupFields}),
 		Config: s.agentConfig(token, r.version),
 	})
+}
+
+// lookupAllowed refuses those who have guessed too often.
+func (s *Server) lookupAllowed(r *request) error {
+	if err := s.ramdiskEndpoint(); err != nil {
+		return err
+	}
+	if wait := s.guesses.wait(r.source, time.Now()); wait > 0 {
+		return api.Errorf(http.StatusTooManyRequests, "Too many lookups from this address found no node; try again in %d seconds.", int(math.Ceil(wait.Seconds())))
+	}
+	return nil
+}
+
+// lookupFailed counts a lookup that found nothing.
+func (s *Server) lookupFailed(r *request, err error) error {
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	s.guesses.wrong(r.source, time.Now())
+	r.log.WithError(err).Info("lookup refused")
+	// The same words for every reason: an agent's guess learns nothing.
+	return notFound("Node could not be found for the given lookup.")
 }
 
 // agentConfig is what the conductor tells the agent.

@@ -46,6 +46,10 @@ type EdgeConfig struct {
 	// AgentListen, as address:port, takes the agents' endpoints away from the
 	// API's listener and serves them there.
 	AgentListen string `ini:"ferric_api.agent_listen"`
+	// TokenlessAgents serves ramdisks from before there were agent tokens, at the
+	// paths that they call. Whoever can reach these can say to be the agent of a
+	// node that waits for one: only for networks that nobody else is in.
+	TokenlessAgents bool `ini:"ferric_api.tokenless_agents"`
 	// FailedLookups is how many lookups that find no node an address may make a
 	// second, for long; 0 is any number.
 	FailedLookups int `ini:"ferric_api.failed_lookups"`

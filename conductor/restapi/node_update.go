@@ -85,6 +85,9 @@ func (s *Server) changeNode(n *store.Node, p api.Patch, reset bool, v ironic.Ver
 		return err
 	}
 	roots := p.Roots()
+	if slices.Contains(roots, "driver") {
+		s.modernise(n)
+	}
 	if n.Name != nil && slices.Contains(roots, "name") {
 		if err := checkNodeName(*n.Name, v); err != nil {
 			return err

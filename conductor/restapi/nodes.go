@@ -120,6 +120,7 @@ func (s *Server) createNode(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	s.modernise(n)
 	if err := s.ownNode(r, n); err != nil {
 		return reply{}, err
 	}

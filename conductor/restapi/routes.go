@@ -81,6 +81,7 @@ func (s *Server) routes() []route {
 		s.settingRoutes(),
 		s.conductorRoutes(),
 		s.agentRoutes(),
+		s.legacyRoutes(),
 		s.allocationRoutes(),
 		s.templateRoutes(),
 		s.runbookRoutes(),
