@@ -5,7 +5,7 @@
 set -eu
 dir=$1
 clients="python-ironicclient==6.3.0 python-openstackclient==10.5.0 openstacksdk==4.22.0"
-suites="stestr==4.2.1 tempest==47.0.0 ironic-tempest-plugin==3.2.0"
+suites="oslotest==6.1.1 requests-mock==1.12.1 stestr==4.2.1 tempest==47.0.0 ironic-tempest-plugin==3.2.0"
 gophercloud=github.com/gophercloud/gophercloud/v2@v2.15.0
 
 "$(dirname "$0")/packages.sh" clients
