@@ -59,14 +59,14 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	bmcs := ipmi.New(cfg.IPMI, log)
 	defer bmcs.Close()
 	views := steps.Views{Node: restapi.AgentNode, Port: restapi.AgentPort}
-	cfg.Boot.KernelParams = cfg.Netboot.KernelParams
+	cfg.Boot.KernelParams, cfg.Boot.AppendParams = cfg.Netboot.KernelParams, cfg.Netboot.AppendParams
 	images := direct.New(cfg.Direct, registry, views)
 	registry.Add(builtin.Implementations{
 		Power:      map[string]driver.Power{"ipmitool": ipmi.NewPower(bmcs)},
 		Management: map[string]driver.Management{"ipmitool": ipmi.NewManagement(bmcs)},
 		Vendor:     map[string]driver.Vendor{"ipmitool": ipmi.NewVendor(bmcs)},
 		Boot:       map[string]driver.Boot{"ipxe": ipxe.New(cfg.Boot, registry)},
-		Deploy:     map[string]driver.Deploy{"direct": images, "custom-agent": direct.NewCustomAgent(images)},
+		Deploy:     map[string]driver.Deploy{"direct": images, "custom-agent": direct.NewCustomAgent(images), "ramdisk": direct.NewRamdisk(images)},
 		Inspect:    map[string]driver.Inspect{"agent": agent.NewInspect(cfg.Agent, registry)},
 		Rescue:     map[string]driver.Rescue{"agent": agent.NewRescue(registry)},
 	})
@@ -117,6 +117,12 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 		group.Go(func() error { return serveAPI(groupCtx, l) })
 	}
 	group.Go(func() error { return boots.Run(groupCtx) })
+	group.Go(func() error {
+		if err := trim(groupCtx); err != nil {
+			log.WithError(err).Debug("cannot give memory back")
+		}
+		return nil
+	})
 	for _, job := range jobs(cfg, db, flows) {
 		group.Go(func() error { return job.run(groupCtx, log) })
 	}

@@ -21,9 +21,6 @@ func askedSteps(n *store.Node, kind steps.Kind) ([]steps.Requested, error) {
 // asked for: not if the conductor runs all of them itself and none needs the
 // ramdisk (deploy flow, section 7).
 func needsAgent(ifs driver.Interfaces, kind steps.Kind, asked []steps.Requested) bool {
-	if !ifs.Deploy.UsesAgent() {
-		return false
-	}
 	own, some := ownSteps(ifs, kind), false
 	for _, a := range asked {
 		i := slices.IndexFunc(own, func(s driver.Step) bool { return s.Interface == a.Interface && s.Name == a.Step })

@@ -83,7 +83,7 @@ func (r *rig) start() {
 	cfg.PowerStateRetries, cfg.PowerStateInterval = 1, 10*time.Millisecond
 	images := direct.New(cfg, registry, steps.Views{Node: r.cfg.NodeView, Port: r.cfg.PortView})
 	registry.Add(builtin.Implementations{
-		Deploy:  map[string]driver.Deploy{"direct": images, "custom-agent": direct.NewCustomAgent(images)},
+		Deploy:  map[string]driver.Deploy{"direct": images, "custom-agent": direct.NewCustomAgent(images), "ramdisk": direct.NewRamdisk(images)},
 		Inspect: map[string]driver.Inspect{"agent": agent.NewInspect(agent.DefaultConfig(), registry)},
 		Rescue:  map[string]driver.Rescue{"agent": agent.NewRescue(registry)},
 	})

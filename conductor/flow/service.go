@@ -42,7 +42,7 @@ func (f *Flow) startService(ctx context.Context, t *task.Task) error {
 	}
 	disabled := info.Bool(steps.Service.NoRamdisk)
 	info[steps.Service.NoRamdisk] = true // until the instance is interrupted
-	agent := err == nil && !disabled && needsAgent(ifs, steps.Service, asked)
+	agent := err == nil && !disabled && ifs.Deploy.UsesAgent() && needsAgent(ifs, steps.Service, asked)
 	if agent {
 		err = ifs.Boot.Validate(ctx, n)
 	}

@@ -410,3 +410,23 @@ func TestCustomAgent(t *testing.T) {
 		t.Errorf("deployed: %s, error %v, boot device %s, last command %s", *n.PowerState, n.LastError, device, r.agent.last())
 	}
 }
+
+// TestRamdiskDeployment: a machine that boots its instance each time needs no
+// agent for it, but is cleaned by one.
+func TestRamdiskDeployment(t *testing.T) {
+	r := newRig(t, nil)
+	r.change(in(provision.Available))
+	r.change(func(n *store.Node) {
+		n.DeployInterface, n.InstanceInfo, n.DriverInternalInfo = set("ramdisk"), store.Object{}, store.Object{}
+	})
+	if err := r.do("deploy", flow.ProvisionRequest{}); !errors.Is(err, flow.ErrInvalid) || !strings.Contains(err.Error(), "boot_iso") {
+		t.Errorf("nothing to boot: %v", err)
+	}
+	r.change(func(n *store.Node) { n.InstanceInfo["boot_iso"] = "http://images.test/live.iso" })
+	if n := r.must("deploy", provision.Active); *n.PowerState != driver.PowerOn {
+		t.Errorf("deployed: %s", *n.PowerState)
+	}
+	if n := r.must("deleted", provision.CleanWait); len(n.InstanceInfo) != 0 {
+		t.Errorf("instance_info %v", n.InstanceInfo)
+	}
+}

@@ -99,12 +99,17 @@ func DefaultConfig() Config {
 // %default% stands for the configured ones, empty meaning those; agent are the
 // ipa-… parameters.
 func (c Config) KernelParams(append string, agent ...string) string {
+	line := "selinux=0 troubleshoot=0 text " + c.AppendParams(append) + " " + strings.Join(agent, " ")
+	return strings.Join(strings.Fields(line), " ")
+}
+
+// AppendParams is what operators want appended: append, in which %default%
+// stands for the configuration's, or that if append is empty.
+func (c Config) AppendParams(append string) string {
 	if append == "" {
 		append = c.KernelAppendParams
 	}
-	append = strings.ReplaceAll(append, "%default%", c.KernelAppendParams)
-	line := "selinux=0 troubleshoot=0 text " + append + " " + strings.Join(agent, " ")
-	return strings.Join(strings.Fields(line), " ")
+	return strings.ReplaceAll(append, "%default%", c.KernelAppendParams)
 }
 
 // settings is a Config after parsing, with its defaults filled in.

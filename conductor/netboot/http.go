@@ -16,7 +16,7 @@ import (
 )
 
 // HTTPHandler serves, below /: boot.ipxe, pxelinux.cfg/<mac> (the script of the
-// machine), <node uuid>/deploy_kernel and deploy_ramdisk, the boot loaders, and
+// machine), <node uuid>/deploy_kernel, deploy_ramdisk and boot_iso, the boot loaders, and
 // the files of http_root. GET and HEAD, with Range. It may be mounted elsewhere
 // if http_url says so.
 func (s *Server) HTTPHandler() http.Handler { return s.http }
@@ -40,6 +40,8 @@ func (s *Server) routes() http.Handler {
 			s.machineFile(w, r, first, EventKernel, EventKernelSent, func(m Machine) string { return m.Kernel })
 		case rest == "deploy_ramdisk":
 			s.machineFile(w, r, first, EventRamdisk, EventRamdiskSent, func(m Machine) string { return m.Ramdisk })
+		case rest == "boot_iso":
+			s.machineFile(w, r, first, EventRamdisk, EventRamdiskSent, func(m Machine) string { return m.ISO })
 		default:
 			s.rootFile(w, r)
 		}
@@ -117,7 +119,7 @@ func (s *Server) machineFile(w http.ResponseWriter, r *http.Request, uuid, begin
 }
 
 func openMachineFile(m Machine, ref string) (*os.File, error) {
-	if m.Action != Ramdisk || ref == "" || isURL(ref) {
+	if m.Action != Ramdisk && m.Action != BootISO || ref == "" || isURL(ref) {
 		return nil, fmt.Errorf("node %s has no such file now, its action is %v: %w", m.NodeUUID, m.Action, fs.ErrNotExist)
 	}
 	name, err := localPath(ref)

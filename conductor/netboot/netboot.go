@@ -45,6 +45,8 @@ const (
 	Ramdisk
 	// LocalDisk answers, and sends iPXE on to the machine's own disk.
 	LocalDisk
+	// BootISO boots Machine.ISO.
+	BootISO
 )
 
 // String returns the name used in logs and events.
@@ -56,6 +58,8 @@ func (a Action) String() string {
 		return "ramdisk"
 	case LocalDisk:
 		return "local disk"
+	case BootISO:
+		return "ISO image"
 	}
 	return "unknown action"
 }
@@ -69,6 +73,8 @@ type Machine struct {
 	// served at /<node uuid>/deploy_kernel and deploy_ramdisk; http(s) URLs are given
 	// to iPXE as they are.
 	Kernel, Ramdisk string
+	// ISO is such a path or URL too; a file is served at /<node uuid>/boot_iso.
+	ISO string
 	// Params is the kernel command line without initrd= and BOOTIF=, see KernelParams.
 	Params string
 }

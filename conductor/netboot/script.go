@@ -37,6 +37,15 @@ func (t scripts) machine(m Machine, base, mac string, timeout time.Duration) (st
 	switch m.Action {
 	case LocalDisk:
 		return t.render("localdisk.ipxe", struct{ Node string }{node})
+	case BootISO:
+		iso := base + "/" + m.NodeUUID + "/boot_iso?mac=" + mac
+		if isURL(m.ISO) {
+			iso = m.ISO
+		}
+		if !scriptWord(iso) {
+			return "", fmt.Errorf("%w: the ISO URL %q has spaces or control characters", ErrScript, iso)
+		}
+		return t.render("iso.ipxe", struct{ Node, ISO string }{node, iso})
 	case Ramdisk:
 	default:
 		return "", fmt.Errorf("%w: there is no script for the action %q", ErrScript, m.Action)

@@ -52,6 +52,8 @@ func TestScripts(t *testing.T) {
 			Kernel: "/srv/kernel", Ramdisk: "file:///srv/ramdisk", Params: params}, 0},
 		{"urls.ipxe", Machine{NodeUUID: bootUUID, Action: Ramdisk,
 			Kernel: "http://192.0.2.9/k", Ramdisk: "https://192.0.2.9/r?v=2", Params: params}, 90 * time.Second},
+		{"iso.ipxe", Machine{NodeUUID: bootUUID, Name: "rack-1", Action: BootISO, ISO: "/srv/live.iso"}, 0},
+		{"iso_url.ipxe", Machine{NodeUUID: bootUUID, Action: BootISO, ISO: "http://192.0.2.9/live.iso"}, 0},
 		{"localdisk.ipxe", Machine{NodeUUID: bootUUID, Name: "evil\nshell ${x}", Action: LocalDisk}, 0},
 	} {
 		got, err := scripts.machine(tc.machine, testBase, "52-54-00-77-00-01", tc.timeout)

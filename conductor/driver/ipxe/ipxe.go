@@ -37,6 +37,8 @@ type Config struct {
 	Debug bool `ini:"DEFAULT.debug"`
 	// KernelParams makes the kernel command line, see netboot.Config.
 	KernelParams func(append string, agent ...string) string `ini:"-"`
+	// AppendParams makes the part of it that operators choose.
+	AppendParams func(append string) string `ini:"-"`
 }
 
 // DefaultConfig has Ironic's directories, and ferric's own.
@@ -70,6 +72,9 @@ type target struct {
 	Kernel  string `json:"kernel"`
 	Ramdisk string `json:"ramdisk"`
 	Params  string `json:"params"`
+	ISO     string `json:"iso,omitempty"` // instead of the others
+	// Instance says that this is the instance, not an agent.
+	Instance bool `json:"instance,omitempty"`
 }
 
 // Validate checks kernel and ramdisk.
@@ -155,8 +160,12 @@ func (b *Boot) CleanUpRamdisk(ctx context.Context, t *task.Task) error {
 	return t.Save(ctx)
 }
 
-// PrepareInstance makes the machine boot from its disk from now on.
+// PrepareInstance makes the machine boot from its disk from now on, or over the
+// network if that is what the instance is.
 func (b *Boot) PrepareInstance(ctx context.Context, t *task.Task) error {
+	if bootsRamdisk(t.Node) {
+		return b.prepareRamdiskInstance(ctx, t)
+	}
 	if err := b.CleanUpRamdisk(ctx, t); err != nil {
 		return err
 	}
@@ -214,11 +223,18 @@ func (d Directory) Machine(ctx context.Context, mac net.HardwareAddr) (netboot.M
 		return m, nil
 	}
 	var boot target
-	if n.DriverInternalInfo[driver.KeyNetboot] == nil || n.ProvisionState == provision.Active {
+	if n.DriverInternalInfo[driver.KeyNetboot] == nil {
 		return m, nil
 	}
 	if err := n.DriverInternalInfo.Decode(driver.KeyNetboot, &boot); err != nil {
 		return m, err
+	}
+	if n.ProvisionState == provision.Active && !boot.Instance {
+		return m, nil
+	}
+	if boot.ISO != "" {
+		m.Action, m.ISO = netboot.BootISO, boot.ISO
+		return m, nil
 	}
 	m.Action, m.Kernel, m.Ramdisk, m.Params = netboot.Ramdisk, boot.Kernel, boot.Ramdisk, boot.Params
 	return m, nil
