@@ -158,25 +158,3 @@ func TestValidateAndBootDevice(t *testing.T) {
 	s.reserve("n1")
 	s.want(409, "82", "PUT", path, `{"boot_device": "pxe"}`)
 }
-
-func TestVIFsAndTraits(t *testing.T) {
-	s := newService(t)
-	id := s.enrol("n1")
-	s.want(400, "82", "POST", "/v1/nodes/n1/vifs", `{"id": "vif1"}`) // no port
-	s.want(201, "82", "POST", "/v1/ports", `{"node_uuid": "`+id+`", "address": "52:54:00:00:00:01"}`)
-	s.want(204, "82", "POST", "/v1/nodes/n1/vifs", `{"id": "vif1"}`)
-	s.want(409, "82", "POST", "/v1/nodes/n1/vifs", `{"id": "vif1"}`)
-	s.want(400, "82", "POST", "/v1/nodes/n1/vifs", `{"id": "vif2"}`) // no free port
-	s.want(400, "82", "POST", "/v1/nodes/n1/vifs", `{}`)
-	if got := s.want(200, "82", "GET", "/v1/nodes/n1/vifs", "").body; got != `{"vifs":[{"id":"vif1"}]}` {
-		t.Errorf("vifs %s", got)
-	}
-	s.want(204, "82", "DELETE", "/v1/nodes/n1/vifs/vif1", "")
-	s.want(400, "82", "DELETE", "/v1/nodes/n1/vifs/vif1", "")
-	s.want(404, "27", "GET", "/v1/nodes/n1/vifs", "")
-
-	if got := s.want(200, "37", "GET", "/v1/nodes/n1/traits", "").body; got != `{"traits":[]}` {
-		t.Errorf("traits %s", got)
-	}
-	s.want(404, "36", "GET", "/v1/nodes/n1/traits", "")
-}

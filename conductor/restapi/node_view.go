@@ -3,7 +3,6 @@ package restapi
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"ferric/api"
@@ -235,30 +234,6 @@ func checkProperties(o store.Object) error {
 	for _, key := range []string{"memory_mb", "local_gb", "cpus"} {
 		if !nonNegative(o[key]) {
 			return fmt.Errorf("%s must be a non-negative integer", key)
-		}
-	}
-	return nil
-}
-
-// networkDataParts are the parts of network_data and what each entry of one
-// has to have (OpenStack's network_data.json). Literal table.
-var networkDataParts = map[string][]string{"links": {"id", "type"}, "networks": {"id", "link", "type"}, "services": {"address", "type"}}
-
-func checkNetworkData(o store.Object) error {
-	for part, v := range o {
-		required, ok := networkDataParts[part]
-		if !ok {
-			return fmt.Errorf("unknown member %q", part)
-		}
-		entries, ok := v.([]any)
-		if !ok {
-			return fmt.Errorf("%s must be a list", part)
-		}
-		for i, e := range entries {
-			entry, _ := e.(map[string]any)
-			if missing := slices.IndexFunc(required, func(key string) bool { return entry[key] == nil }); missing >= 0 {
-				return fmt.Errorf("%s[%d] has no %s", part, i, required[missing])
-			}
 		}
 	}
 	return nil

@@ -108,7 +108,7 @@ func TestCreate(t *testing.T) {
 		{"82", `{"driver": "fake-hardware", "properties": {"memory_mb": "1024", "cpus": 2}, "extra": null, "owner": "me"}`, 201, ""},
 		{"49", `{"driver": "fake-hardware", "owner": null}`, 201, ""},
 		{"82", `{"driver": "fake-hardware", "retired": true, "retired_reason": "old"}`, 201, ""},
-		{"82", `{"driver": "fake-hardware", "network_data": {"links": [{"id": "l", "type": "phy"}]}}`, 201, ""},
+		{"82", `{"driver": "fake-hardware", "network_data": {"links": [], "networks": [], "services": []}}`, 201, ""},
 		{"82", `{}`, 400, "driver"},
 		{"82", `{"driver": ""}`, 400, "driver is required"},
 		{"82", `{"driver": "nope"}`, 400, `Could not find the following driver(s) or hardware type(s): nope.`},
