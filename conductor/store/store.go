@@ -77,7 +77,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err := file.Close(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	write, err := connect(path, 1, "_journal_mode=WAL&_synchronous=FULL&_txlock=immediate&_foreign_keys=on&_cache_size=-4096")
+	write, err := connect(path, 1, "_journal_mode=WAL&_synchronous=FULL&_txlock=immediate&_foreign_keys=on&_cache_size=-2048")
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		write.Close()
 		return nil, fmt.Errorf("migrate database %s: %w", path, err)
 	}
-	read, err := connect(path, readers, "_query_only=on&_cache_size=-1024")
+	read, err := connect(path, readers, "_query_only=on&_cache_size=-512")
 	if err != nil {
 		write.Close()
 		return nil, err
