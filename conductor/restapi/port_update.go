@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"context"
+	"reflect"
 	"slices"
 
 	"ferric/api"
@@ -148,4 +149,15 @@ func (s *Server) checkMember(ctx context.Context, r *request, p *store.Port, g *
 // with noop it does not care which port is used for what.
 func hasNetworks(n *store.Node) bool {
 	return n.NetworkInterface != nil && *n.NetworkInterface != "noop"
+}
+
+// changed lists the names of the fields that differ between two rows.
+func (fs fields[T]) changed(before, after *T) []string {
+	var names []string
+	for _, f := range fs {
+		if !reflect.DeepEqual(f.get(before), f.get(after)) {
+			names = append(names, f.name)
+		}
+	}
+	return names
 }

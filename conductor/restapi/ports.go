@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"reflect"
 	"slices"
 
 	"ferric/api"
@@ -342,17 +341,6 @@ func attachedVIF(info store.Object) string {
 		}
 	}
 	return ""
-}
-
-// changed lists the names of the fields that differ between two rows.
-func (fs fields[T]) changed(before, after *T) []string {
-	var names []string
-	for _, f := range fs {
-		if !reflect.DeepEqual(f.get(before), f.get(after)) {
-			names = append(names, f.name)
-		}
-	}
-	return names
 }
 
 func (s *Server) portRoutes() []route {
