@@ -15,6 +15,7 @@ import (
 
 	"ferric/conductor/driver"
 	"ferric/conductor/inspection"
+	"ferric/conductor/inspection/rules"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
 	"ferric/conductor/task"
@@ -76,6 +77,9 @@ type Config struct {
 
 	// Inspection is what is done with the data of an inspection.
 	Inspection inspection.Config
+	// MaskSecrets hides passwords in inspection data from rules: "always",
+	// "sensitive" from those that are not sensitive themselves, "never".
+	MaskSecrets string `ini:"inspection_rules.mask_secrets"`
 
 	// NodeView and PortView make what agents are shown.
 	NodeView func(n *store.Node, unmaskConfigDrive bool) map[string]any `ini:"-"`
@@ -107,6 +111,7 @@ func DefaultConfig() Config {
 		DiskErasureConcurrency:       4,
 		RequireTLS:                   true,
 		RestrictLookup:               true,
+		MaskSecrets:                  rules.MaskAlways,
 	}
 }
 

@@ -181,7 +181,10 @@ func (f *Flow) processInspection(ctx context.Context, t *task.Task, data *inspec
 		before[p.ID] = fmt.Sprintf("%+v", *p)
 	}
 	s := &inspection.Subject{Node: n, Data: data, Ports: ports}
-	if err := cfg.Process(s); err != nil {
+	if err = cfg.Process(s); err == nil {
+		err = f.applyRules(ctx, t, s)
+	}
+	if err != nil {
 		// What a hook has changed before another failed is not taken over.
 		if fresh, readErr := t.Store.NodeByID(ctx, n.ID); readErr == nil {
 			n.Properties = fresh.Properties

@@ -86,6 +86,7 @@ func (s *Server) routes() []route {
 		s.templateRoutes(),
 		s.runbookRoutes(),
 		s.historyRoutes(),
+		s.inspectionRuleRoutes(),
 		s.inventoryRoutes(),
 		s.extensionRoutes(),
 		s.descriptionRoutes(),

@@ -1,0 +1,241 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"ferric/api"
+	"ferric/api/ironic"
+	"ferric/conductor/inspection/rules"
+	"ferric/conductor/store"
+)
+
+const versionInspectionRules ironic.Version = 96
+
+// ruleFields are the attributes of an inspection rule (REST contract, section
+// 9). Literal table.
+var ruleFields = fields[store.InspectionRule]{
+	{"uuid", 96, onCreate | sortable, uuidColumn(func(i *store.InspectionRule) *string { return &i.UUID })},
+	{"description", 96, onCreate | onPatch | sortable, optionalText(func(i *store.InspectionRule) **string { return &i.Description }, 255)},
+	{"priority", 96, onCreate | onPatch | sortable, rulePriority},
+	{"sensitive", 96, onCreate | onPatch | sortable, flag(func(i *store.InspectionRule) *bool { return &i.Sensitive }, false)},
+	{"phase", 96, onCreate | onPatch | sortable, rulePhase},
+	{"conditions", 96, onCreate | onPatch, ruleParts(func(i *store.InspectionRule) *store.List[map[string]any] { return &i.Conditions })},
+	{"actions", 96, onCreate | onPatch, ruleParts(func(i *store.InspectionRule) *store.List[map[string]any] { return &i.Actions })},
+	{"created_at", 96, sortable, computed(func(i *store.InspectionRule) any { return moment(&i.CreatedAt) })},
+	{"updated_at", 96, sortable, computed(func(i *store.InspectionRule) any { return moment(i.UpdatedAt) })},
+}
+
+const (
+	maxRulePriority = 9999
+	rulePhaseMain   = "main" // the only phase that there is
+)
+
+var (
+	rulePriority = column[store.InspectionRule]{
+		get: func(i *store.InspectionRule) any { return i.Priority },
+		set: func(i *store.InspectionRule, v any) error {
+			if v == nil {
+				v = 0.0
+			}
+			n, isNumber := v.(float64)
+			if !isNumber || n != math.Trunc(n) {
+				return errors.New("a whole number is expected")
+			}
+			if n < 0 || n > maxRulePriority {
+				return fmt.Errorf("priority must be between 0 and %d", maxRulePriority)
+			}
+			i.Priority = int(n)
+			return nil
+		},
+	}
+	rulePhase = column[store.InspectionRule]{
+		get: func(i *store.InspectionRule) any { return i.Phase },
+		set: func(i *store.InspectionRule, v any) error {
+			i.Phase = rulePhaseMain
+			if v != nil && v != rulePhaseMain {
+				return fmt.Errorf("invalid phase: %.20v. Valid phases are: %s", v, rulePhaseMain)
+			}
+			return nil
+		},
+	}
+)
+
+// ruleParts are conditions or actions, of which checkRule knows more.
+func ruleParts(at func(i *store.InspectionRule) *store.List[map[string]any]) column[store.InspectionRule] {
+	return column[store.InspectionRule]{
+		get: func(i *store.InspectionRule) any {
+			parts := []any{}
+			for _, p := range *at(i) {
+				parts = append(parts, p)
+			}
+			return parts
+		},
+		set: func(i *store.InspectionRule, v any) error {
+			items, isList := v.([]any)
+			if !isList && v != nil {
+				return errors.New("a list of objects is expected")
+			}
+			parts := store.List[map[string]any]{}
+			for _, item := range items {
+				part, isObject := item.(map[string]any)
+				if !isObject {
+					return errors.New("a list of objects is expected")
+				}
+				parts = append(parts, part)
+			}
+			*at(i) = parts
+			return nil
+		},
+	}
+}
+
+func checkRule(i *store.InspectionRule) error {
+	if err := rules.Check(i.Conditions, i.Actions); err != nil {
+		return badRequest("Invalid inspection rule: %v.", err)
+	}
+	return nil
+}
+
+func (s *Server) inspectionRules() collection[store.InspectionRule] {
+	return collection[store.InspectionRule]{
+		name: "inspection_rules", title: "Inspection rule", uuidOnly: true, fields: ruleFields, defaults: []string{"uuid", "priority", "phase", "description"},
+		id:  func(i *store.InspectionRule) (int64, string) { return i.ID, i.UUID },
+		get: s.store.InspectionRule, list: s.store.InspectionRules, show: ruleView,
+	}
+}
+
+func ruleView(i *store.InspectionRule, r *request, names []string) map[string]any {
+	view := ruleFields.view(i, r.version, names)
+	for _, name := range []string{"conditions", "actions"} {
+		if parts, shown := view[name].([]any); shown {
+			view[name] = partViews(parts)
+			if i.Sensitive {
+				view[name] = nil
+			}
+		}
+	}
+	view["links"] = links(r.base, "inspection/"+i.UUID) // as Ironic has it
+	return view
+}
+
+// partViews are conditions or actions as they are shown: multiple stands
+// beside a loop only.
+func partViews(parts []any) []any {
+	views := []any{}
+	for _, p := range parts {
+		part, view := p.(map[string]any), map[string]any{}
+		for _, name := range []string{"op", "args", "loop", "multiple"} {
+			if v, given := part[name]; given && (name != "multiple" || part["loop"] != nil) {
+				view[name] = v
+			}
+		}
+		views = append(views, view)
+	}
+	return views
+}
+
+func (s *Server) listInspectionRules(ctx context.Context, r *request) (reply, error) {
+	return s.inspectionRules().page(ctx, r, s.cfg.MaxLimit, store.Query{})
+}
+
+func (s *Server) showInspectionRule(ctx context.Context, r *request) (reply, error) {
+	names, err := chosenFields(r.args, ruleFields, r.version)
+	if err != nil {
+		return reply{}, err
+	}
+	i, err := s.inspectionRules().find(ctx, r, r.params["rule"])
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(ruleView(i, r, names))
+}
+
+func (s *Server) createInspectionRule(ctx context.Context, r *request) (reply, error) {
+	body, err := r.decodeObject()
+	if err != nil {
+		return reply{}, err
+	}
+	i := &store.InspectionRule{UUID: uuid.NewString(), Phase: rulePhaseMain, Conditions: store.List[map[string]any]{}}
+	if err := ruleFields.fill(i, body, r.version); err != nil {
+		return reply{}, err
+	}
+	if err := checkRule(i); err != nil {
+		return reply{}, err
+	}
+	if err := s.store.CreateInspectionRule(ctx, i); err != nil {
+		return reply{}, s.inspectionRules().taken(err, i)
+	}
+	return reply{status: http.StatusCreated, body: ruleView(i, r, nil), location: r.base + "/v1/inspection_rules/" + i.UUID}, nil
+}
+
+func (s *Server) updateInspectionRule(ctx context.Context, r *request) (reply, error) {
+	i, err := s.inspectionRules().find(ctx, r, r.params["rule"])
+	if err != nil {
+		return reply{}, err
+	}
+	patch, err := api.ParsePatch(r.body)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := ruleFields.checkPatch(patch, r.version); err != nil {
+		return reply{}, err
+	}
+	sensitive := i.Sensitive
+	if err := ruleFields.patch(i, patch); err != nil {
+		return reply{}, err
+	}
+	if sensitive && !i.Sensitive {
+		return reply{}, badRequest("Inspection rules cannot have the sensitive flag unset.")
+	}
+	if err := checkRule(i); err != nil {
+		return reply{}, err
+	}
+	if err := s.store.SaveInspectionRule(ctx, i); err != nil {
+		return reply{}, err
+	}
+	return ok(ruleView(i, r, nil))
+}
+
+func (s *Server) deleteInspectionRule(ctx context.Context, r *request) (reply, error) {
+	i, err := s.inspectionRules().find(ctx, r, r.params["rule"])
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.store.DeleteInspectionRule(ctx, i.ID); err != nil {
+		return reply{}, err
+	}
+	return noContent()
+}
+
+func (s *Server) deleteInspectionRules(ctx context.Context, r *request) (reply, error) {
+	if err := s.store.DeleteInspectionRules(ctx); err != nil {
+		return reply{}, err
+	}
+	return noContent()
+}
+
+func (s *Server) inspectionRuleRoutes() []route {
+	const since = versionInspectionRules
+	phase := []arg{{name: "phase", kind: argText, doc: "Is accepted and selects nothing."}}
+	return []route{
+		{method: "GET", path: "/inspection_rules", since: since, policy: "baremetal:inspection_rule:get", handle: s.listInspectionRules,
+			args: slices.Concat(pageArgs, phase), result: "InspectionRules", doc: "Lists inspection rules."},
+		{method: "POST", path: "/inspection_rules", since: since, policy: "baremetal:inspection_rule:create", handle: s.createInspectionRule,
+			body: "InspectionRule", status: 201, result: "InspectionRule", doc: "Creates an inspection rule."},
+		{method: "DELETE", path: "/inspection_rules", since: since, policy: "baremetal:inspection_rule:delete", handle: s.deleteInspectionRules,
+			status: 204, doc: "Deletes all inspection rules."},
+		{method: "GET", path: "/inspection_rules/:rule", since: since, policy: "baremetal:inspection_rule:get", handle: s.showInspectionRule,
+			args: []arg{fieldsArg}, result: "InspectionRule", doc: "Shows an inspection rule."},
+		{method: "PATCH", path: "/inspection_rules/:rule", since: since, policy: "baremetal:inspection_rule:update", handle: s.updateInspectionRule,
+			body: "InspectionRule", result: "InspectionRule", doc: "Updates an inspection rule."},
+		{method: "DELETE", path: "/inspection_rules/:rule", since: since, policy: "baremetal:inspection_rule:delete", handle: s.deleteInspectionRule,
+			status: 204, doc: "Deletes an inspection rule."},
+	}
+}
