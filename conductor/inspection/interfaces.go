@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"ferric/conductor/store"
 )
 
@@ -119,7 +117,8 @@ func ports(c Config, s *Subject) error {
 		if c.AddPorts == "disabled" || known {
 			continue
 		}
-		p := &store.Port{UUID: uuid.NewString(), Address: n.mac, NodeID: s.Node.ID, PXEEnabled: n.pxe || !booted, Extra: store.Object{}}
+		p := store.NewPort()
+		p.Address, p.NodeID, p.PXEEnabled = n.mac, s.Node.ID, n.pxe || !booted
 		if n.client != "" {
 			p.Extra["client-id"] = n.client
 		}
