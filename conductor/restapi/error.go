@@ -39,6 +39,8 @@ var statuses = []struct {
 	{as[*driver.MissingParameterError], http.StatusBadRequest, ""},
 	{as[*driver.InvalidParameterError], http.StatusBadRequest, ""},
 	{as[*provision.InvalidEventError], http.StatusBadRequest, ""},
+	{is(store.ErrFull), http.StatusServiceUnavailable, "The database has no space left on its disk; nothing was changed."},
+	{is(store.ErrClosed), http.StatusServiceUnavailable, ""},
 	{is(context.DeadlineExceeded), http.StatusServiceUnavailable, ""},
 }
 
