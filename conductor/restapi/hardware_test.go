@@ -1,14 +1,20 @@
 package restapi_test
 
 import (
+	"context"
+	"errors"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"ferric/conductor/driver/fake"
 	"ferric/conductor/store"
+	"ferric/conductor/task"
 )
 
 // enrolHardware makes the node n1 of fake hardware; bare, whose interfaces
@@ -147,6 +153,79 @@ func TestHardwareInBackground(t *testing.T) {
 	s.eventually("82", "/v1/nodes/n1", "does not support detach_virtual_media")
 	s.edit("n1", func(n *store.Node) { n.Maintenance, n.Fault = true, ptr("power failure") })
 	s.want(503, "89", "DELETE", "/v1/nodes/n1/vmedia", "")
+}
+
+// drives are a machine with virtual drives, which can be interrupted, and whose
+// drive "floppy" is broken.
+type drives struct {
+	fake.Management
+	mu     sync.Mutex
+	images map[string]string
+	nmis   int
+}
+
+func (d *drives) InjectNMI(context.Context, *task.Task) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.nmis++; d.nmis > 1 {
+		return errors.New("the BMC is on fire")
+	}
+	return nil
+}
+
+func (d *drives) GetVirtualMedia(context.Context, *store.Node) ([]map[string]any, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var list []map[string]any
+	for device, image := range d.images {
+		list = append(list, map[string]any{"media_types": []string{device}, "inserted": true, "image": image})
+	}
+	return list, nil
+}
+
+func (d *drives) AttachVirtualMedia(_ context.Context, _ *task.Task, device, image string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if device == "floppy" {
+		return errors.New("the drive is broken")
+	}
+	d.images = map[string]string{device: image}
+	return nil
+}
+
+func (d *drives) DetachVirtualMedia(_ context.Context, _ *task.Task, devices []string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if devices == nil || slices.Contains(devices, "cdrom") {
+		d.images = nil
+	}
+	return nil
+}
+
+func TestVirtualMedia(t *testing.T) {
+	s := newService(t)
+	s.enrol("n1")
+	s.edit("n1", func(n *store.Node) { n.ManagementInterface = ptr("drives") })
+	idle := func() { t.Helper(); s.eventually("82", "/v1/nodes/n1", `"reservation":null`) }
+	s.eventually("93", "/v1/nodes/n1/vmedia", "[]")
+	s.want(204, "89", "POST", "/v1/nodes/n1/vmedia", `{"device_type": "cdrom", "image_url": "nfs://a/b.iso", "image_download_source": "http"}`)
+	s.eventually("93", "/v1/nodes/n1/vmedia", `[{"image":"nfs://a/b.iso","inserted":true,"media_types":["cdrom"]}]`)
+	idle()
+	s.want(204, "89", "DELETE", "/v1/nodes/n1/vmedia?device_types=disk", "")
+	idle()
+	s.eventually("93", "/v1/nodes/n1/vmedia", `"inserted":true`)
+	s.want(204, "89", "DELETE", "/v1/nodes/n1/vmedia", "")
+	s.eventually("93", "/v1/nodes/n1/vmedia", "[]")
+	idle()
+	s.want(204, "89", "POST", "/v1/nodes/n1/vmedia", `{"device_type": "floppy", "image_url": "http://a/b"}`)
+	s.eventually("82", "/v1/nodes/n1", "the drive is broken")
+	idle()
+
+	s.want(204, "29", "PUT", "/v1/nodes/n1/management/inject_nmi", "{}")
+	a := s.want(500, "29", "PUT", "/v1/nodes/n1/management/inject_nmi", "")
+	if !strings.Contains(a.fault(), "on fire") {
+		t.Errorf("NMI: %s", a.body)
+	}
 }
 
 // TestBIOSAndFirmware makes the settings that the API shows by cleaning.

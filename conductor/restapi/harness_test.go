@@ -53,7 +53,10 @@ func newService(t *testing.T, configure ...func(*restapi.Config)) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	types.Add(builtin.Implementations{Deploy: map[string]driver.Deploy{"direct": fake.Deploy{}}}) // an interface to change to
+	types.Add(builtin.Implementations{
+		Deploy:     map[string]driver.Deploy{"direct": fake.Deploy{}}, // an interface to change to
+		Management: map[string]driver.Management{"drives": &drives{}},
+	})
 	base, stop := context.WithCancel(context.Background())
 	tasks := task.NewManager(base, task.Config{Host: host, WorkersPoolSize: 4, LockRetryAttempts: 1, LockRetryInterval: time.Millisecond, History: &store.HistoryLimits{Max: 300}}, db, log)
 	flowConfig := flow.DefaultConfig()

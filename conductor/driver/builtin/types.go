@@ -1,5 +1,7 @@
 package builtin
 
+import "slices"
+
 // kinds of interfaces, in the order of the contract. Literal table.
 var kinds = []string{"bios", "boot", "console", "deploy", "firmware", "inspect", "management", "network", "power", "raid", "rescue", "storage", "vendor"}
 
@@ -36,7 +38,7 @@ var hardwareTypes = []hardwareType{
 		"power": {"ipmitool"}, "raid": generic["raid"], "rescue": generic["rescue"], "storage": generic["storage"], "vendor": {"ipmitool", "no-vendor"},
 	}},
 	{name: "manual-management", interfaces: map[string][]string{
-		"bios": generic["bios"], "boot": generic["boot"], "console": generic["console"], "deploy": append([]string{"noop"}, generic["deploy"]...),
+		"bios": generic["bios"], "boot": generic["boot"], "console": generic["console"], "deploy": append(slices.Clone(generic["deploy"]), "noop"),
 		"firmware": generic["firmware"], "inspect": generic["inspect"], "management": {"noop", "fake"}, "network": generic["network"],
 		"power": {"agent", "fake"}, "raid": generic["raid"], "rescue": generic["rescue"], "storage": generic["storage"], "vendor": generic["vendor"],
 	}},

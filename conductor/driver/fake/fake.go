@@ -115,9 +115,7 @@ func (d delay) wait(ctx context.Context) error {
 	if d.most == 0 {
 		return nil
 	}
-	// Triangular with its peak at least, by the inverse of the distribution.
-	span := float64(d.most-d.least) * (1 - math.Sqrt(1-rand.Float64()))
-	timer := time.NewTimer(d.least + time.Duration(span))
+	timer := time.NewTimer(d.random())
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -125,4 +123,9 @@ func (d delay) wait(ctx context.Context) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// random is triangular with its peak at least, by the inverse of the distribution.
+func (d delay) random() time.Duration {
+	return d.least + time.Duration(float64(d.most-d.least)*(1-math.Sqrt(1-rand.Float64())))
 }

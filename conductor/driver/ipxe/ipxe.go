@@ -86,7 +86,12 @@ func (b *Boot) Validate(_ context.Context, n *store.Node) error {
 func (b *Boot) files(n *store.Node) (target, error) {
 	t := target{Kernel: b.cfg.DeployKernel, Ramdisk: b.cfg.DeployRamdisk}
 	rescue := slices.Contains([]provision.State{provision.Rescuing, provision.RescueWait}, n.ProvisionState)
-	for key, field := range map[string]*string{"deploy_kernel": &t.Kernel, "deploy_ramdisk": &t.Ramdisk} {
+	var missing []string
+	for _, f := range []struct {
+		key   string
+		field *string
+	}{{"deploy_kernel", &t.Kernel}, {"deploy_ramdisk", &t.Ramdisk}} {
+		key, field := f.key, f.field
 		named := n.DriverInfo.String(key)
 		if v := n.DriverInfo.String(strings.Replace(key, "deploy", "rescue", 1)); v != "" && rescue {
 			named = v
@@ -95,7 +100,8 @@ func (b *Boot) files(n *store.Node) (target, error) {
 			*field = named
 		}
 		if *field == "" {
-			return t, driver.Missing("Node %s has no %s: set it in its driver_info or in [conductor].", n.UUID, key)
+			missing = append(missing, "'"+key+"'")
+			continue
 		}
 		u, err := url.Parse(*field)
 		if err != nil || !filepath.IsAbs(*field) && !slices.Contains([]string{"file", "http", "https"}, u.Scheme) {
@@ -104,6 +110,9 @@ func (b *Boot) files(n *store.Node) (target, error) {
 		if named != "" && (u.Scheme == "file" || u.Scheme == "") && !b.allowed(u.Path) {
 			return t, driver.Invalid("%s %q of node %s is in none of the directories of [conductor]file_url_allowed_paths.", key, named, n.UUID)
 		}
+	}
+	if missing != nil {
+		return t, driver.Missing("Cannot validate PXE bootloader. Some parameters were missing in node's driver_info and configuration. Missing are: [%s]", strings.Join(missing, ", "))
 	}
 	return t, nil
 }

@@ -29,8 +29,9 @@ func TestValidate(t *testing.T) {
 	}{
 		{"configured", ipxe.Config{DeployKernel: "/k", DeployRamdisk: "/r"}, nil, nil, ""},
 		{"of the node", ipxe.DefaultConfig(), store.Object{"deploy_kernel": "http://h/k", "deploy_ramdisk": "file:///var/lib/ferric/r"}, nil, ""},
-		{"no kernel", ipxe.Config{DeployRamdisk: "/r"}, nil, &missing, "has no deploy_kernel"},
-		{"no ramdisk", ipxe.Config{DeployKernel: "/k"}, nil, &missing, "has no deploy_ramdisk"},
+		{"no kernel", ipxe.Config{DeployRamdisk: "/r"}, nil, &missing, "Missing are: ['deploy_kernel']"},
+		{"no ramdisk", ipxe.Config{DeployKernel: "/k"}, nil, &missing, "Missing are: ['deploy_ramdisk']"},
+		{"neither", ipxe.Config{}, nil, &missing, "Missing are: ['deploy_kernel', 'deploy_ramdisk']"},
 		{"relative", ipxe.Config{DeployKernel: "/k"}, store.Object{"deploy_ramdisk": "r.img"}, &invalid, `"r.img"`},
 		{"file of the conductor's", ipxe.DefaultConfig(), store.Object{"deploy_kernel": "/etc/shadow", "deploy_ramdisk": "http://h/r"}, &invalid, "[conductor]file_url_allowed_paths"},
 		{"out of the directory", ipxe.DefaultConfig(), store.Object{"deploy_kernel": "file:///var/lib/ferric/../../../etc/shadow", "deploy_ramdisk": "http://h/r"}, &invalid, "/etc/shadow"},
