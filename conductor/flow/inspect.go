@@ -180,17 +180,17 @@ func (f *Flow) processInspection(ctx context.Context, t *task.Task, data *inspec
 	for _, p := range ports {
 		before[p.ID] = fmt.Sprintf("%+v", *p)
 	}
-	s := &inspection.Subject{Node: n, Data: data, Ports: ports}
+	// What is changed before something fails is not taken over.
+	changed := *n
+	changed.Properties = n.Properties.Clone()
+	s := &inspection.Subject{Node: &changed, Data: data, Ports: ports}
 	if err = cfg.Process(s); err == nil {
 		err = f.applyRules(ctx, t, s)
 	}
 	if err != nil {
-		// What a hook has changed before another failed is not taken over.
-		if fresh, readErr := t.Store.NodeByID(ctx, n.ID); readErr == nil {
-			n.Properties = fresh.Properties
-		}
 		return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to inspect node %s: %v", n.UUID, err))
 	}
+	*n = changed
 	if err := f.saveInspection(ctx, t, s, before); err != nil {
 		return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to keep what was inspected of node %s: %v", n.UUID, err))
 	}
