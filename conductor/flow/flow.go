@@ -75,6 +75,10 @@ type Config struct {
 	// RestrictLookup answers lookups only for nodes that expect an agent.
 	RestrictLookup bool `ini:"api.restrict_lookup"`
 
+	// AutoDiscovery enrols machines that send inspection data and that no node is
+	// of, with the hardware type AutoDiscoveryDriver.
+	AutoDiscovery       bool   `ini:"auto_discovery.enabled"`
+	AutoDiscoveryDriver string `ini:"auto_discovery.driver"`
 	// Inspection is what is done with the data of an inspection.
 	Inspection inspection.Config
 	// MaskSecrets hides passwords in inspection data from rules: "always",

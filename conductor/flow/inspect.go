@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/sirupsen/logrus"
 
 	"ferric/conductor/driver"
 	"ferric/conductor/inspection"
@@ -152,12 +156,33 @@ func (f *Flow) findInspected(ctx context.Context, nodeUUID string, data *inspect
 		return only(byMAC, fmt.Sprintf("one of the addresses %v", data.MACs()))
 	}
 	known := data.BMCAddresses()
-	byBMC := slices.DeleteFunc(waiting, func(n *store.Node) bool {
+	byBMC := slices.DeleteFunc(slices.Clone(waiting), func(n *store.Node) bool {
 		var addresses []string
 		err := n.DriverInternalInfo.Decode(keyBMCAddresses, &addresses)
 		return err != nil || !slices.ContainsFunc(addresses, func(a string) bool { return slices.Contains(known, a) })
 	})
+	if len(owners) == 0 && len(byBMC) == 0 && f.cfg.AutoDiscovery {
+		return f.discover(ctx, data)
+	}
 	return only(byBMC, fmt.Sprintf("one of the addresses %v or a BMC at one of %v", data.MACs(), known))
+}
+
+// keyDiscovered in driver_internal_info marks nodes that nobody enrolled.
+const keyDiscovered = "auto_discovered"
+
+// discover enrols the machine that the data is of, which no node has anything
+// to do with, as one that waits for its data.
+func (f *Flow) discover(ctx context.Context, data *inspection.Data) (*store.Node, error) {
+	now, target := time.Now().UTC().Truncate(time.Microsecond), provision.Manageable
+	n := &store.Node{
+		UUID: uuid.NewString(), Driver: f.cfg.AutoDiscoveryDriver, ProvisionState: provision.InspectWait, TargetProvisionState: &target,
+		ProvisionUpdatedAt: &now, InspectionStartedAt: &now, DriverInternalInfo: store.Object{keyDiscovered: true},
+	}
+	if err := f.CreateNode(ctx, n); err != nil {
+		return nil, fmt.Errorf("enrol the machine with %v: %w", data.MACs(), err)
+	}
+	f.log.WithFields(logrus.Fields{"node": n.UUID, "addresses": data.MACs()}).Info("a machine was discovered")
+	return n, nil
 }
 
 func only(nodes []*store.Node, what string) (*store.Node, error) {
@@ -198,7 +223,9 @@ func (f *Flow) processInspection(ctx context.Context, t *task.Task, data *inspec
 	if err == nil {
 		err = ifs.Boot.CleanUpRamdisk(ctx, t)
 	}
-	if err == nil && cfg.PowerOff && !n.DisablePowerOff {
+	// How to switch a machine that has only just been discovered may be unknown.
+	unknown := err == nil && n.DriverInternalInfo.Bool(keyDiscovered) && ifs.Power.Validate(ctx, n) != nil
+	if err == nil && cfg.PowerOff && !n.DisablePowerOff && !unknown {
 		err = driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0)
 	}
 	if err != nil {

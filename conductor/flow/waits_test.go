@@ -3,6 +3,7 @@ package flow_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -428,5 +429,33 @@ func TestRamdiskDeployment(t *testing.T) {
 	}
 	if n := r.must("deleted", provision.CleanWait); len(n.InstanceInfo) != 0 {
 		t.Errorf("instance_info %v", n.InstanceInfo)
+	}
+}
+
+// TestDiscovery: a machine that nobody knows becomes a node if that is wanted.
+func TestDiscovery(t *testing.T) {
+	r := newRig(t, func(c *flow.Config) { c.AutoDiscovery, c.AutoDiscoveryDriver = true, "fake-hardware" })
+	if _, _, err := r.flow.ContinueInspection(t.Context(), "", found(t, nil), false); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("data of a node that does not wait for it: %v", err)
+	}
+	other := func(document map[string]any) {
+		for i, nic := range document["inventory"].(map[string]any)["interfaces"].([]any) {
+			nic.(map[string]any)["mac_address"] = fmt.Sprintf("52:54:00:77:01:%02d", i)
+		}
+	}
+	n, _, err := r.flow.ContinueInspection(t.Context(), "", found(t, other), false)
+	if err != nil || n.ID == r.node {
+		t.Fatalf("node %v, %v", n, err)
+	}
+	r.node = n.ID
+	if n = r.reach(provision.Manageable); n.Driver != "fake-hardware" || n.Properties["cpu_arch"] != "x86_64" || n.InspectionFinishedAt == nil {
+		t.Errorf("discovered: %s, %v", n.Driver, n.Properties)
+	}
+	ports, err := r.db.NodePorts(t.Context(), n.ID)
+	if err != nil || len(ports) != 2 {
+		t.Errorf("%d ports, %v; want 2", len(ports), err)
+	}
+	if _, _, err := r.flow.ContinueInspection(t.Context(), "", found(t, other), false); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("data of a discovered node again: %v", err)
 	}
 }
