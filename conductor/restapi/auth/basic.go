@@ -56,7 +56,7 @@ func (s stamp) same(o stamp) bool {
 func newBasic(path string) (*basic, error) {
 	b := &basic{path: path, right: newMemory[bool](), hashing: make(chan struct{}, maxHashing)}
 	if _, _, err := b.hashOf(""); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("[DEFAULT]http_basic_auth_user_file: %w", err)
 	}
 	return b, nil
 }

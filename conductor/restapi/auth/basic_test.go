@@ -17,7 +17,7 @@ import (
 )
 
 // apacheLine was written by htpasswd -nbB alice secret, of Apache 2.4.
-const apacheLine = "alice:$2y$05$IZWLmgD0QTV8gWmFHn5dF.R3A7u7d5ZC0bXkS6Z1u2cZC6PzI1a2K"
+const apacheLine = "alice:$2y$05$hZurfqhMEeJQxKIiOYzFYeNFBhLflliIe9ea7CvtZJvdz3hBP9L3y"
 
 func hashed(t testing.TB, password, prefix string) string {
 	t.Helper()
@@ -55,7 +55,7 @@ func TestBasic(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("alice:"+hashed(t, "one", "$2y$"), "", "alice:"+hashed(t, "second line", "$2a$"), "bob:"+hashed(t, "two", "$2b$"), "carol:"+hashed(t, "a:b", "$2a$"))
+	write("alice:"+hashed(t, "one", "$2y$"), "", "alice:"+hashed(t, "second line", "$2a$"), "bob:"+hashed(t, "two", "$2b$"), "carol:"+hashed(t, "a:b", "$2a$"), strings.Replace(apacheLine, "alice", "dave", 1))
 	b, err := newBasic(path)
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +74,7 @@ func TestBasic(t *testing.T) {
 		{"unknown", "mallory", "one", 401},
 		{"the start of a name", "ali", "one", 401},
 		{"nobody", "", "", 401},
+		{"Apache's", "dave", "secret", 0},
 	} {
 		id, err := b.Authenticate(basicRequest(c.user, c.password))
 		if got := status(t, err); got != c.status {
