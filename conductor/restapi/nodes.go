@@ -183,9 +183,6 @@ func (s *Server) newNode(body map[string]any, v ironic.Version) (*store.Node, er
 		n.ConductorGroup = strings.ToLower(s.cfg.DefaultConductorGroup)
 	}
 	nameInstance(n)
-	if n.RetiredReason != nil && !n.Retired {
-		return nil, badRequest("A retired_reason needs retired to be true.")
-	}
 	return n, nil
 }
 

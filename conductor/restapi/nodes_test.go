@@ -155,7 +155,7 @@ func TestCreate(t *testing.T) {
 		{"82", `{"driver": "fake-hardware", "conductor_group": "a b"}`, 400, "conductor_group"},
 		{"82", `{"driver": "fake-hardware", "resource_class": "` + strings.Repeat("r", 81) + `"}`, 400, "longer than 80"},
 		{"82", `{"driver": "fake-hardware", "maintenance": 7}`, 400, "boolean"},
-		{"82", `{"driver": "fake-hardware", "retired_reason": "old"}`, 400, "retired"},
+		{"82", `{"driver": "fake-hardware", "retired_reason": "old"}`, 201, ""},
 		{"82", `{"driver": "fake-hardware", "network_data": {"links": [{"id": "l"}]}}`, 400, "links[0] has no type"},
 	} {
 		a := s.call(tc.minor, "POST", "/v1/nodes", tc.body)
