@@ -91,9 +91,6 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 			if strings.Contains(r.params[name], "/") { // echo gives all of the rest to a parameter at the end
 				return echo.ErrNotFound
 			}
-			if strings.Contains(r.params[name], "/") { // echo gives all of the rest to a parameter at the end
-				return echo.ErrNotFound
-			}
 		}
 		err := s.permit(r)
 		if err != nil {
