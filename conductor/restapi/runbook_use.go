@@ -17,7 +17,7 @@ func (s *Server) useRunbook(ctx context.Context, r *request, n *store.Node, req 
 	if err != nil || ident == "" {
 		return err
 	}
-	if r.args.has("clean_steps") || r.args.has("service_steps") {
+	if given(r.args, "clean_steps") || given(r.args, "service_steps") {
 		return badRequest("Please provide either explicit steps or a runbook, but not both.")
 	}
 	b, err := s.runbooks().find(ctx, r, ident)
