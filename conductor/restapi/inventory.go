@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"ferric/api/ipa"
 	"ferric/api/ironic"
@@ -32,7 +33,7 @@ func (s *Server) showInventory(ctx context.Context, r *request) (reply, error) {
 // continueInspection takes what an agent found on its machine (REST contract,
 // section 8.3).
 func (s *Server) continueInspection(ctx context.Context, r *request) (reply, error) {
-	if err := s.ramdiskEndpoint(); err != nil {
+	if err := s.lookupAllowed(r); err != nil { // it finds nodes by addresses, too
 		return reply{}, err
 	}
 	if r.version < ironic.VersionContinueInspection && r.version != versionOfAgents {
@@ -58,6 +59,7 @@ func (s *Server) continueInspection(ctx context.Context, r *request) (reply, err
 	}
 	n, token, err := s.conductor.ContinueInspection(ctx, nodeUUID, data, r.version >= ironic.VersionContinueInspection)
 	if errors.Is(err, store.ErrNotFound) {
+		s.guesses.wrong(r.source, time.Now())
 		r.log.WithError(err).Info("inspection data refused")
 		// The same words for every reason: a guess learns nothing.
 		return reply{}, notFound("Node could not be found for the given inspection data.")

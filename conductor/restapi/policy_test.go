@@ -383,6 +383,9 @@ func TestScan(t *testing.T) {
 	if got[0] != 404 || got[2] != 404 || got[4] != 429 {
 		t.Errorf("five guesses: %v", got)
 	}
+	if a := s.callWith(http.Header{"X-Forwarded-For": {"192.0.2.1"}}, "POST", "/v1/continue_inspection", "{}"); a.status != 429 {
+		t.Errorf("guesses by inspection: %d %s", a.status, a.body)
+	}
 	for from, want := range map[string]int{"192.0.2.2": 404, "2001:db8::1": 404} {
 		if got := look(from); got != want {
 			t.Errorf("from %s: %d, want %d", from, got, want)
