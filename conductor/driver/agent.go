@@ -88,6 +88,25 @@ func SwitchPower(ctx context.Context, t *task.Task, p Power, target string, time
 	return t.Save(ctx)
 }
 
+// Restart powers the machine off, calls between, which changes what it boots,
+// and powers it on. A machine that must not be powered off is reset instead,
+// after between.
+func Restart(ctx context.Context, t *task.Task, p Power, between func() error) error {
+	if t.Node.DisablePowerOff {
+		if err := between(); err != nil {
+			return err
+		}
+		return SwitchPower(ctx, t, p, Rebooting, 0)
+	}
+	if err := SwitchPower(ctx, t, p, PowerOff, 0); err != nil {
+		return err
+	}
+	if err := between(); err != nil {
+		return err
+	}
+	return SwitchPower(ctx, t, p, PowerOn, 0)
+}
+
 // BootMode is the boot mode that the node is to be deployed with (deploy flow,
 // section 6.4): "uefi" unless something says otherwise.
 func BootMode(n *store.Node) string {

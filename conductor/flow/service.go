@@ -116,13 +116,9 @@ func (f *Flow) bootInstanceAgain(ctx context.Context, t *task.Task) error {
 	if err != nil {
 		return err
 	}
-	if err := driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0); err != nil {
-		return err
-	}
-	if err := errors.Join(ifs.Boot.CleanUpRamdisk(ctx, t), ifs.Boot.PrepareInstance(ctx, t)); err != nil {
-		return err
-	}
-	return driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOn, 0)
+	return driver.Restart(ctx, t, ifs.Power, func() error {
+		return errors.Join(ifs.Boot.CleanUpRamdisk(ctx, t), ifs.Boot.PrepareInstance(ctx, t))
+	})
 }
 
 func forgetService(n *store.Node) {
@@ -146,7 +142,10 @@ func (f *Flow) serviceFailed(ctx context.Context, t *task.Task, text string) err
 	if !withoutAgent(n, steps.Service) {
 		ifs, err := f.drivers.Interfaces(n)
 		if err == nil {
-			err = errors.Join(driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0), ifs.Boot.CleanUpRamdisk(ctx, t))
+			err = ifs.Boot.CleanUpRamdisk(ctx, t)
+			if !n.DisablePowerOff {
+				err = errors.Join(err, driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0))
+			}
 		}
 		if err != nil {
 			t.SetError("%s Tearing down the service failed too: %v", *n.LastError, err)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,37 @@ func TestInspectionEnds(t *testing.T) {
 			}
 			r.must("inspect", provision.InspectWait)
 		})
+	}
+}
+
+// TestNeverOff: a machine that must not be powered off is reset.
+func TestNeverOff(t *testing.T) {
+	r := newRig(t, nil)
+	r.change(byAgent)
+	r.change(func(n *store.Node) { n.DisablePowerOff = true })
+	r.must("manage", provision.Manageable)
+	r.must("inspect", provision.InspectWait)
+	if _, _, err := r.flow.ContinueInspection(t.Context(), "", found(t, nil), false); err != nil {
+		t.Fatal(err)
+	}
+	r.reach(provision.Manageable)
+	r.must("adopt", provision.Active)
+	r.must("rescue", provision.RescueWait)
+	r.must("abort", provision.RescueFailed)
+	r.must("unrescue", provision.Active)
+	events, err := r.db.Events(t.Context(), r.node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var power []string
+	for _, e := range events {
+		if e.Kind == "power" && strings.HasSuffix(e.Detail, "requested") {
+			power = append(power, e.Detail)
+		}
+	}
+	want := []string{"rebooting requested", "rebooting requested", "rebooting requested"}
+	if !slices.Equal(power, want) {
+		t.Errorf("power: %q; want %q", power, want)
 	}
 }
 

@@ -71,13 +71,9 @@ func (i *Inspect) InspectHardware(ctx context.Context, t *task.Task) (provision.
 		// The operator's network boots the agent.
 		return provision.InspectWait, driver.SwitchPower(ctx, t, ifs.Power, driver.Rebooting, 0)
 	}
-	if err := driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0); err != nil {
-		return "", err
-	}
-	if err := ifs.Boot.PrepareRamdisk(ctx, t, i.kernelParams()); err != nil {
-		return "", err
-	}
-	return provision.InspectWait, driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOn, 0)
+	return provision.InspectWait, driver.Restart(ctx, t, ifs.Power, func() error {
+		return ifs.Boot.PrepareRamdisk(ctx, t, i.kernelParams())
+	})
 }
 
 // kernelParams tell the agent to inspect; operators may add to them.
@@ -128,16 +124,12 @@ func (r *Rescue) Rescue(ctx context.Context, t *task.Task) (driver.Outcome, erro
 	if err != nil {
 		return 0, err
 	}
-	if err := driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0); err != nil {
-		return 0, err
-	}
-	if err := ifs.Boot.CleanUpInstance(ctx, t); err != nil {
-		return 0, err
-	}
-	if err := ifs.Boot.PrepareRamdisk(ctx, t, nil); err != nil {
-		return 0, err
-	}
-	return driver.Waiting, driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOn, 0)
+	return driver.Waiting, driver.Restart(ctx, t, ifs.Power, func() error {
+		if err := ifs.Boot.CleanUpInstance(ctx, t); err != nil {
+			return err
+		}
+		return ifs.Boot.PrepareRamdisk(ctx, t, nil)
+	})
 }
 
 // Unrescue boots the instance again.
@@ -146,13 +138,9 @@ func (r *Rescue) Unrescue(ctx context.Context, t *task.Task) (driver.Outcome, er
 	if err != nil {
 		return 0, err
 	}
-	if err := driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0); err != nil {
-		return 0, err
-	}
-	if err := errors.Join(ifs.Boot.CleanUpRamdisk(ctx, t), ifs.Boot.PrepareInstance(ctx, t)); err != nil {
-		return 0, err
-	}
-	return driver.Finished, driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOn, 0)
+	return driver.Finished, driver.Restart(ctx, t, ifs.Power, func() error {
+		return errors.Join(ifs.Boot.CleanUpRamdisk(ctx, t), ifs.Boot.PrepareInstance(ctx, t))
+	})
 }
 
 // CleanUp stops offering the ramdisk: the machine that runs it keeps running it.
