@@ -104,11 +104,11 @@ func (s *Server) agentConfig(token string, v ironic.Version) ipa.LookupConfig {
 // Literal table.
 var heartbeatArgs = []arg{
 	{name: "callback_url", kind: argText},
-	{name: "agent_version", kind: argText, since: 36, older: 400},
-	{name: "agent_token", kind: argText, since: 62, older: 400},
-	{name: "agent_verify_ca", kind: argText, since: 68, older: 400},
-	{name: "agent_status", kind: argText, since: 72, older: 400},
-	{name: "agent_status_message", kind: argText, since: 72, older: 400},
+	{name: "agent_version", kind: argText, since: ironic.VersionHeartbeatVersion, older: 400},
+	{name: "agent_token", kind: argText, since: ironic.VersionAgentToken, older: 400},
+	{name: "agent_verify_ca", kind: argText, since: ironic.VersionAgentVerifyCA, older: 400},
+	{name: "agent_status", kind: argText, since: ironic.VersionAgentStatus, older: 400},
+	{name: "agent_status_message", kind: argText, since: ironic.VersionAgentStatus, older: 400},
 }
 
 func (s *Server) heartbeat(ctx context.Context, r *request) (reply, error) {
@@ -169,8 +169,8 @@ func readHeartbeat(a arguments) (ipa.Heartbeat, error) {
 
 func (s *Server) agentRoutes() []route {
 	return []route{
-		{method: "GET", path: "/lookup", policy: "public", since: 22, handle: s.lookup, result: "Lookup", doc: "Finds the node that an agent runs on.",
+		{method: "GET", path: "/lookup", policy: "public", since: ironic.VersionLookupHeartbeat, handle: s.lookup, result: "Lookup", doc: "Finds the node that an agent runs on.",
 			args: []arg{{name: "addresses", kind: argNames, doc: "MAC addresses."}, {name: "node_uuid", kind: argUUID}}},
-		{method: "POST", path: "/heartbeat/:node", policy: "public", since: 22, handle: s.heartbeat, args: heartbeatArgs, status: 202, doc: "Tells that an agent is alive and where."},
+		{method: "POST", path: "/heartbeat/:node", policy: "public", since: ironic.VersionLookupHeartbeat, handle: s.heartbeat, args: heartbeatArgs, status: 202, doc: "Tells that an agent is alive and where."},
 	}
 }

@@ -14,29 +14,21 @@ import (
 	"ferric/conductor/store"
 )
 
-// Microversions of allocations.
-const (
-	versionAllocations ironic.Version = 52
-	versionAllocPatch  ironic.Version = 57
-	versionBackfill    ironic.Version = 58
-	versionAllocOwner  ironic.Version = 60
-)
-
 // allocationFields are the attributes of an allocation (REST contract, section
 // 9). Literal table.
 var allocationFields = fields[store.Allocation]{
-	{"uuid", 52, onCreate | sortable, uuidColumn(func(a *store.Allocation) *string { return &a.UUID })},
-	{"name", 52, onCreate | onPatch | sortable, optionalName(func(a *store.Allocation) **string { return &a.Name })},
-	{"resource_class", 52, onCreate | sortable, optionalText(func(a *store.Allocation) **string { return &a.ResourceClass }, 80)},
-	{"traits", 52, onCreate, traitList(func(a *store.Allocation) *store.Strings { return &a.Traits })},
-	{"candidate_nodes", 52, onCreate, allocationCandidates},
-	{"extra", 52, onCreate | onPatch, object(func(a *store.Allocation) *store.Object { return &a.Extra }, nil)},
-	{"owner", versionAllocOwner, onCreate | sortable, optionalText(func(a *store.Allocation) **string { return &a.Owner }, 255)},
-	{"node_uuid", 52, readOnly, computed(func(a *store.Allocation) any { return a.NodeUUID })},
-	{"state", 52, sortable, computed(func(a *store.Allocation) any { return a.State })},
-	{"last_error", 52, sortable, computed(func(a *store.Allocation) any { return a.LastError })},
-	{"created_at", 52, sortable, computed(func(a *store.Allocation) any { return moment(&a.CreatedAt) })},
-	{"updated_at", 52, sortable, computed(func(a *store.Allocation) any { return moment(a.UpdatedAt) })},
+	{"uuid", ironic.VersionAllocations, onCreate | sortable, uuidColumn(func(a *store.Allocation) *string { return &a.UUID })},
+	{"name", ironic.VersionAllocations, onCreate | onPatch | sortable, optionalName(func(a *store.Allocation) **string { return &a.Name })},
+	{"resource_class", ironic.VersionAllocations, onCreate | sortable, optionalText(func(a *store.Allocation) **string { return &a.ResourceClass }, 80)},
+	{"traits", ironic.VersionAllocations, onCreate, traitList(func(a *store.Allocation) *store.Strings { return &a.Traits })},
+	{"candidate_nodes", ironic.VersionAllocations, onCreate, allocationCandidates},
+	{"extra", ironic.VersionAllocations, onCreate | onPatch, object(func(a *store.Allocation) *store.Object { return &a.Extra }, nil)},
+	{"owner", ironic.VersionAllocationOwner, onCreate | sortable, optionalText(func(a *store.Allocation) **string { return &a.Owner }, 255)},
+	{"node_uuid", ironic.VersionAllocations, readOnly, computed(func(a *store.Allocation) any { return a.NodeUUID })},
+	{"state", ironic.VersionAllocations, sortable, computed(func(a *store.Allocation) any { return a.State })},
+	{"last_error", ironic.VersionAllocations, sortable, computed(func(a *store.Allocation) any { return a.LastError })},
+	{"created_at", ironic.VersionAllocations, sortable, computed(func(a *store.Allocation) any { return moment(&a.CreatedAt) })},
+	{"updated_at", ironic.VersionAllocations, sortable, computed(func(a *store.Allocation) any { return moment(a.UpdatedAt) })},
 }
 
 // allocationCandidates are names or UUIDs as they come in; the handler makes
@@ -54,7 +46,7 @@ var allocationFilters = filters{
 	{arg{name: "node", kind: argIdent, doc: "UUID or name of the node."}, whereNothing},
 	{arg{name: "resource_class", kind: argText}, whereText("allocations.resource_class = ?")},
 	{arg{name: "state", kind: argText}, whereText("allocations.state = ?")},
-	{arg{name: "owner", kind: argText, since: versionAllocOwner}, whereText("allocations.owner = ?")},
+	{arg{name: "owner", kind: argText, since: ironic.VersionAllocationOwner}, whereText("allocations.owner = ?")},
 }
 
 func (s *Server) allocations() collection[store.Allocation] {
@@ -186,7 +178,7 @@ func (s *Server) backfilled(ctx context.Context, r *request, body map[string]any
 		return nil, nil
 	case !isText:
 		return nil, badRequest("Invalid value for node: a string is expected")
-	case r.version < versionBackfill:
+	case r.version < ironic.VersionBackfill:
 		return nil, badRequest("Cannot set node when creating an allocation in this API version")
 	}
 	return s.nodeNamed(ctx, r, ident)
@@ -294,19 +286,19 @@ func (s *Server) deleteNodeAllocation(ctx context.Context, r *request) (reply, e
 func (s *Server) allocationRoutes() []route {
 	const not = http.StatusMethodNotAllowed
 	return []route{
-		{method: "GET", path: "/allocations", since: versionAllocations, policy: "baremetal:allocation:list", handle: s.listAllocations,
+		{method: "GET", path: "/allocations", since: ironic.VersionAllocations, policy: "baremetal:allocation:list", handle: s.listAllocations,
 			args: slices.Concat(sliceArgs, []arg{fieldsArg}, allocationFilters.args()), result: "Allocations", doc: "Lists allocations."},
-		{method: "POST", path: "/allocations", since: versionAllocations, older: not, policy: "baremetal:allocation:create", handle: s.createAllocation,
+		{method: "POST", path: "/allocations", since: ironic.VersionAllocations, older: not, policy: "baremetal:allocation:create", handle: s.createAllocation,
 			body: "Allocation", status: 201, result: "Allocation", doc: "Reserves a node by what it has to be."},
-		{method: "GET", path: "/allocations/:allocation", since: versionAllocations, policy: "baremetal:allocation:get", handle: s.showAllocation,
+		{method: "GET", path: "/allocations/:allocation", since: ironic.VersionAllocations, policy: "baremetal:allocation:get", handle: s.showAllocation,
 			args: []arg{fieldsArg}, result: "Allocation", doc: "Shows an allocation."},
-		{method: "PATCH", path: "/allocations/:allocation", since: versionAllocPatch, older: not, policy: "baremetal:allocation:update", handle: s.updateAllocation,
+		{method: "PATCH", path: "/allocations/:allocation", since: ironic.VersionAllocationPatch, older: not, policy: "baremetal:allocation:update", handle: s.updateAllocation,
 			body: "Allocation", result: "Allocation", doc: "Updates name or extra of an allocation."},
-		{method: "DELETE", path: "/allocations/:allocation", since: versionAllocations, older: not, policy: "baremetal:allocation:delete", handle: s.deleteAllocation,
+		{method: "DELETE", path: "/allocations/:allocation", since: ironic.VersionAllocations, older: not, policy: "baremetal:allocation:delete", handle: s.deleteAllocation,
 			status: 204, doc: "Frees the node of an allocation."},
-		{method: "GET", path: "/nodes/:node/allocation", since: versionAllocations, policy: "baremetal:allocation:get", handle: s.showNodeAllocation,
+		{method: "GET", path: "/nodes/:node/allocation", since: ironic.VersionAllocations, policy: "baremetal:allocation:get", handle: s.showNodeAllocation,
 			args: []arg{fieldsArg}, result: "Allocation", doc: "Shows the allocation of a node."},
-		{method: "DELETE", path: "/nodes/:node/allocation", since: versionAllocations, policy: "baremetal:allocation:delete", handle: s.deleteNodeAllocation,
+		{method: "DELETE", path: "/nodes/:node/allocation", since: ironic.VersionAllocations, policy: "baremetal:allocation:delete", handle: s.deleteNodeAllocation,
 			status: 204, doc: "Frees a node of its allocation."},
 	}
 }

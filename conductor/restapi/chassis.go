@@ -16,12 +16,12 @@ import (
 // chassisFields are the attributes of a chassis (REST contract, section 6).
 // Literal table.
 var chassisFields = fields[store.Chassis]{
-	{"uuid", 1, onCreate | sortable, ownUUID(func(c *store.Chassis) *string { return &c.UUID })},
-	{"description", 1, onCreate | onPatch | sortable, optionalText(func(c *store.Chassis) **string { return &c.Description }, 255)},
-	{"extra", 1, onCreate | onPatch, object(func(c *store.Chassis) *store.Object { return &c.Extra }, nil)},
-	{"nodes", 1, readOnly, computed(func(*store.Chassis) any { return nil })}, // see chassisView
-	{"created_at", 1, sortable, computed(func(c *store.Chassis) any { return moment(&c.CreatedAt) })},
-	{"updated_at", 1, sortable, computed(func(c *store.Chassis) any { return moment(c.UpdatedAt) })},
+	{"uuid", ironic.VersionMin, onCreate | sortable, ownUUID(func(c *store.Chassis) *string { return &c.UUID })},
+	{"description", ironic.VersionMin, onCreate | onPatch | sortable, optionalText(func(c *store.Chassis) **string { return &c.Description }, 255)},
+	{"extra", ironic.VersionMin, onCreate | onPatch, object(func(c *store.Chassis) *store.Object { return &c.Extra }, nil)},
+	{"nodes", ironic.VersionMin, readOnly, computed(func(*store.Chassis) any { return nil })}, // see chassisView
+	{"created_at", ironic.VersionMin, sortable, computed(func(c *store.Chassis) any { return moment(&c.CreatedAt) })},
+	{"updated_at", ironic.VersionMin, sortable, computed(func(c *store.Chassis) any { return moment(c.UpdatedAt) })},
 }
 
 // chassisListFields are the columns of a list that was not asked for others.

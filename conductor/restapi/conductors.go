@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"ferric/api/ironic"
 	"ferric/conductor/store"
 )
 
@@ -17,12 +18,12 @@ type conductorRow struct {
 // conductorFields are the attributes of a conductor (REST contract, section 9).
 // Literal table.
 var conductorFields = fields[conductorRow]{
-	{"hostname", 49, sortable, computed(func(c *conductorRow) any { return c.Hostname })},
-	{"conductor_group", 49, sortable, computed(func(c *conductorRow) any { return c.ConductorGroup })},
-	{"alive", 49, readOnly, computed(func(c *conductorRow) any { return c.alive })},
-	{"drivers", 49, readOnly, computed(func(c *conductorRow) any { return append([]string{}, c.Drivers()...) })},
-	{"created_at", 49, sortable, computed(func(c *conductorRow) any { return moment(&c.CreatedAt) })},
-	{"updated_at", 49, sortable, computed(func(c *conductorRow) any { return moment(c.UpdatedAt) })},
+	{"hostname", ironic.VersionConductors, sortable, computed(func(c *conductorRow) any { return c.Hostname })},
+	{"conductor_group", ironic.VersionConductors, sortable, computed(func(c *conductorRow) any { return c.ConductorGroup })},
+	{"alive", ironic.VersionConductors, readOnly, computed(func(c *conductorRow) any { return c.alive })},
+	{"drivers", ironic.VersionConductors, readOnly, computed(func(c *conductorRow) any { return append([]string{}, c.Drivers()...) })},
+	{"created_at", ironic.VersionConductors, sortable, computed(func(c *conductorRow) any { return moment(&c.CreatedAt) })},
+	{"updated_at", ironic.VersionConductors, sortable, computed(func(c *conductorRow) any { return moment(c.UpdatedAt) })},
 }
 
 var conductorListFields = []string{"hostname", "conductor_group", "alive"}
@@ -113,7 +114,7 @@ func (s *Server) showConductor(ctx context.Context, r *request) (reply, error) {
 
 func (s *Server) conductorRoutes() []route {
 	return []route{
-		{method: "GET", path: "/conductors", policy: "baremetal:conductor:get", since: 49, handle: s.listConductors, args: pageArgs, result: "Conductors", doc: "Lists conductors."},
-		{method: "GET", path: "/conductors/:host", policy: "baremetal:conductor:get", since: 49, handle: s.showConductor, args: []arg{fieldsArg}, result: "Conductor", doc: "Shows a conductor."},
+		{method: "GET", path: "/conductors", policy: "baremetal:conductor:get", since: ironic.VersionConductors, handle: s.listConductors, args: pageArgs, result: "Conductors", doc: "Lists conductors."},
+		{method: "GET", path: "/conductors/:host", policy: "baremetal:conductor:get", since: ironic.VersionConductors, handle: s.showConductor, args: []arg{fieldsArg}, result: "Conductor", doc: "Shows a conductor."},
 	}
 }

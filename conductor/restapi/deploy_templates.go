@@ -13,17 +13,15 @@ import (
 	"ferric/conductor/store"
 )
 
-const versionTemplates ironic.Version = 55
-
 // templateFields are the attributes of a deploy template (REST contract,
 // section 9). Literal table.
 var templateFields = fields[store.DeployTemplate]{
-	{"uuid", 55, onCreate | sortable, uuidColumn(func(p *store.DeployTemplate) *string { return &p.UUID })},
-	{"name", 55, onCreate | onPatch | sortable, templateName},
-	{"steps", 55, onCreate | onPatch, plannedSteps(func(p *store.DeployTemplate) *store.List[store.PlannedStep] { return &p.Steps }, "priority")},
-	{"extra", 55, onCreate | onPatch, object(func(p *store.DeployTemplate) *store.Object { return &p.Extra }, nil)},
-	{"created_at", 55, sortable, computed(func(p *store.DeployTemplate) any { return moment(&p.CreatedAt) })},
-	{"updated_at", 55, sortable, computed(func(p *store.DeployTemplate) any { return moment(p.UpdatedAt) })},
+	{"uuid", ironic.VersionDeployTemplates, onCreate | sortable, uuidColumn(func(p *store.DeployTemplate) *string { return &p.UUID })},
+	{"name", ironic.VersionDeployTemplates, onCreate | onPatch | sortable, templateName},
+	{"steps", ironic.VersionDeployTemplates, onCreate | onPatch, plannedSteps(func(p *store.DeployTemplate) *store.List[store.PlannedStep] { return &p.Steps }, "priority")},
+	{"extra", ironic.VersionDeployTemplates, onCreate | onPatch, object(func(p *store.DeployTemplate) *store.Object { return &p.Extra }, nil)},
+	{"created_at", ironic.VersionDeployTemplates, sortable, computed(func(p *store.DeployTemplate) any { return moment(&p.CreatedAt) })},
+	{"updated_at", ironic.VersionDeployTemplates, sortable, computed(func(p *store.DeployTemplate) any { return moment(p.UpdatedAt) })},
 }
 
 // templateName is a trait: the template is used where an instance has it.
@@ -124,15 +122,15 @@ func (s *Server) deleteTemplate(ctx context.Context, r *request) (reply, error) 
 func (s *Server) templateRoutes() []route {
 	const not = http.StatusMethodNotAllowed
 	return []route{
-		{method: "GET", path: "/deploy_templates", since: versionTemplates, policy: "baremetal:deploy_template:get", handle: s.listTemplates,
+		{method: "GET", path: "/deploy_templates", since: ironic.VersionDeployTemplates, policy: "baremetal:deploy_template:get", handle: s.listTemplates,
 			args: slices.Clone(pageArgs), result: "DeployTemplates", doc: "Lists deploy templates."},
-		{method: "POST", path: "/deploy_templates", since: versionTemplates, older: not, policy: "baremetal:deploy_template:create", handle: s.createTemplate,
+		{method: "POST", path: "/deploy_templates", since: ironic.VersionDeployTemplates, older: not, policy: "baremetal:deploy_template:create", handle: s.createTemplate,
 			body: "DeployTemplate", status: 201, result: "DeployTemplate", doc: "Creates a deploy template."},
-		{method: "GET", path: "/deploy_templates/:template", since: versionTemplates, policy: "baremetal:deploy_template:get", handle: s.showTemplate,
+		{method: "GET", path: "/deploy_templates/:template", since: ironic.VersionDeployTemplates, policy: "baremetal:deploy_template:get", handle: s.showTemplate,
 			args: []arg{fieldsArg}, result: "DeployTemplate", doc: "Shows a deploy template."},
-		{method: "PATCH", path: "/deploy_templates/:template", since: versionTemplates, older: not, policy: "baremetal:deploy_template:update", handle: s.updateTemplate,
+		{method: "PATCH", path: "/deploy_templates/:template", since: ironic.VersionDeployTemplates, older: not, policy: "baremetal:deploy_template:update", handle: s.updateTemplate,
 			body: "DeployTemplate", result: "DeployTemplate", doc: "Updates a deploy template."},
-		{method: "DELETE", path: "/deploy_templates/:template", since: versionTemplates, older: not, policy: "baremetal:deploy_template:delete", handle: s.deleteTemplate,
+		{method: "DELETE", path: "/deploy_templates/:template", since: ironic.VersionDeployTemplates, older: not, policy: "baremetal:deploy_template:delete", handle: s.deleteTemplate,
 			status: 204, doc: "Deletes a deploy template."},
 	}
 }

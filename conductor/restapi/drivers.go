@@ -19,8 +19,6 @@ var driverInterfaces = []struct {
 	{"power", 30}, {"raid", 30}, {"rescue", 38}, {"storage", 33}, {"vendor", 30},
 }
 
-const versionDriverLinks ironic.Version = 14
-
 // hostedDriver is a hardware type with the conductors that serve it.
 type hostedDriver struct {
 	driver.Info
@@ -120,7 +118,7 @@ func driverField(name string) (since ironic.Version, known bool) {
 // driverView shows the named fields, nil is all; full has the interfaces, too.
 func driverView(d hostedDriver, r *request, full bool, names []string) map[string]any {
 	out := map[string]any{"name": d.Name, "hosts": d.hosts, "links": links(r.base, "drivers/"+d.Name)}
-	if r.version >= versionDriverLinks {
+	if r.version >= ironic.VersionLinks {
 		out["properties"] = links(r.base, "drivers/"+d.Name+"/properties")
 	}
 	if r.version >= ironic.VersionDynamicDriver {
@@ -179,11 +177,11 @@ func (s *Server) showDriverProperties(ctx context.Context, r *request) (reply, e
 func (s *Server) driverRoutes() []route {
 	return append(vendorRoutes("/drivers/:driver/vendor_passthru", "baremetal:driver:vendor_passthru", s.listDriverMethods, s.callDriverMethod), []route{
 		{method: "GET", path: "/drivers", policy: "baremetal:driver:get", handle: s.listDrivers, result: "Drivers", doc: "Lists the hardware types.",
-			args: []arg{{name: "type", kind: argText, since: ironic.VersionDynamicDriver}, {name: "detail", kind: argFlag, since: ironic.VersionDynamicDriver}, {name: "fields", kind: argNames, since: 77}}},
+			args: []arg{{name: "type", kind: argText, since: ironic.VersionDynamicDriver}, {name: "detail", kind: argFlag, since: ironic.VersionDynamicDriver}, {name: "fields", kind: argNames, since: ironic.VersionDriverFields}}},
 		{method: "GET", path: "/drivers/:driver", policy: "baremetal:driver:get", handle: s.showDriver, result: "Driver", doc: "Shows a hardware type.",
-			args: []arg{{name: "fields", kind: argNames, since: 77}}},
+			args: []arg{{name: "fields", kind: argNames, since: ironic.VersionDriverFields}}},
 		{method: "GET", path: "/drivers/:driver/properties", policy: "baremetal:driver:get_properties", handle: s.showDriverProperties, result: "DriverProperties", doc: "Describes the members of driver_info."},
-		{method: "GET", path: "/drivers/:driver/raid/logical_disk_properties", policy: "baremetal:driver:get_raid_logical_disk_properties", since: 12, older: 406, handle: s.showLogicalDiskProperties,
+		{method: "GET", path: "/drivers/:driver/raid/logical_disk_properties", policy: "baremetal:driver:get_raid_logical_disk_properties", since: ironic.VersionRAID, older: 406, handle: s.showLogicalDiskProperties,
 			result: "LogicalDiskProperties", doc: "Describes the members of a logical disk."},
 	}...)
 }

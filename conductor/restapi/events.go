@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"ferric/api/ironic"
 	"ferric/conductor/store"
 )
 
@@ -133,5 +134,5 @@ func (s *Server) recordEvent(ctx context.Context, event store.Object) error {
 }
 
 func (s *Server) eventRoutes() []route {
-	return []route{{method: "POST", path: "/events", policy: "baremetal:events:post", since: 54, handle: s.postEvents, body: "ExternalEvents", status: 204, doc: "Tells what happened to ports in the network."}}
+	return []route{{method: "POST", path: "/events", policy: "baremetal:events:post", since: ironic.VersionEvents, handle: s.postEvents, body: "ExternalEvents", status: 204, doc: "Tells what happened to ports in the network."}}
 }

@@ -117,15 +117,11 @@ func (fs fields[T]) fill(row *T, body map[string]any, v ironic.Version) error {
 	return nil
 }
 
-// versionPatchEscapes is from when on ~0 and ~1 stand for ~ and / in the paths
-// of patches.
-const versionPatchEscapes ironic.Version = 98
-
 // checkPatch refuses a patch of what cannot be patched (400) or is newer than
 // v (406).
 func (fs fields[T]) checkPatch(p api.Patch, v ironic.Version) error {
-	if p.Escaped() && v < versionPatchEscapes {
-		return badRequest("Invalid patch: a path with ~ is not valid before API version %s.", versionPatchEscapes)
+	if p.Escaped() && v < ironic.VersionPatchEscapes {
+		return badRequest("Invalid patch: a path with ~ is not valid before API version %s.", ironic.VersionPatchEscapes)
 	}
 	for _, root := range p.Roots() {
 		if f, ok := fs.find(root); !ok || f.access&onPatch == 0 {

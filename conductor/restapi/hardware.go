@@ -32,29 +32,22 @@ type Hardware interface {
 	CallVendor(ctx context.Context, id int64, name, httpMethod string, args map[string]any) (result any, async bool, err error)
 }
 
-// Microversions of what is here.
-const (
-	versionInjectNMI  ironic.Version = 29
-	versionIndicators ironic.Version = 63
-	versionVMedia     ironic.Version = 89
-	versionVMediaList ironic.Version = 93
-)
-
 func (s *Server) hardwareRoutes() []route {
 	const indicators, vmedia = "/nodes/:node/management/indicators", "/nodes/:node/vmedia"
 	return append(vendorRoutes("/nodes/:node/vendor_passthru", "baremetal:node:vendor_passthru", s.listVendorMethods, s.callVendorMethod), []route{
 		{method: "GET", path: "/nodes/:node/states/console", policy: "baremetal:node:get_console", handle: s.showConsole, result: "Console", doc: "Tells how to reach the console."},
+		{method: "GET", path: "/nodes/states/console/:node", policy: "baremetal:node:get_console", handle: s.showConsole, result: "Console", doc: "Tells how to reach the console, as older clients ask."},
 		{method: "PUT", path: "/nodes/:node/states/console", policy: "baremetal:node:set_console_state", handle: s.setConsole, status: 202, doc: "Switches the console on or off.",
 			args: []arg{{name: "enabled", kind: argFlag}}},
-		{method: "PUT", path: "/nodes/:node/management/inject_nmi", policy: "baremetal:node:inject_nmi", since: versionInjectNMI, handle: s.injectNMI, status: 204, doc: "Interrupts the machine."},
-		{method: "GET", path: indicators, policy: "baremetal:node:get_indicator_state", since: versionIndicators, handle: s.listIndicators, result: "Indicators", doc: "Lists the lamps of the machine."},
-		{method: "GET", path: indicators + "/:indicator", policy: "baremetal:node:get_indicator_state", since: versionIndicators, handle: s.showIndicator, result: "IndicatorState", doc: "Tells how a lamp is."},
-		{method: "PUT", path: indicators + "/:indicator", policy: "baremetal:node:set_indicator_state", since: versionIndicators, handle: s.setIndicator, status: 204, doc: "Switches a lamp.",
+		{method: "PUT", path: "/nodes/:node/management/inject_nmi", policy: "baremetal:node:inject_nmi", since: ironic.VersionInjectNMI, handle: s.injectNMI, status: 204, doc: "Interrupts the machine."},
+		{method: "GET", path: indicators, policy: "baremetal:node:get_indicator_state", since: ironic.VersionIndicators, handle: s.listIndicators, result: "Indicators", doc: "Lists the lamps of the machine."},
+		{method: "GET", path: indicators + "/:indicator", policy: "baremetal:node:get_indicator_state", since: ironic.VersionIndicators, handle: s.showIndicator, result: "IndicatorState", doc: "Tells how a lamp is."},
+		{method: "PUT", path: indicators + "/:indicator", policy: "baremetal:node:set_indicator_state", since: ironic.VersionIndicators, handle: s.setIndicator, status: 204, doc: "Switches a lamp.",
 			args: []arg{{name: "state", kind: argText}}},
-		{method: "GET", path: vmedia, policy: "baremetal:node:vmedia:get", since: versionVMediaList, handle: s.listVirtualMedia, result: "VirtualMedia", doc: "Lists the virtual drives of the machine."},
-		{method: "POST", path: vmedia, policy: "baremetal:node:vmedia:attach", since: versionVMedia, handle: s.attachVirtualMedia, status: 204, doc: "Puts an image into a virtual drive.",
+		{method: "GET", path: vmedia, policy: "baremetal:node:vmedia:get", since: ironic.VersionVirtualMediaList, handle: s.listVirtualMedia, result: "VirtualMedia", doc: "Lists the virtual drives of the machine."},
+		{method: "POST", path: vmedia, policy: "baremetal:node:vmedia:attach", since: ironic.VersionVirtualMedia, handle: s.attachVirtualMedia, status: 204, doc: "Puts an image into a virtual drive.",
 			args: []arg{{name: "device_type", kind: argText}, {name: "image_url", kind: argText}, {name: "image_download_source", kind: argText}}},
-		{method: "DELETE", path: vmedia, policy: "baremetal:node:vmedia:detach", since: versionVMedia, handle: s.detachVirtualMedia, status: 204, doc: "Empties virtual drives.",
+		{method: "DELETE", path: vmedia, policy: "baremetal:node:vmedia:detach", since: ironic.VersionVirtualMedia, handle: s.detachVirtualMedia, status: 204, doc: "Empties virtual drives.",
 			args: []arg{{name: "device_types", kind: argNames}}},
 	}...)
 }

@@ -19,10 +19,10 @@ var historyFields = fields[store.History]{
 	{"event_type", ironic.VersionHistory, sortable, computed(func(h *store.History) any { return h.EventType })},
 	{"conductor", ironic.VersionHistory, sortable, computed(func(h *store.History) any { return h.Conductor })},
 	{"user", ironic.VersionHistory, sortable, computed(func(h *store.History) any { return h.User })},
-	{"project", 113, sortable, computed(func(h *store.History) any { return h.Project })},
-	{"state", 115, sortable, computed(func(h *store.History) any { return h.State })},
-	{"target_provision_state", 115, sortable, computed(func(h *store.History) any { return h.TargetProvisionState })},
-	{"duration_seconds", 115, sortable, computed(func(h *store.History) any { return h.DurationSeconds })},
+	{"project", ironic.VersionHistoryProject, sortable, computed(func(h *store.History) any { return h.Project })},
+	{"state", ironic.VersionHistoryDuration, sortable, computed(func(h *store.History) any { return h.State })},
+	{"target_provision_state", ironic.VersionHistoryDuration, sortable, computed(func(h *store.History) any { return h.TargetProvisionState })},
+	{"duration_seconds", ironic.VersionHistoryDuration, sortable, computed(func(h *store.History) any { return h.DurationSeconds })},
 }
 
 // historyListFields are the columns of a list without detail, in which texts

@@ -16,20 +16,18 @@ import (
 	"ferric/conductor/store"
 )
 
-const versionInspectionRules ironic.Version = 96
-
 // ruleFields are the attributes of an inspection rule (REST contract, section
 // 9). Literal table.
 var ruleFields = fields[store.InspectionRule]{
-	{"uuid", 96, onCreate | sortable, uuidColumn(func(i *store.InspectionRule) *string { return &i.UUID })},
-	{"description", 96, onCreate | onPatch | sortable, optionalText(func(i *store.InspectionRule) **string { return &i.Description }, 255)},
-	{"priority", 96, onCreate | onPatch | sortable, rulePriority},
-	{"sensitive", 96, onCreate | onPatch | sortable, flag(func(i *store.InspectionRule) *bool { return &i.Sensitive }, false)},
-	{"phase", 96, onCreate | onPatch | sortable, rulePhase},
-	{"conditions", 96, onCreate | onPatch, ruleParts(func(i *store.InspectionRule) *store.List[map[string]any] { return &i.Conditions })},
-	{"actions", 96, onCreate | onPatch, ruleParts(func(i *store.InspectionRule) *store.List[map[string]any] { return &i.Actions })},
-	{"created_at", 96, sortable, computed(func(i *store.InspectionRule) any { return moment(&i.CreatedAt) })},
-	{"updated_at", 96, sortable, computed(func(i *store.InspectionRule) any { return moment(i.UpdatedAt) })},
+	{"uuid", ironic.VersionInspectionRules, onCreate | sortable, uuidColumn(func(i *store.InspectionRule) *string { return &i.UUID })},
+	{"description", ironic.VersionInspectionRules, onCreate | onPatch | sortable, optionalText(func(i *store.InspectionRule) **string { return &i.Description }, 255)},
+	{"priority", ironic.VersionInspectionRules, onCreate | onPatch | sortable, rulePriority},
+	{"sensitive", ironic.VersionInspectionRules, onCreate | onPatch | sortable, flag(func(i *store.InspectionRule) *bool { return &i.Sensitive }, false)},
+	{"phase", ironic.VersionInspectionRules, onCreate | onPatch | sortable, rulePhase},
+	{"conditions", ironic.VersionInspectionRules, onCreate | onPatch, ruleParts(func(i *store.InspectionRule) *store.List[map[string]any] { return &i.Conditions })},
+	{"actions", ironic.VersionInspectionRules, onCreate | onPatch, ruleParts(func(i *store.InspectionRule) *store.List[map[string]any] { return &i.Actions })},
+	{"created_at", ironic.VersionInspectionRules, sortable, computed(func(i *store.InspectionRule) any { return moment(&i.CreatedAt) })},
+	{"updated_at", ironic.VersionInspectionRules, sortable, computed(func(i *store.InspectionRule) any { return moment(i.UpdatedAt) })},
 }
 
 const (
@@ -222,7 +220,7 @@ func (s *Server) deleteInspectionRules(ctx context.Context, r *request) (reply, 
 }
 
 func (s *Server) inspectionRuleRoutes() []route {
-	const since = versionInspectionRules
+	const since = ironic.VersionInspectionRules
 	phase := []arg{{name: "phase", kind: argText, doc: "Is accepted and selects nothing."}}
 	return []route{
 		{method: "GET", path: "/inspection_rules", since: since, policy: "baremetal:inspection_rule:get", handle: s.listInspectionRules,

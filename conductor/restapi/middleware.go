@@ -58,9 +58,6 @@ func (s *Server) requestLog(c echo.Context) *logrus.Entry {
 	return s.log.WithField("request", c.Get(keyRequestID))
 }
 
-// versionNoJSONSuffix takes ".json" at the end of a path for a part of a name.
-const versionNoJSONSuffix ironic.Version = 91
-
 // normalisePath brings the spellings of a path to the one that is routed: a
 // slash at the end, /v1 and, for old clients, .json are dropped.
 func normalisePath(next echo.HandlerFunc) echo.HandlerFunc {
@@ -68,7 +65,7 @@ func normalisePath(next echo.HandlerFunc) echo.HandlerFunc {
 		r := c.Request()
 		path := trimSlash(r.URL.Path)
 		v, err := api.NegotiateVersion(r.Header)
-		old := r.Header.Get(ironic.HeaderVersion) != "" && err == nil && v < versionNoJSONSuffix
+		old := r.Header.Get(ironic.HeaderVersion) != "" && err == nil && v < ironic.VersionNoJSONSuffix
 		if stem, ok := strings.CutSuffix(path, ".json"); ok && old && !strings.HasPrefix(path, "/ferric/") {
 			path = stem
 			c.Set(keyJSONSuffix, true)

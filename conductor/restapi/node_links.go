@@ -10,9 +10,6 @@ import (
 	"ferric/conductor/store"
 )
 
-// versionNoChassis is from when on the chassis of a node can be removed.
-const versionNoChassis ironic.Version = 25
-
 // checkLinks checks what a node, as a request wants it, refers to besides its
 // own row: chassis, parent, conductor group and allocation. before is the row
 // as it is, nil at creation. It leaves the UUID of a parent that was given by
@@ -58,8 +55,8 @@ func (s *Server) checkLinks(ctx context.Context, r *request, before, after *stor
 
 func (s *Server) checkChassis(ctx context.Context, v ironic.Version, uuid *string) error {
 	if uuid == nil {
-		if v < versionNoChassis {
-			return notAcceptable("The removal of chassis_uuid is not acceptable before API version %s.", versionNoChassis)
+		if v < ironic.VersionUnsetChassis {
+			return notAcceptable("The removal of chassis_uuid is not acceptable before API version %s.", ironic.VersionUnsetChassis)
 		}
 		return nil
 	}

@@ -21,12 +21,12 @@ var provisionMembers = []struct {
 	targets []string
 }{
 	{arg{name: "configdrive", kind: argAny}, []string{"active", "deploy", "rebuild"}},
-	{arg{name: "clean_steps", kind: argList, since: 15}, []string{"clean"}},
-	{arg{name: "rescue_password", kind: argText, since: 38}, []string{"rescue"}},
-	{arg{name: "deploy_steps", kind: argList, since: 69}, []string{"active", "deploy", "rebuild"}},
-	{arg{name: "disable_ramdisk", kind: argFlag, since: 70}, []string{"clean", "service"}},
-	{arg{name: "service_steps", kind: argList, since: 87}, []string{"service"}},
-	{arg{name: "runbook", kind: argIdent, since: 92}, []string{"clean", "service"}},
+	{arg{name: "clean_steps", kind: argList, since: ironic.VersionManualClean}, []string{"clean"}},
+	{arg{name: "rescue_password", kind: argText, since: ironic.VersionRescue}, []string{"rescue"}},
+	{arg{name: "deploy_steps", kind: argList, since: ironic.VersionDeploySteps}, []string{"active", "deploy", "rebuild"}},
+	{arg{name: "disable_ramdisk", kind: argFlag, since: ironic.VersionCleanNoRamdisk}, []string{"clean", "service"}},
+	{arg{name: "service_steps", kind: argList, since: ironic.VersionService}, []string{"service"}},
+	{arg{name: "runbook", kind: argIdent, since: ironic.VersionRunbooks}, []string{"clean", "service"}},
 }
 
 func provisionArgs() []arg {
@@ -36,15 +36,6 @@ func provisionArgs() []arg {
 	}
 	return args
 }
-
-// Versions of what a config drive may be.
-const (
-	versionRebuildConfigDrive ironic.Version = 35
-	versionVendorData         ironic.Version = 59
-	versionInspectAbort       ironic.Version = 41
-	versionDeployAbort        ironic.Version = 110
-	versionServiceNoRamdisk   ironic.Version = 108
-)
 
 func (s *Server) setProvisionState(ctx context.Context, r *request) (reply, error) {
 	a := r.args
@@ -113,9 +104,9 @@ func checkAbort(verb provision.Verb, n *store.Node, v ironic.Version) error {
 	since := ironic.Version(0)
 	switch n.ProvisionState {
 	case provision.InspectWait:
-		since = versionInspectAbort
+		since = ironic.VersionAbortInspect
 	case provision.WaitCallback:
-		since = versionDeployAbort
+		since = ironic.VersionAbortDeploy
 	}
 	if verb.Event == provision.Abort && v < since {
 		return notAcceptable("Abort in state %q is not acceptable before API version %s.", n.ProvisionState, since)
@@ -138,8 +129,8 @@ func (s *Server) provisionRequest(a arguments, verb provision.Verb, v ironic.Ver
 	if req.ConfigDrive, err = configDrive(a, verb, v); err != nil {
 		return req, err
 	}
-	if verb.Target == "service" && a.has("disable_ramdisk") && v < versionServiceNoRamdisk {
-		return req, notAcceptable("disable_ramdisk with the target service is not acceptable before API version %s.", versionServiceNoRamdisk)
+	if verb.Target == "service" && a.has("disable_ramdisk") && v < ironic.VersionServiceNoRamdisk {
+		return req, notAcceptable("disable_ramdisk with the target service is not acceptable before API version %s.", ironic.VersionServiceNoRamdisk)
 	}
 	disable, err := a.flag("disable_ramdisk")
 	if err != nil {
@@ -197,8 +188,8 @@ func configDrive(a arguments, verb provision.Verb, v ironic.Version) (any, error
 		return nil, nil
 	}
 	drive := a.values["configdrive"]
-	if verb.Event == provision.Rebuild && v < versionRebuildConfigDrive {
-		return nil, notAcceptable("A configdrive with the target rebuild is not acceptable before API version %s.", versionRebuildConfigDrive)
+	if verb.Event == provision.Rebuild && v < ironic.VersionRebuildConfigDrive {
+		return nil, notAcceptable("A configdrive with the target rebuild is not acceptable before API version %s.", ironic.VersionRebuildConfigDrive)
 	}
 	switch drive := drive.(type) {
 	case string:
@@ -221,8 +212,8 @@ func checkConfigDrive(drive map[string]any, v ironic.Version) error {
 		return notAcceptable("A configdrive as an object is not acceptable before API version %s.", ironic.VersionConfigDriveJSON)
 	}
 	for name, part := range drive {
-		if name == "vendor_data" && v < versionVendorData {
-			return notAcceptable("vendor_data in a configdrive is not acceptable before API version %s.", versionVendorData)
+		if name == "vendor_data" && v < ironic.VersionVendorData {
+			return notAcceptable("vendor_data in a configdrive is not acceptable before API version %s.", ironic.VersionVendorData)
 		}
 		_, isObject := part.(map[string]any)
 		switch name {

@@ -117,7 +117,7 @@ func checkUpdatable(n *store.Node, p api.Patch, v ironic.Version) error {
 	if n.TargetProvisionState != nil && !slices.Contains(settledStates, n.ProvisionState) && !onlyUnassigns {
 		return conflict("Node %s can not be updated while a state transition is in progress.", n.UUID)
 	}
-	if n.ProvisionState == provision.Inspecting && v >= 39 {
+	if n.ProvisionState == provision.Inspecting && v >= ironic.VersionInspectWait {
 		return conflict("Cannot update node %q while it is in state %q.", n.UUID, n.ProvisionState)
 	}
 	return nil

@@ -33,7 +33,7 @@ func (s *Server) findNode(ctx context.Context, r *request, ident string) (*store
 		return s.missingNode(ident)(s.store.Node(ctx, id))
 	}
 	if r.version < ironic.VersionNodeName {
-		return nil, notAcceptable("Names of nodes are not acceptable before API version %s.", ironic.VersionNodeName)
+		return nil, nodeNotFound(ident)
 	}
 	if !logicalName.MatchString(ident) {
 		return nil, badRequest("Expected a logical name or UUID but received %q.", ident)
@@ -189,7 +189,7 @@ func (s *Server) newNode(body map[string]any, v ironic.Version) (*store.Node, er
 // checkNodeName refuses what cannot be the name of a node at version v.
 func checkNodeName(name string, v ironic.Version) error {
 	valid := logicalName.MatchString(name)
-	if v < 10 {
+	if v < ironic.VersionAnyNodeName {
 		valid = len(name) <= 255 && hostnameSafe.MatchString(name)
 	}
 	if _, isUUID := parseUUID(name); isUUID || !valid || reservedNodeName(name) {
@@ -217,11 +217,11 @@ func (s *Server) nodeRoutes() []route {
 		{method: "GET", path: "/nodes/detail", policy: "baremetal:node:list", handle: s.listNodesDetail, args: slices.Concat(sliceArgs, filters), result: "Nodes", doc: "Lists nodes with all attributes."},
 		{method: "GET", path: "/nodes/:node", policy: "baremetal:node:get", handle: s.showNode, args: []arg{fieldsArg}, result: "Node", doc: "Shows a node."},
 		{method: "PATCH", path: "/nodes/:node", policy: "baremetal:node:update", handle: s.updateNode, body: "Node", result: "Node", doc: "Updates a node.",
-			args: []arg{{name: "reset_interfaces", kind: argFlag, since: 45, doc: "Sets the interfaces to the defaults of the new driver."}}},
+			args: []arg{{name: "reset_interfaces", kind: argFlag, since: ironic.VersionResetInterfaces, doc: "Sets the interfaces to the defaults of the new driver."}}},
 		{method: "DELETE", path: "/nodes/:node", policy: "baremetal:node:delete", handle: s.deleteNode, status: 204, doc: "Deletes a node with all that hangs on it."},
-		{method: "GET", path: "/nodes/:node/vifs", policy: "baremetal:node:vif:list", since: 28, handle: s.listVIFs, result: "VIFs", doc: "Lists the VIFs that are attached."},
-		{method: "POST", path: "/nodes/:node/vifs", policy: "baremetal:node:vif:attach", since: 28, handle: s.attachVIF, body: "VIF", status: 204, doc: "Attaches a VIF."},
-		{method: "DELETE", path: "/nodes/:node/vifs/:vif", policy: "baremetal:node:vif:detach", since: 28, handle: s.detachVIF, status: 204, doc: "Detaches a VIF."},
+		{method: "GET", path: "/nodes/:node/vifs", policy: "baremetal:node:vif:list", since: ironic.VersionVIFs, handle: s.listVIFs, result: "VIFs", doc: "Lists the VIFs that are attached."},
+		{method: "POST", path: "/nodes/:node/vifs", policy: "baremetal:node:vif:attach", since: ironic.VersionVIFs, handle: s.attachVIF, body: "VIF", status: 204, doc: "Attaches a VIF."},
+		{method: "DELETE", path: "/nodes/:node/vifs/:vif", policy: "baremetal:node:vif:detach", since: ironic.VersionVIFs, handle: s.detachVIF, status: 204, doc: "Detaches a VIF."},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"ferric/api"
+	"ferric/api/ironic"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
 )
@@ -75,7 +76,7 @@ func (s *Server) changePort(ctx context.Context, r *request, p *store.Port, from
 	if err := portFields.patch(p, patch); err != nil {
 		return err
 	}
-	if from.ProvisionState == provision.Inspecting && r.version >= 39 {
+	if from.ProvisionState == provision.Inspecting && r.version >= ironic.VersionInspectWait {
 		return conflict("Cannot update port %s of node %s while it is in state %q.", p.UUID, from.UUID, from.ProvisionState)
 	}
 	p.NodeID = to.ID
@@ -125,7 +126,7 @@ func checkPortChange(p *store.Port, changed []string, from, to *store.Node) erro
 // checkMember refuses changes that do not fit the portgroup of the port.
 func (s *Server) checkMember(ctx context.Context, r *request, p *store.Port, g *store.Portgroup, n *store.Node, changed []string) error {
 	joins, moves := slices.Contains(changed, "portgroup_uuid"), slices.Contains(changed, "physical_network")
-	if moves && r.version >= 102 {
+	if moves && r.version >= ironic.VersionPortgroupNetwork {
 		return badRequest("The physical_network cannot be changed while the port belongs to a portgroup.")
 	}
 	if joins || moves {

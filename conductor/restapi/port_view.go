@@ -15,23 +15,23 @@ import (
 // portFields are the attributes of a port with the microversion that each
 // appeared in (REST contract, section 4). Literal table.
 var portFields = fields[store.Port]{
-	{"uuid", 1, onCreate | sortable, ownUUID(func(p *store.Port) *string { return &p.UUID })},
-	{"name", 88, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Name }, 255)},
-	{"address", 1, onCreate | onPatch | sortable, portAddress},
-	{"node_uuid", 1, onCreate | onPatch, ownUUID(func(p *store.Port) *string { return &p.NodeUUID })},
-	{"extra", 1, onCreate | onPatch, object(func(p *store.Port) *store.Object { return &p.Extra }, nil)},
-	{"internal_info", 18, readOnly, computed(func(p *store.Port) any { return orEmpty(p.InternalInfo) })},
-	{"local_link_connection", 19, onCreate | onPatch, object(func(p *store.Port) *store.Object { return &p.LocalLinkConnection }, nil)},
-	{"pxe_enabled", 19, onCreate | onPatch | sortable, flag(func(p *store.Port) *bool { return &p.PXEEnabled }, true)},
-	{"portgroup_uuid", 24, onCreate | onPatch, optionalUUID(func(p *store.Port) **string { return &p.PortgroupUUID })},
-	{"physical_network", 34, onCreate | onPatch | sortable, physicalNetwork(func(p *store.Port) **string { return &p.PhysicalNetwork })},
-	{"is_smartnic", 53, onCreate | onPatch | sortable, flag(func(p *store.Port) *bool { return &p.IsSmartNIC }, false)},
-	{"description", 97, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Description }, 255)},
-	{"vendor", 100, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Vendor }, 32)},
-	{"category", 101, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Category }, 80)},
-	{"available_for_dynamic_portgroup", 111, onCreate | onPatch | sortable, flag(func(p *store.Port) *bool { return &p.AvailableForDynamicPortgroup }, true)},
-	{"created_at", 1, sortable, computed(func(p *store.Port) any { return moment(&p.CreatedAt) })},
-	{"updated_at", 1, sortable, computed(func(p *store.Port) any { return moment(p.UpdatedAt) })},
+	{"uuid", ironic.VersionMin, onCreate | sortable, ownUUID(func(p *store.Port) *string { return &p.UUID })},
+	{"name", ironic.VersionPortName, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Name }, 255)},
+	{"address", ironic.VersionMin, onCreate | onPatch | sortable, portAddress},
+	{"node_uuid", ironic.VersionMin, onCreate | onPatch, ownUUID(func(p *store.Port) *string { return &p.NodeUUID })},
+	{"extra", ironic.VersionMin, onCreate | onPatch, object(func(p *store.Port) *store.Object { return &p.Extra }, nil)},
+	{"internal_info", ironic.VersionPortInternalInfo, readOnly, computed(func(p *store.Port) any { return orEmpty(p.InternalInfo) })},
+	{"local_link_connection", ironic.VersionPortPXE, onCreate | onPatch, object(func(p *store.Port) *store.Object { return &p.LocalLinkConnection }, nil)},
+	{"pxe_enabled", ironic.VersionPortPXE, onCreate | onPatch | sortable, flag(func(p *store.Port) *bool { return &p.PXEEnabled }, true)},
+	{"portgroup_uuid", ironic.VersionPortgroupPorts, onCreate | onPatch, optionalUUID(func(p *store.Port) **string { return &p.PortgroupUUID })},
+	{"physical_network", ironic.VersionPhysicalNetwork, onCreate | onPatch | sortable, physicalNetwork(func(p *store.Port) **string { return &p.PhysicalNetwork })},
+	{"is_smartnic", ironic.VersionSmartNIC, onCreate | onPatch | sortable, flag(func(p *store.Port) *bool { return &p.IsSmartNIC }, false)},
+	{"description", ironic.VersionPortDescription, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Description }, 255)},
+	{"vendor", ironic.VersionPortVendor, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Vendor }, 32)},
+	{"category", ironic.VersionPortCategory, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Category }, 80)},
+	{"available_for_dynamic_portgroup", ironic.VersionDynamicPortgroups, onCreate | onPatch | sortable, flag(func(p *store.Port) *bool { return &p.AvailableForDynamicPortgroup }, true)},
+	{"created_at", ironic.VersionMin, sortable, computed(func(p *store.Port) any { return moment(&p.CreatedAt) })},
+	{"updated_at", ironic.VersionMin, sortable, computed(func(p *store.Port) any { return moment(p.UpdatedAt) })},
 }
 
 // portListFields are the columns of a list that was not asked for others.
@@ -112,7 +112,7 @@ var smartNICLink = []string{"port_id", "hostname"}
 var datapathID = regexp.MustCompile(`^[0-9a-f]{16}$`)
 
 // knowsVTEP tells whether the version of the API has OVN's VTEP switches.
-func knowsVTEP(v ironic.Version) bool { return v >= 90 && v < 105 }
+func knowsVTEP(v ironic.Version) bool { return v >= ironic.VersionVTEP && v < ironic.VersionNoVTEP }
 
 func hasVTEP(o store.Object) bool {
 	return has(o, "vtep-logical-switch") || has(o, "vtep-physical-switch")
@@ -144,7 +144,7 @@ func checkLinkConnection(o store.Object, v ironic.Version) error {
 	if has(o, "vtep-logical-switch") != has(o, "vtep-physical-switch") {
 		return badRequest("Invalid local_link_connection: vtep-logical-switch and vtep-physical-switch need each other.")
 	}
-	if has(o, "network_type") && v < 64 {
+	if has(o, "network_type") && v < ironic.VersionUnmanagedPort {
 		return notAcceptable("The network_type of local_link_connection is not acceptable before API version 1.64.")
 	}
 	if hasVTEP(o) && !knowsVTEP(v) {

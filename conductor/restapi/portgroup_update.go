@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"ferric/api"
+	"ferric/api/ironic"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
 )
@@ -66,7 +67,7 @@ func (s *Server) changePortgroup(ctx context.Context, r *request, g *store.Portg
 	if err := portgroupFields.patch(g, patch); err != nil {
 		return err
 	}
-	if from.ProvisionState == provision.Inspecting && r.version >= 39 {
+	if from.ProvisionState == provision.Inspecting && r.version >= ironic.VersionInspectWait {
 		return conflict("Cannot update portgroup %s of node %s while it is in state %q.", g.UUID, from.UUID, from.ProvisionState)
 	}
 	g.NodeID = to.ID

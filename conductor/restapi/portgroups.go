@@ -10,27 +10,28 @@ import (
 	"github.com/google/uuid"
 
 	"ferric/api"
+	"ferric/api/ironic"
 	"ferric/conductor/store"
 )
 
 // portgroupFields are the attributes of a portgroup with the microversion that
 // each appeared in (REST contract, section 5). Literal table.
 var portgroupFields = fields[store.Portgroup]{
-	{"uuid", 23, onCreate | sortable, ownUUID(func(g *store.Portgroup) *string { return &g.UUID })},
-	{"name", 23, onCreate | onPatch | sortable, optionalText(func(g *store.Portgroup) **string { return &g.Name }, 255)},
-	{"address", 23, onCreate | onPatch | sortable, portgroupAddress},
-	{"node_uuid", 23, onCreate | onPatch, ownUUID(func(g *store.Portgroup) *string { return &g.NodeUUID })},
-	{"extra", 23, onCreate | onPatch, object(func(g *store.Portgroup) *store.Object { return &g.Extra }, nil)},
-	{"internal_info", 23, readOnly, computed(func(g *store.Portgroup) any { return orEmpty(g.InternalInfo) })},
-	{"standalone_ports_supported", 23, onCreate | onPatch | sortable, flag(func(g *store.Portgroup) *bool { return &g.StandalonePortsSupported }, true)},
-	{"mode", 26, onCreate | onPatch | sortable, portgroupMode},
-	{"properties", 26, onCreate | onPatch, object(func(g *store.Portgroup) *store.Object { return &g.Properties }, nil)},
-	{"physical_network", 102, onCreate | onPatch | sortable, physicalNetwork(func(g *store.Portgroup) **string { return &g.PhysicalNetwork })},
-	{"category", 103, onCreate | onPatch | sortable, optionalText(func(g *store.Portgroup) **string { return &g.Category }, 80)},
-	{"dynamic_portgroup", 111, sortable, computed(func(g *store.Portgroup) any { return g.DynamicPortgroup })},
-	{"ports", 23, readOnly, computed(func(*store.Portgroup) any { return nil })}, // see portgroupView
-	{"created_at", 23, sortable, computed(func(g *store.Portgroup) any { return moment(&g.CreatedAt) })},
-	{"updated_at", 23, sortable, computed(func(g *store.Portgroup) any { return moment(g.UpdatedAt) })},
+	{"uuid", ironic.VersionPortgroups, onCreate | sortable, ownUUID(func(g *store.Portgroup) *string { return &g.UUID })},
+	{"name", ironic.VersionPortgroups, onCreate | onPatch | sortable, optionalText(func(g *store.Portgroup) **string { return &g.Name }, 255)},
+	{"address", ironic.VersionPortgroups, onCreate | onPatch | sortable, portgroupAddress},
+	{"node_uuid", ironic.VersionPortgroups, onCreate | onPatch, ownUUID(func(g *store.Portgroup) *string { return &g.NodeUUID })},
+	{"extra", ironic.VersionPortgroups, onCreate | onPatch, object(func(g *store.Portgroup) *store.Object { return &g.Extra }, nil)},
+	{"internal_info", ironic.VersionPortgroups, readOnly, computed(func(g *store.Portgroup) any { return orEmpty(g.InternalInfo) })},
+	{"standalone_ports_supported", ironic.VersionPortgroups, onCreate | onPatch | sortable, flag(func(g *store.Portgroup) *bool { return &g.StandalonePortsSupported }, true)},
+	{"mode", ironic.VersionPortgroupMode, onCreate | onPatch | sortable, portgroupMode},
+	{"properties", ironic.VersionPortgroupMode, onCreate | onPatch, object(func(g *store.Portgroup) *store.Object { return &g.Properties }, nil)},
+	{"physical_network", ironic.VersionPortgroupNetwork, onCreate | onPatch | sortable, physicalNetwork(func(g *store.Portgroup) **string { return &g.PhysicalNetwork })},
+	{"category", ironic.VersionPortgroupCategory, onCreate | onPatch | sortable, optionalText(func(g *store.Portgroup) **string { return &g.Category }, 80)},
+	{"dynamic_portgroup", ironic.VersionDynamicPortgroups, sortable, computed(func(g *store.Portgroup) any { return g.DynamicPortgroup })},
+	{"ports", ironic.VersionPortgroups, readOnly, computed(func(*store.Portgroup) any { return nil })}, // see portgroupView
+	{"created_at", ironic.VersionPortgroups, sortable, computed(func(g *store.Portgroup) any { return moment(&g.CreatedAt) })},
+	{"updated_at", ironic.VersionPortgroups, sortable, computed(func(g *store.Portgroup) any { return moment(g.UpdatedAt) })},
 }
 
 // portgroupListFields are the columns of a list that was not asked for others.
@@ -40,8 +41,8 @@ var portgroupListFields = []string{"uuid", "name", "address"}
 var portgroupFilters = filters{
 	{arg{name: "node", kind: argIdent}, whereNothing},
 	{arg{name: "address", kind: argText}, whereAddress("portgroups.address = ?")},
-	{arg{name: "conductor_groups", kind: argNames, since: 99}, whereIn("nodes.conductor_group")},
-	{arg{name: "shard", kind: argNames, since: 106}, whereIn("nodes.shard")},
+	{arg{name: "conductor_groups", kind: argNames, since: ironic.VersionPortConductorGroups}, whereIn("nodes.conductor_group")},
+	{arg{name: "shard", kind: argNames, since: ironic.VersionPortgroupShard}, whereIn("nodes.shard")},
 }
 
 // Columns of a portgroup with rules of their own.
@@ -272,15 +273,15 @@ func (s *Server) portgroupRoutes() []route {
 	page, slice := slices.Concat(pageArgs, filters), slices.Concat(sliceArgs, filters)
 	portPage, portSlice := slices.Concat(pageArgs, portFilters.args()), slices.Concat(sliceArgs, portFilters.args())
 	return slices.Concat([]route{
-		{method: "GET", path: "/portgroups", policy: "baremetal:portgroup:list", since: 23, handle: s.listPortgroups, args: page, result: "Portgroups", doc: "Lists portgroups."},
-		{method: "POST", path: "/portgroups", policy: "baremetal:portgroup:create", since: 23, handle: s.createPortgroup, body: "Portgroup", status: 201, result: "Portgroup", doc: "Creates a portgroup."},
-		{method: "GET", path: "/portgroups/detail", policy: "baremetal:portgroup:list", since: 23, handle: s.listPortgroupsDetail, args: slice, result: "Portgroups", doc: "Lists portgroups with all attributes."},
-		{method: "GET", path: "/portgroups/:portgroup", policy: "baremetal:portgroup:get", since: 23, handle: s.showPortgroup, args: []arg{fieldsArg}, result: "Portgroup", doc: "Shows a portgroup."},
-		{method: "PATCH", path: "/portgroups/:portgroup", policy: "baremetal:portgroup:update", since: 23, handle: s.updatePortgroup, body: "Portgroup", result: "Portgroup", doc: "Updates a portgroup."},
-		{method: "DELETE", path: "/portgroups/:portgroup", policy: "baremetal:portgroup:delete", since: 23, handle: s.deletePortgroup, status: 204, doc: "Deletes a portgroup that has no ports."},
-		{method: "GET", path: "/portgroups/:portgroup/ports", policy: "baremetal:port:list", since: 24, handle: s.listPortgroupPorts, args: portPage, result: "Ports", doc: "Lists the ports of a portgroup."},
-		{method: "GET", path: "/portgroups/:portgroup/ports/detail", policy: "baremetal:port:list", since: 24, handle: s.listPortgroupPortsDetail, args: portSlice, result: "Ports", doc: "Lists the ports of a portgroup with all attributes."},
-		{method: "GET", path: "/nodes/:node/portgroups", policy: "baremetal:portgroup:list", since: 24, handle: s.listNodePortgroups, args: page, result: "Portgroups", doc: "Lists the portgroups of a node."},
-		{method: "GET", path: "/nodes/:node/portgroups/detail", policy: "baremetal:portgroup:list", since: 24, handle: s.listNodePortgroupsDetail, args: slice, result: "Portgroups", doc: "Lists the portgroups of a node with all attributes."},
+		{method: "GET", path: "/portgroups", policy: "baremetal:portgroup:list", since: ironic.VersionPortgroups, handle: s.listPortgroups, args: page, result: "Portgroups", doc: "Lists portgroups."},
+		{method: "POST", path: "/portgroups", policy: "baremetal:portgroup:create", since: ironic.VersionPortgroups, handle: s.createPortgroup, body: "Portgroup", status: 201, result: "Portgroup", doc: "Creates a portgroup."},
+		{method: "GET", path: "/portgroups/detail", policy: "baremetal:portgroup:list", since: ironic.VersionPortgroups, handle: s.listPortgroupsDetail, args: slice, result: "Portgroups", doc: "Lists portgroups with all attributes."},
+		{method: "GET", path: "/portgroups/:portgroup", policy: "baremetal:portgroup:get", since: ironic.VersionPortgroups, handle: s.showPortgroup, args: []arg{fieldsArg}, result: "Portgroup", doc: "Shows a portgroup."},
+		{method: "PATCH", path: "/portgroups/:portgroup", policy: "baremetal:portgroup:update", since: ironic.VersionPortgroups, handle: s.updatePortgroup, body: "Portgroup", result: "Portgroup", doc: "Updates a portgroup."},
+		{method: "DELETE", path: "/portgroups/:portgroup", policy: "baremetal:portgroup:delete", since: ironic.VersionPortgroups, handle: s.deletePortgroup, status: 204, doc: "Deletes a portgroup that has no ports."},
+		{method: "GET", path: "/portgroups/:portgroup/ports", policy: "baremetal:port:list", since: ironic.VersionPortgroupPorts, handle: s.listPortgroupPorts, args: portPage, result: "Ports", doc: "Lists the ports of a portgroup."},
+		{method: "GET", path: "/portgroups/:portgroup/ports/detail", policy: "baremetal:port:list", since: ironic.VersionPortgroupPorts, handle: s.listPortgroupPortsDetail, args: portSlice, result: "Ports", doc: "Lists the ports of a portgroup with all attributes."},
+		{method: "GET", path: "/nodes/:node/portgroups", policy: "baremetal:portgroup:list", since: ironic.VersionPortgroupPorts, handle: s.listNodePortgroups, args: page, result: "Portgroups", doc: "Lists the portgroups of a node."},
+		{method: "GET", path: "/nodes/:node/portgroups/detail", policy: "baremetal:portgroup:list", since: ironic.VersionPortgroupPorts, handle: s.listNodePortgroupsDetail, args: slice, result: "Portgroups", doc: "Lists the portgroups of a node with all attributes."},
 	}, refusals("/nodes/:node/portgroups", "baremetal:portgroup", 24), refusals("/portgroups/:portgroup/ports", "baremetal:port", 24))
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"ferric/api"
+	"ferric/api/ironic"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
 )
@@ -15,12 +16,12 @@ import (
 // looked up by portQuery. Literal table.
 var portFilters = filters{
 	{arg{name: "address", kind: argText}, whereAddress("ports.address = ?")},
-	{arg{name: "node", kind: argIdent, since: 6}, whereNothing},
+	{arg{name: "node", kind: argIdent, since: ironic.VersionInspect}, whereNothing},
 	{arg{name: "node_uuid", kind: argUUID}, whereNothing},
-	{arg{name: "portgroup", kind: argIdent, since: 24}, whereNothing},
-	{arg{name: "shard", kind: argNames, since: 82}, whereIn("nodes.shard")},
-	{arg{name: "description_contains", kind: argText, since: 97}, whereText("instr(ports.description, ?) > 0")},
-	{arg{name: "conductor_groups", kind: argNames, since: 99}, whereIn("nodes.conductor_group")},
+	{arg{name: "portgroup", kind: argIdent, since: ironic.VersionPortgroupPorts}, whereNothing},
+	{arg{name: "shard", kind: argNames, since: ironic.VersionShards}, whereIn("nodes.shard")},
+	{arg{name: "description_contains", kind: argText, since: ironic.VersionPortDescription}, whereText("instr(ports.description, ?) > 0")},
+	{arg{name: "conductor_groups", kind: argNames, since: ironic.VersionPortConductorGroups}, whereIn("nodes.conductor_group")},
 }
 
 func (s *Server) ports() resource[store.Port] {
@@ -144,7 +145,7 @@ func count(conditions ...bool) int {
 // is no name.
 func (s *Server) port(ctx context.Context, r *request) (*store.Port, error) {
 	ident := r.params["port"]
-	if !isUUID(ident) && r.version < 88 {
+	if !isUUID(ident) && r.version < ironic.VersionPortName {
 		return nil, badRequest("Expected UUID for port_uuid: %s", ident)
 	}
 	ports := s.ports()
@@ -210,7 +211,7 @@ func portParent(r *request, body map[string]any) (string, error) {
 	ident, byIdent := body["node_ident"]
 	delete(body, "node_ident")
 	switch {
-	case byIdent && r.version < 94:
+	case byIdent && r.version < ironic.VersionPortNodeIdent:
 		return "", notAcceptable("Attribute %q is not acceptable before API version 1.94.", "node_ident")
 	case byUUID && byIdent:
 		return "", badRequest("Only one of node_uuid and node_ident can be given.")

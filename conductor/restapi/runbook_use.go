@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 
+	"ferric/api/ironic"
 	"ferric/conductor/flow"
 	"ferric/conductor/restapi/auth"
 	"ferric/conductor/store"
@@ -49,9 +50,9 @@ func (s *Server) useRunbook(ctx context.Context, r *request, n *store.Node, req 
 func approved(b *store.Runbook, n *store.Node, r *request) error {
 	has := func(trait string) bool { return slices.Contains(n.Traits, trait) }
 	switch {
-	case r.version < versionRunbookTraits && !has(b.Name):
+	case r.version < ironic.VersionRunbookTraits && !has(b.Name):
 		return badRequest("This runbook has not been approved for use on this node %s. Please ask an administrator to add it to your node traits.", n.UUID)
-	case r.version < versionRunbookTraits:
+	case r.version < ironic.VersionRunbookTraits:
 	case len(b.Traits) == 0:
 		return badRequest("Runbook %s has no traits configured. Please ask an administrator to add traits to the runbook.", b.UUID)
 	case !slices.ContainsFunc(b.Traits, has):

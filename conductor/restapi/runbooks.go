@@ -14,27 +14,20 @@ import (
 	"ferric/conductor/store"
 )
 
-// Microversions of runbooks: with traits of their own they need no longer be
-// called like one.
-const (
-	versionRunbooks      ironic.Version = 92
-	versionRunbookTraits ironic.Version = 112
-)
-
 // runbookFields are the attributes of a runbook (REST contract, section 9).
 // Literal table.
 var runbookFields = fields[store.Runbook]{
-	{"uuid", 92, onCreate | sortable, uuidColumn(func(b *store.Runbook) *string { return &b.UUID })},
-	{"name", 92, onCreate | onPatch | sortable, runbookName},
-	{"description", versionRunbookTraits, onCreate | onPatch | sortable, optionalText(func(b *store.Runbook) **string { return &b.Description }, 255)},
-	{"steps", 92, onCreate | onPatch, plannedSteps(func(b *store.Runbook) *store.List[store.PlannedStep] { return &b.Steps }, "order")},
-	{"disable_ramdisk", 92, onCreate | onPatch | sortable, flag(func(b *store.Runbook) *bool { return &b.DisableRamdisk }, false)},
-	{"public", 92, onCreate | onPatch | sortable, flag(func(b *store.Runbook) *bool { return &b.Public }, false)},
-	{"owner", 92, onCreate | onPatch | sortable, optionalText(func(b *store.Runbook) **string { return &b.Owner }, 255)},
-	{"traits", versionRunbookTraits, readOnly, computed(func(b *store.Runbook) any { return orNone(b.Traits) })},
-	{"extra", 92, onCreate | onPatch, object(func(b *store.Runbook) *store.Object { return &b.Extra }, nil)},
-	{"created_at", 92, sortable, computed(func(b *store.Runbook) any { return moment(&b.CreatedAt) })},
-	{"updated_at", 92, sortable, computed(func(b *store.Runbook) any { return moment(b.UpdatedAt) })},
+	{"uuid", ironic.VersionRunbooks, onCreate | sortable, uuidColumn(func(b *store.Runbook) *string { return &b.UUID })},
+	{"name", ironic.VersionRunbooks, onCreate | onPatch | sortable, runbookName},
+	{"description", ironic.VersionRunbookTraits, onCreate | onPatch | sortable, optionalText(func(b *store.Runbook) **string { return &b.Description }, 255)},
+	{"steps", ironic.VersionRunbooks, onCreate | onPatch, plannedSteps(func(b *store.Runbook) *store.List[store.PlannedStep] { return &b.Steps }, "order")},
+	{"disable_ramdisk", ironic.VersionRunbooks, onCreate | onPatch | sortable, flag(func(b *store.Runbook) *bool { return &b.DisableRamdisk }, false)},
+	{"public", ironic.VersionRunbooks, onCreate | onPatch | sortable, flag(func(b *store.Runbook) *bool { return &b.Public }, false)},
+	{"owner", ironic.VersionRunbooks, onCreate | onPatch | sortable, optionalText(func(b *store.Runbook) **string { return &b.Owner }, 255)},
+	{"traits", ironic.VersionRunbookTraits, readOnly, computed(func(b *store.Runbook) any { return orNone(b.Traits) })},
+	{"extra", ironic.VersionRunbooks, onCreate | onPatch, object(func(b *store.Runbook) *store.Object { return &b.Extra }, nil)},
+	{"created_at", ironic.VersionRunbooks, sortable, computed(func(b *store.Runbook) any { return moment(&b.CreatedAt) })},
+	{"updated_at", ironic.VersionRunbooks, sortable, computed(func(b *store.Runbook) any { return moment(b.UpdatedAt) })},
 }
 
 // runbookName is a logical name; that it had to be a trait is for createRunbook.
@@ -115,7 +108,7 @@ func (s *Server) createRunbook(ctx context.Context, r *request) (reply, error) {
 			return reply{}, badRequest("Mandatory field missing: %s.", name)
 		}
 	}
-	if r.version < versionRunbookTraits {
+	if r.version < ironic.VersionRunbookTraits {
 		if err := checkTrait(b.Name); err != nil {
 			return reply{}, err
 		}
@@ -283,26 +276,27 @@ func (s *Server) deleteRunbookTrait(ctx context.Context, r *request) (reply, err
 }
 
 func (s *Server) runbookRoutes() []route {
+	const not = http.StatusMethodNotAllowed
 	return []route{
-		{method: "GET", path: "/runbooks", since: versionRunbooks, policy: "baremetal:runbook:list", handle: s.listRunbooks,
+		{method: "GET", path: "/runbooks", since: ironic.VersionRunbooks, policy: "baremetal:runbook:list", handle: s.listRunbooks,
 			args: slices.Clone(pageArgs), result: "Runbooks", doc: "Lists runbooks."},
-		{method: "POST", path: "/runbooks", since: versionRunbooks, policy: "baremetal:runbook:create", handle: s.createRunbook,
+		{method: "POST", path: "/runbooks", since: ironic.VersionRunbooks, older: not, policy: "baremetal:runbook:create", handle: s.createRunbook,
 			body: "Runbook", status: 201, result: "Runbook", doc: "Creates a runbook."},
-		{method: "GET", path: "/runbooks/:runbook", since: versionRunbooks, policy: "baremetal:runbook:get", handle: s.showRunbook,
+		{method: "GET", path: "/runbooks/:runbook", since: ironic.VersionRunbooks, policy: "baremetal:runbook:get", handle: s.showRunbook,
 			args: []arg{fieldsArg}, result: "Runbook", doc: "Shows a runbook."},
-		{method: "PATCH", path: "/runbooks/:runbook", since: versionRunbooks, policy: "baremetal:runbook:update", handle: s.updateRunbook,
+		{method: "PATCH", path: "/runbooks/:runbook", since: ironic.VersionRunbooks, older: not, policy: "baremetal:runbook:update", handle: s.updateRunbook,
 			body: "Runbook", result: "Runbook", doc: "Updates a runbook."},
-		{method: "DELETE", path: "/runbooks/:runbook", since: versionRunbooks, policy: "baremetal:runbook:delete", handle: s.deleteRunbook,
+		{method: "DELETE", path: "/runbooks/:runbook", since: ironic.VersionRunbooks, older: not, policy: "baremetal:runbook:delete", handle: s.deleteRunbook,
 			status: 204, doc: "Deletes a runbook."},
-		{method: "GET", path: "/runbooks/:runbook/traits", since: versionRunbookTraits, policy: "baremetal:runbook:get", handle: s.listRunbookTraits,
+		{method: "GET", path: "/runbooks/:runbook/traits", since: ironic.VersionRunbookTraits, policy: "baremetal:runbook:get", handle: s.listRunbookTraits,
 			result: "Traits", doc: "Lists the traits of a runbook."},
-		{method: "PUT", path: "/runbooks/:runbook/traits", since: versionRunbookTraits, policy: "baremetal:runbook:update", handle: s.setRunbookTraits,
+		{method: "PUT", path: "/runbooks/:runbook/traits", since: ironic.VersionRunbookTraits, policy: "baremetal:runbook:update", handle: s.setRunbookTraits,
 			args: []arg{{name: "traits", kind: argList, doc: "Names of traits."}}, status: 204, doc: "Replaces the traits of a runbook."},
-		{method: "DELETE", path: "/runbooks/:runbook/traits", since: versionRunbookTraits, policy: "baremetal:runbook:update", handle: s.deleteRunbookTraits,
+		{method: "DELETE", path: "/runbooks/:runbook/traits", since: ironic.VersionRunbookTraits, policy: "baremetal:runbook:update", handle: s.deleteRunbookTraits,
 			status: 204, doc: "Removes all traits of a runbook."},
-		{method: "PUT", path: "/runbooks/:runbook/traits/:trait", since: versionRunbookTraits, policy: "baremetal:runbook:update", handle: s.addRunbookTrait,
+		{method: "PUT", path: "/runbooks/:runbook/traits/:trait", since: ironic.VersionRunbookTraits, policy: "baremetal:runbook:update", handle: s.addRunbookTrait,
 			status: 204, doc: "Adds a trait to a runbook."},
-		{method: "DELETE", path: "/runbooks/:runbook/traits/:trait", since: versionRunbookTraits, policy: "baremetal:runbook:update", handle: s.deleteRunbookTrait,
+		{method: "DELETE", path: "/runbooks/:runbook/traits/:trait", since: ironic.VersionRunbookTraits, policy: "baremetal:runbook:update", handle: s.deleteRunbookTrait,
 			status: 204, doc: "Removes a trait of a runbook."},
 	}
 }

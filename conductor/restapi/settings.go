@@ -14,48 +14,40 @@ import (
 // biosFields are the attributes of a BIOS setting (REST contract, section 3.8).
 // Literal table.
 var biosFields = fields[store.BIOSSetting]{
-	{"name", versionBIOS, readOnly, computed(func(s *store.BIOSSetting) any { return s.Name })},
-	{"value", versionBIOS, readOnly, computed(func(s *store.BIOSSetting) any { return s.Value })},
-	{"attribute_type", versionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.AttributeType })},
-	{"allowable_values", versionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.AllowableValues })},
-	{"lower_bound", versionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.LowerBound })},
-	{"max_length", versionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.MaxLength })},
-	{"min_length", versionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.MinLength })},
-	{"read_only", versionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.ReadOnly })},
-	{"reset_required", versionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.ResetRequired })},
-	{"unique", versionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.Unique })},
-	{"upper_bound", versionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.UpperBound })},
-	{"created_at", versionBIOS, readOnly, computed(func(s *store.BIOSSetting) any { return moment(&s.CreatedAt) })},
-	{"updated_at", versionBIOS, readOnly, computed(func(s *store.BIOSSetting) any { return moment(s.UpdatedAt) })},
+	{"name", ironic.VersionBIOS, readOnly, computed(func(s *store.BIOSSetting) any { return s.Name })},
+	{"value", ironic.VersionBIOS, readOnly, computed(func(s *store.BIOSSetting) any { return s.Value })},
+	{"attribute_type", ironic.VersionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.AttributeType })},
+	{"allowable_values", ironic.VersionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.AllowableValues })},
+	{"lower_bound", ironic.VersionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.LowerBound })},
+	{"max_length", ironic.VersionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.MaxLength })},
+	{"min_length", ironic.VersionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.MinLength })},
+	{"read_only", ironic.VersionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.ReadOnly })},
+	{"reset_required", ironic.VersionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.ResetRequired })},
+	{"unique", ironic.VersionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.Unique })},
+	{"upper_bound", ironic.VersionBIOSRegistry, readOnly, computed(func(s *store.BIOSSetting) any { return s.UpperBound })},
+	{"created_at", ironic.VersionBIOS, readOnly, computed(func(s *store.BIOSSetting) any { return moment(&s.CreatedAt) })},
+	{"updated_at", ironic.VersionBIOS, readOnly, computed(func(s *store.BIOSSetting) any { return moment(s.UpdatedAt) })},
 }
 
 // firmwareFields are the attributes of a firmware component. Literal table.
 var firmwareFields = fields[store.FirmwareComponent]{
-	{"component", versionFirmware, readOnly, computed(func(c *store.FirmwareComponent) any { return c.Component })},
-	{"initial_version", versionFirmware, readOnly, computed(func(c *store.FirmwareComponent) any { return c.InitialVersion })},
-	{"current_version", versionFirmware, readOnly, computed(func(c *store.FirmwareComponent) any { return c.CurrentVersion })},
-	{"last_version_flashed", versionFirmware, readOnly, computed(func(c *store.FirmwareComponent) any { return c.LastVersionFlashed })},
-	{"vendor", versionFirmwareIdentity, readOnly, computed(func(c *store.FirmwareComponent) any { return c.Vendor })},
-	{"model", versionFirmwareIdentity, readOnly, computed(func(c *store.FirmwareComponent) any { return c.Model })},
-	{"serial_number", versionFirmwareIdentity, readOnly, computed(func(c *store.FirmwareComponent) any { return c.SerialNumber })},
-	{"created_at", versionFirmware, readOnly, computed(func(c *store.FirmwareComponent) any { return moment(&c.CreatedAt) })},
-	{"updated_at", versionFirmware, readOnly, computed(func(c *store.FirmwareComponent) any { return moment(c.UpdatedAt) })},
+	{"component", ironic.VersionFirmware, readOnly, computed(func(c *store.FirmwareComponent) any { return c.Component })},
+	{"initial_version", ironic.VersionFirmware, readOnly, computed(func(c *store.FirmwareComponent) any { return c.InitialVersion })},
+	{"current_version", ironic.VersionFirmware, readOnly, computed(func(c *store.FirmwareComponent) any { return c.CurrentVersion })},
+	{"last_version_flashed", ironic.VersionFirmware, readOnly, computed(func(c *store.FirmwareComponent) any { return c.LastVersionFlashed })},
+	{"vendor", ironic.VersionFirmwareIdentity, readOnly, computed(func(c *store.FirmwareComponent) any { return c.Vendor })},
+	{"model", ironic.VersionFirmwareIdentity, readOnly, computed(func(c *store.FirmwareComponent) any { return c.Model })},
+	{"serial_number", ironic.VersionFirmwareIdentity, readOnly, computed(func(c *store.FirmwareComponent) any { return c.SerialNumber })},
+	{"created_at", ironic.VersionFirmware, readOnly, computed(func(c *store.FirmwareComponent) any { return moment(&c.CreatedAt) })},
+	{"updated_at", ironic.VersionFirmware, readOnly, computed(func(c *store.FirmwareComponent) any { return moment(c.UpdatedAt) })},
 }
-
-// Microversions of what is here.
-const (
-	versionBIOS             ironic.Version = 40
-	versionBIOSRegistry     ironic.Version = 74
-	versionFirmware         ironic.Version = 86
-	versionFirmwareIdentity ironic.Version = 114
-)
 
 func (s *Server) settingRoutes() []route {
 	return []route{
-		{method: "GET", path: "/nodes/:node/bios", policy: "baremetal:node:bios:get", since: versionBIOS, handle: s.listBIOSSettings, result: "BIOSSettings", doc: "Lists the settings of the BIOS.",
-			args: []arg{{name: "detail", kind: argFlag, since: versionBIOSRegistry, older: 400}, {name: "fields", kind: argNames, since: versionBIOSRegistry, older: 400}}},
-		{method: "GET", path: "/nodes/:node/bios/:setting", policy: "baremetal:node:bios:get", since: versionBIOS, handle: s.showBIOSSetting, result: "BIOSSetting", doc: "Shows a setting of the BIOS."},
-		{method: "GET", path: "/nodes/:node/firmware", policy: "baremetal:node:firmware:get", since: versionFirmware, handle: s.listFirmware, result: "FirmwareComponents", doc: "Lists the versions of the firmware.",
+		{method: "GET", path: "/nodes/:node/bios", policy: "baremetal:node:bios:get", since: ironic.VersionBIOS, handle: s.listBIOSSettings, result: "BIOSSettings", doc: "Lists the settings of the BIOS.",
+			args: []arg{{name: "detail", kind: argFlag, since: ironic.VersionBIOSRegistry, older: 400}, {name: "fields", kind: argNames, since: ironic.VersionBIOSRegistry, older: 400}}},
+		{method: "GET", path: "/nodes/:node/bios/:setting", policy: "baremetal:node:bios:get", since: ironic.VersionBIOS, handle: s.showBIOSSetting, result: "BIOSSetting", doc: "Shows a setting of the BIOS."},
+		{method: "GET", path: "/nodes/:node/firmware", policy: "baremetal:node:firmware:get", since: ironic.VersionFirmware, handle: s.listFirmware, result: "FirmwareComponents", doc: "Lists the versions of the firmware.",
 			args: []arg{{name: "fields", kind: argNames}}},
 	}
 }
@@ -138,7 +130,7 @@ func (s *Server) listFirmware(ctx context.Context, r *request) (reply, error) {
 		return !ok || f.since <= r.version
 	})
 	if len(newer) > 0 { // not 406, unlike elsewhere
-		return reply{}, badRequest("Fields %s are not allowed in this API version. They require at least API version %s.", strings.Join(newer, ", "), versionFirmwareIdentity)
+		return reply{}, badRequest("Fields %s are not allowed in this API version. They require at least API version %s.", strings.Join(newer, ", "), ironic.VersionFirmwareIdentity)
 	}
 	if err := firmwareFields.check(names, r.version); err != nil {
 		return reply{}, err

@@ -37,7 +37,7 @@ func (s *Server) listChildren(ctx context.Context, r *request) (reply, error) {
 // familyRoutes show nodes by what they have in common.
 func (s *Server) familyRoutes() []route {
 	return []route{
-		{method: "GET", path: "/shards", policy: "baremetal:shards:get", since: 82, handle: s.listShards, result: "Shards", doc: "Counts the nodes of each shard."},
-		{method: "GET", path: "/nodes/:node/children", policy: "baremetal:node:get", since: 83, handle: s.listChildren, result: "Children", doc: "Lists the nodes whose parent the node is."},
+		{method: "GET", path: "/shards", policy: "baremetal:shards:get", since: ironic.VersionShards, handle: s.listShards, result: "Shards", doc: "Counts the nodes of each shard."},
+		{method: "GET", path: "/nodes/:node/children", policy: "baremetal:node:get", since: ironic.VersionParentNode, handle: s.listChildren, result: "Children", doc: "Lists the nodes whose parent the node is."},
 	}
 }

@@ -12,11 +12,6 @@ import (
 // is attached to it.
 const keyVIF = "tenant_vif_port_id"
 
-// versionVIFPort is from when on a VIF can be attached to a port or portgroup
-// of the client's choice. Before, that was one of the members of the body that
-// say nothing here.
-const versionVIFPort ironic.Version = 67
-
 // vifHolder is a port or portgroup as far as a VIF can be attached to it.
 type vifHolder struct {
 	kind, uuid string
@@ -85,7 +80,7 @@ func (s *Server) attachVIF(ctx context.Context, r *request) (reply, error) {
 		return reply{}, badRequest("A VIF needs an id that is a UUID or a name.")
 	}
 	kind, uuid := "", ""
-	if r.version >= versionVIFPort {
+	if r.version >= ironic.VersionVIFPort {
 		if kind, uuid, err = wantedHolder(body); err != nil {
 			return reply{}, err
 		}
@@ -103,6 +98,9 @@ func (s *Server) attachVIF(ctx context.Context, r *request) (reply, error) {
 			if h.vif() == id {
 				return conflict("Unable to attach VIF because VIF %s is already attached to Ironic %s %s", id, h.kind, h.uuid)
 			}
+		}
+		if len(holders) == 0 && kind == "" {
+			return nil // no port whose network could be told: the noop interface takes what it does not know
 		}
 		free := freeHolders(holders)
 		if kind != "" {
@@ -185,6 +183,9 @@ func (s *Server) detachVIF(ctx context.Context, r *request) (reply, error) {
 			return err
 		}
 		i := slices.IndexFunc(holders, func(h *vifHolder) bool { return h.vif() == id })
+		if len(holders) == 0 {
+			return nil // see attachVIF
+		}
 		if i < 0 {
 			return badRequest("Unable to detach VIF %s from node %s because it is not attached to it.", id, n.UUID)
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"ferric/api/ironic"
 	"ferric/conductor/restapi/auth"
 	"ferric/conductor/store"
 )
@@ -172,19 +173,19 @@ func (s *Server) volumeRoutes() []route {
 	show := []arg{fieldsArg}
 	const get, list = "baremetal:volume:get", "baremetal:volume:list"
 	return slices.Concat([]route{
-		{method: "GET", path: "/volume", policy: list, since: 32, handle: s.showVolume, result: "Volume", doc: "Leads to volume connectors and targets."},
-		{method: "GET", path: "/volume/connectors", policy: list, since: 32, handle: s.listConnectors, args: volumePageArgs, result: "VolumeConnectors", doc: "Lists volume connectors."},
-		{method: "POST", path: "/volume/connectors", policy: "baremetal:volume:create", since: 32, handle: s.createConnector, body: "VolumeConnector", status: 201, result: "VolumeConnector", doc: "Creates a volume connector."},
-		{method: "GET", path: "/volume/connectors/:connector", policy: get, since: 32, handle: s.showConnector, args: show, result: "VolumeConnector", doc: "Shows a volume connector."},
-		{method: "PATCH", path: "/volume/connectors/:connector", policy: "baremetal:volume:update", since: 32, handle: s.updateConnector, body: "VolumeConnector", result: "VolumeConnector", doc: "Updates a volume connector."},
-		{method: "DELETE", path: "/volume/connectors/:connector", policy: "baremetal:volume:delete", since: 32, handle: s.deleteConnector, status: 204, doc: "Deletes a volume connector."},
-		{method: "GET", path: "/volume/targets", policy: list, since: 32, handle: s.listTargets, args: volumePageArgs, result: "VolumeTargets", doc: "Lists volume targets."},
-		{method: "POST", path: "/volume/targets", policy: "baremetal:volume:create", since: 32, handle: s.createTarget, body: "VolumeTarget", status: 201, result: "VolumeTarget", doc: "Creates a volume target."},
-		{method: "GET", path: "/volume/targets/:target", policy: get, since: 32, handle: s.showTarget, args: show, result: "VolumeTarget", doc: "Shows a volume target."},
-		{method: "PATCH", path: "/volume/targets/:target", policy: "baremetal:volume:update", since: 32, handle: s.updateTarget, body: "VolumeTarget", result: "VolumeTarget", doc: "Updates a volume target."},
-		{method: "DELETE", path: "/volume/targets/:target", policy: "baremetal:volume:delete", since: 32, handle: s.deleteTarget, status: 204, doc: "Deletes a volume target."},
-		{method: "GET", path: "/nodes/:node/volume", policy: get, since: 32, handle: s.showNodeVolume, result: "Volume", doc: "Leads to the volume connectors and targets of a node."},
-		{method: "GET", path: "/nodes/:node/volume/connectors", policy: list, since: 32, handle: s.listConnectors, args: volumePageArgs, result: "VolumeConnectors", doc: "Lists the volume connectors of a node."},
-		{method: "GET", path: "/nodes/:node/volume/targets", policy: list, since: 32, handle: s.listTargets, args: volumePageArgs, result: "VolumeTargets", doc: "Lists the volume targets of a node."},
+		{method: "GET", path: "/volume", policy: list, since: ironic.VersionVolumes, handle: s.showVolume, result: "Volume", doc: "Leads to volume connectors and targets."},
+		{method: "GET", path: "/volume/connectors", policy: list, since: ironic.VersionVolumes, handle: s.listConnectors, args: volumePageArgs, result: "VolumeConnectors", doc: "Lists volume connectors."},
+		{method: "POST", path: "/volume/connectors", policy: "baremetal:volume:create", since: ironic.VersionVolumes, handle: s.createConnector, body: "VolumeConnector", status: 201, result: "VolumeConnector", doc: "Creates a volume connector."},
+		{method: "GET", path: "/volume/connectors/:connector", policy: get, since: ironic.VersionVolumes, handle: s.showConnector, args: show, result: "VolumeConnector", doc: "Shows a volume connector."},
+		{method: "PATCH", path: "/volume/connectors/:connector", policy: "baremetal:volume:update", since: ironic.VersionVolumes, handle: s.updateConnector, body: "VolumeConnector", result: "VolumeConnector", doc: "Updates a volume connector."},
+		{method: "DELETE", path: "/volume/connectors/:connector", policy: "baremetal:volume:delete", since: ironic.VersionVolumes, handle: s.deleteConnector, status: 204, doc: "Deletes a volume connector."},
+		{method: "GET", path: "/volume/targets", policy: list, since: ironic.VersionVolumes, handle: s.listTargets, args: volumePageArgs, result: "VolumeTargets", doc: "Lists volume targets."},
+		{method: "POST", path: "/volume/targets", policy: "baremetal:volume:create", since: ironic.VersionVolumes, handle: s.createTarget, body: "VolumeTarget", status: 201, result: "VolumeTarget", doc: "Creates a volume target."},
+		{method: "GET", path: "/volume/targets/:target", policy: get, since: ironic.VersionVolumes, handle: s.showTarget, args: show, result: "VolumeTarget", doc: "Shows a volume target."},
+		{method: "PATCH", path: "/volume/targets/:target", policy: "baremetal:volume:update", since: ironic.VersionVolumes, handle: s.updateTarget, body: "VolumeTarget", result: "VolumeTarget", doc: "Updates a volume target."},
+		{method: "DELETE", path: "/volume/targets/:target", policy: "baremetal:volume:delete", since: ironic.VersionVolumes, handle: s.deleteTarget, status: 204, doc: "Deletes a volume target."},
+		{method: "GET", path: "/nodes/:node/volume", policy: get, since: ironic.VersionVolumes, handle: s.showNodeVolume, result: "Volume", doc: "Leads to the volume connectors and targets of a node."},
+		{method: "GET", path: "/nodes/:node/volume/connectors", policy: list, since: ironic.VersionVolumes, handle: s.listConnectors, args: volumePageArgs, result: "VolumeConnectors", doc: "Lists the volume connectors of a node."},
+		{method: "GET", path: "/nodes/:node/volume/targets", policy: list, since: ironic.VersionVolumes, handle: s.listTargets, args: volumePageArgs, result: "VolumeTargets", doc: "Lists the volume targets of a node."},
 	}, refusals("/nodes/:node/volume/connectors", "baremetal:volume", 32), refusals("/nodes/:node/volume/targets", "baremetal:volume", 32))
 }

@@ -17,27 +17,27 @@ import (
 // connectorFields are the attributes of a volume connector (REST contract,
 // section 9). Literal table.
 var connectorFields = fields[store.VolumeConnector]{
-	{"uuid", 32, onCreate | sortable, ownUUID(func(c *store.VolumeConnector) *string { return &c.UUID })},
-	{"node_uuid", 32, onCreate | onPatch, ownUUID(func(c *store.VolumeConnector) *string { return &c.NodeUUID })},
-	{"type", 32, onCreate | onPatch | sortable, connectorType},
-	{"connector_id", 32, onCreate | onPatch | sortable, requiredText(func(c *store.VolumeConnector) *string { return &c.ConnectorID })},
-	{"extra", 32, onCreate | onPatch, object(func(c *store.VolumeConnector) *store.Object { return &c.Extra }, nil)},
-	{"created_at", 32, sortable, computed(func(c *store.VolumeConnector) any { return moment(&c.CreatedAt) })},
-	{"updated_at", 32, sortable, computed(func(c *store.VolumeConnector) any { return moment(c.UpdatedAt) })},
+	{"uuid", ironic.VersionVolumes, onCreate | sortable, ownUUID(func(c *store.VolumeConnector) *string { return &c.UUID })},
+	{"node_uuid", ironic.VersionVolumes, onCreate | onPatch, ownUUID(func(c *store.VolumeConnector) *string { return &c.NodeUUID })},
+	{"type", ironic.VersionVolumes, onCreate | onPatch | sortable, connectorType},
+	{"connector_id", ironic.VersionVolumes, onCreate | onPatch | sortable, requiredText(func(c *store.VolumeConnector) *string { return &c.ConnectorID })},
+	{"extra", ironic.VersionVolumes, onCreate | onPatch, object(func(c *store.VolumeConnector) *store.Object { return &c.Extra }, nil)},
+	{"created_at", ironic.VersionVolumes, sortable, computed(func(c *store.VolumeConnector) any { return moment(&c.CreatedAt) })},
+	{"updated_at", ironic.VersionVolumes, sortable, computed(func(c *store.VolumeConnector) any { return moment(c.UpdatedAt) })},
 }
 
 // targetFields are the attributes of a volume target (REST contract, section
 // 9). Literal table.
 var targetFields = fields[store.VolumeTarget]{
-	{"uuid", 32, onCreate | sortable, ownUUID(func(t *store.VolumeTarget) *string { return &t.UUID })},
-	{"node_uuid", 32, onCreate | onPatch, ownUUID(func(t *store.VolumeTarget) *string { return &t.NodeUUID })},
-	{"volume_type", 32, onCreate | onPatch | sortable, requiredText(func(t *store.VolumeTarget) *string { return &t.VolumeType })},
-	{"boot_index", 32, onCreate | onPatch | sortable, bootIndex},
-	{"volume_id", 32, onCreate | onPatch | sortable, requiredText(func(t *store.VolumeTarget) *string { return &t.VolumeID })},
-	{"properties", 32, onCreate | onPatch, object(func(t *store.VolumeTarget) *store.Object { return &t.Properties }, nil)},
-	{"extra", 32, onCreate | onPatch, object(func(t *store.VolumeTarget) *store.Object { return &t.Extra }, nil)},
-	{"created_at", 32, sortable, computed(func(t *store.VolumeTarget) any { return moment(&t.CreatedAt) })},
-	{"updated_at", 32, sortable, computed(func(t *store.VolumeTarget) any { return moment(t.UpdatedAt) })},
+	{"uuid", ironic.VersionVolumes, onCreate | sortable, ownUUID(func(t *store.VolumeTarget) *string { return &t.UUID })},
+	{"node_uuid", ironic.VersionVolumes, onCreate | onPatch, ownUUID(func(t *store.VolumeTarget) *string { return &t.NodeUUID })},
+	{"volume_type", ironic.VersionVolumes, onCreate | onPatch | sortable, requiredText(func(t *store.VolumeTarget) *string { return &t.VolumeType })},
+	{"boot_index", ironic.VersionVolumes, onCreate | onPatch | sortable, bootIndex},
+	{"volume_id", ironic.VersionVolumes, onCreate | onPatch | sortable, requiredText(func(t *store.VolumeTarget) *string { return &t.VolumeID })},
+	{"properties", ironic.VersionVolumes, onCreate | onPatch, object(func(t *store.VolumeTarget) *store.Object { return &t.Properties }, nil)},
+	{"extra", ironic.VersionVolumes, onCreate | onPatch, object(func(t *store.VolumeTarget) *store.Object { return &t.Extra }, nil)},
+	{"created_at", ironic.VersionVolumes, sortable, computed(func(t *store.VolumeTarget) any { return moment(&t.CreatedAt) })},
+	{"updated_at", ironic.VersionVolumes, sortable, computed(func(t *store.VolumeTarget) any { return moment(t.UpdatedAt) })},
 }
 
 // Columns of lists that were not asked for others.
