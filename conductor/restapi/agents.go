@@ -167,10 +167,16 @@ func readHeartbeat(a arguments) (ipa.Heartbeat, error) {
 	return hb, nil
 }
 
+// heartbeatOfNobody refuses a heartbeat whose path names no node.
+func heartbeatOfNobody(context.Context, *request) (reply, error) {
+	return reply{}, badRequest("Missing argument: node_ident, the node whose agent this is, in the path.")
+}
+
 func (s *Server) agentRoutes() []route {
 	return []route{
 		{method: "GET", path: "/lookup", policy: "public", since: ironic.VersionLookupHeartbeat, handle: s.lookup, result: "Lookup", doc: "Finds the node that an agent runs on.",
 			args: []arg{{name: "addresses", kind: argNames, doc: "MAC addresses."}, {name: "node_uuid", kind: argUUID}}},
+		{method: "POST", path: "/heartbeat", policy: "public", since: ironic.VersionLookupHeartbeat, handle: heartbeatOfNobody, args: heartbeatArgs, doc: "Is refused: a heartbeat is one of a node."},
 		{method: "POST", path: "/heartbeat/:node", policy: "public", since: ironic.VersionLookupHeartbeat, handle: s.heartbeat, args: heartbeatArgs, status: 202, doc: "Tells that an agent is alive and where."},
 	}
 }

@@ -250,6 +250,10 @@ func (s *Server) dropAllocation(ctx context.Context, a *store.Allocation) (reply
 func (s *Server) nodeAllocation(ctx context.Context, r *request) (*store.Allocation, error) {
 	n, err := s.node(ctx, r)
 	if err != nil {
+		var gone *api.Error
+		if errors.As(err, &gone) && gone.Status == http.StatusNotFound {
+			return nil, badRequest("%s", gone.Text) // 404 tells that the node has no allocation
+		}
 		return nil, err
 	}
 	missing := notFound("Allocation for node %s was not found", r.params["node"])

@@ -66,7 +66,7 @@ var changes = []change{
 	{minor: 34, method: "GET", path: "/v1/ports/{port}", before: "200:!physical_network", from: "200:physical_network"},
 	{minor: 35, method: "PUT", path: "/v1/nodes/{node}/states/provision", body: `{"target": "rebuild", "configdrive": "http://h/x"}`, prepare: as(provision.Active), before: "406", from: "202"},
 	{minor: 36, method: "POST", path: "/v1/heartbeat/{node}", body: `{"callback_url": "http://192.0.2.1:9999", "agent_version": "1"}`, before: "400:agent_version", from: "400:!agent_version"},
-	{minor: 37, method: "GET", path: "/v1/nodes/{node}/traits", before: "404", from: "200"},
+	{minor: 37, method: "GET", path: "/v1/nodes/{node}/traits", before: "406", from: "200"},
 	{minor: 38, method: "PUT", path: "/v1/nodes/{node}/states/provision", body: `{"target": "unrescue"}`, prepare: as(provision.Rescue), before: "406", from: "202"},
 	{minor: 38, method: "GET", path: "/v1/nodes/{node}", before: "200:!rescue_interface", from: "200:rescue_interface"},
 	{minor: 39, method: "GET", path: "/v1/nodes/{node}", prepare: as(provision.InspectWait), before: `200:"provision_state":"inspecting"`, from: `200:"provision_state":"inspect wait"`},

@@ -34,9 +34,9 @@ func TestTraits(t *testing.T) {
 		want                      []any // the traits afterwards, nil is as they were
 	}{
 		{"37", "GET", "", "", 200, "", []any{}},
-		{"36", "GET", "", "", 404, "1.37", nil},
-		{"36", "PUT", "", list("CUSTOM_A"), 404, "1.37", nil},
-		{"36", "PUT", "/CUSTOM_A", "", 404, "1.37", nil},
+		{"36", "GET", "", "", 406, "1.37", nil},
+		{"36", "PUT", "", list("CUSTOM_A"), 405, "1.37", nil},
+		{"36", "PUT", "/CUSTOM_A", "", 405, "1.37", nil},
 		{"36", "DELETE", "", "", 404, "1.37", nil},
 		{"37", "PUT", "", list("CUSTOM_B", "CUSTOM_A", "CUSTOM_B", "HW_CPU_X86_VMX"), 204, "", []any{"CUSTOM_A", "CUSTOM_B", "HW_CPU_X86_VMX"}},
 		{"37", "PUT", "", list("CUSTOM_A", "CUSTOM_B"), 204, "", []any{"CUSTOM_A", "CUSTOM_B"}},

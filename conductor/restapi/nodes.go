@@ -33,7 +33,7 @@ func (s *Server) findNode(ctx context.Context, r *request, ident string) (*store
 		return s.missingNode(ident)(s.store.Node(ctx, id))
 	}
 	if r.version < ironic.VersionNodeName {
-		return nil, nodeNotFound(ident)
+		return nil, notAcceptable("Names of nodes are not acceptable before API version %s.", ironic.VersionNodeName)
 	}
 	if !logicalName.MatchString(ident) {
 		return nil, badRequest("Expected a logical name or UUID but received %q.", ident)

@@ -145,9 +145,9 @@ func TestRunbooks(t *testing.T) {
 	const path = "/v1/runbooks/CUSTOM_A"
 	s.calls([]call{
 		{404, "91", "GET", "/v1/runbooks", "", ""},
-		{404, "91", "POST", "/v1/runbooks", "{}", ""},
-		{404, "91", "PATCH", path, "[]", ""},
-		{404, "91", "DELETE", path, "", ""},
+		{405, "91", "POST", "/v1/runbooks", "{}", ""},
+		{405, "91", "PATCH", path, "[]", ""},
+		{405, "91", "DELETE", path, "", ""},
 		{400, "92", "POST", "/v1/runbooks", `{` + steps + `}`, "name"},
 		{400, "92", "POST", "/v1/runbooks", `{"name": "free-name", ` + steps + `}`, "trait"},
 		{400, "112", "POST", "/v1/runbooks", `{"name": "with space", ` + steps + `}`, "not a valid name"},

@@ -286,7 +286,7 @@ func TestUnauthenticated(t *testing.T) {
 	}{
 		{"GET", "/", 200}, {"GET", "/v1", 200}, {"GET", "/v1/", 200}, {"GET", "/v1/lookup?addresses=52:54:00:00:00:99", 404},
 		{"POST", "/v1/heartbeat/n", 400}, {"GET", "/healthcheck", 200},
-		{"GET", "/v1/nodes", 401}, {"GET", "/v1/nonsense", 401}, {"POST", "/v1/nodes", 401}, {"GET", "/v1/heartbeat", 401}, {"GET", "/nodes", 401},
+		{"GET", "/v1/nodes", 401}, {"GET", "/v1/nonsense", 401}, {"POST", "/v1/nodes", 401}, {"GET", "/v1/heartbeats", 401}, {"GET", "/nodes", 401},
 		{"GET", "/v1/lookup/../nodes", 401}, {"GET", "//v1/nodes", 401}, {"GET", "/healthcheck/nodes", 401},
 	} {
 		a := s.callWith(http.Header{"X-Openstack-Ironic-Api-Version": {"1.82"}}, c.method, c.path, "")

@@ -15,7 +15,9 @@ func TestVIFs(t *testing.T) {
 		t.Helper()
 		return s.want(201, "115", "POST", path, `{"node_uuid": "`+id+`", `+body+`}`).object["uuid"].(string)
 	}
-	s.want(400, "28", "POST", "/v1/nodes/n1/vifs", `{"id": "early"}`)
+	// Without any port there is nothing to note: taken, as by Ironic's noop.
+	s.want(204, "28", "POST", "/v1/nodes/n1/vifs", `{"id": "early"}`)
+	s.want(204, "28", "DELETE", "/v1/nodes/n1/vifs/early", "")
 	quiet := create("/v1/ports", `"address": "52:54:00:00:00:01", "pxe_enabled": false`)
 	boots := create("/v1/ports", `"address": "52:54:00:00:00:02"`)
 	group := create("/v1/portgroups", `"name": "bond"`)
