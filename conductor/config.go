@@ -185,7 +185,7 @@ func (c *Config) complete() error {
 	if c.Agent.APIURL == "" {
 		c.Agent.APIURL = c.Boot.APIURL
 	}
-	if err := c.Flow.Inspection.Validate(); err != nil {
+	if err := c.Flow.Validate(); err != nil {
 		return err
 	}
 	if _, err := c.databasePath(); err != nil {

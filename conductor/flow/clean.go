@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"ferric/conductor/driver"
 	"ferric/conductor/provision"
@@ -103,6 +104,11 @@ func (f *Flow) cleanPriorities() map[string]int {
 	} {
 		if p != nil {
 			priorities[id] = *p
+		}
+	}
+	for id, text := range f.cfg.CleanStepPriorityOverride {
+		if p, err := strconv.Atoi(text); err == nil { // as Validate has made sure
+			priorities[id] = p
 		}
 	}
 	return priorities

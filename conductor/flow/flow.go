@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -55,6 +56,8 @@ type Config struct {
 	// EraseDevicesPriority and EraseDevicesMetadataPriority override the agent's; 0 switches the step off.
 	EraseDevicesPriority         *int `ini:"deploy.erase_devices_priority"`
 	EraseDevicesMetadataPriority *int `ini:"deploy.erase_devices_metadata_priority"`
+	// CleanStepPriorityOverride overrides that of any clean step, by "interface.step".
+	CleanStepPriorityOverride map[string]string `ini:"conductor.clean_step_priority_override"`
 	// DeleteConfigurationPriority and CreateConfigurationPriority override those of the RAID interface.
 	DeleteConfigurationPriority *int `ini:"deploy.delete_configuration_priority"`
 	CreateConfigurationPriority *int `ini:"deploy.create_configuration_priority"`
@@ -117,6 +120,22 @@ func DefaultConfig() Config {
 		RestrictLookup:               true,
 		MaskSecrets:                  rules.MaskAlways,
 	}
+}
+
+// Validate names an option whose value is none.
+func (c Config) Validate() error {
+	if _, err := hashPassword(c.RescuePasswordHash, ""); err != nil {
+		return err
+	}
+	if c.AutoDiscovery && c.AutoDiscoveryDriver == "" {
+		return errors.New("[auto_discovery]enabled needs [auto_discovery]driver, the hardware type of the machines that are discovered")
+	}
+	for id, text := range c.CleanStepPriorityOverride {
+		if n, err := strconv.Atoi(text); err != nil || n < 0 {
+			return fmt.Errorf("[conductor]clean_step_priority_override: the priority %q of %s is no whole number of at least 0", text, id)
+		}
+	}
+	return c.Inspection.Validate()
 }
 
 // Errors that the API maps to a status of their own.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/go-crypt/crypt/algorithm"
 	"github.com/go-crypt/crypt/algorithm/shacrypt"
 
 	"ferric/api/ipa"
@@ -102,11 +101,10 @@ func optional(s *string) string {
 // hashPassword is crypt(3) with the named variant of SHA, which every
 // distribution knows.
 func hashPassword(variant, password string) (string, error) {
-	v := shacrypt.NewVariant(variant)
-	if v == shacrypt.VariantNone {
-		return "", fmt.Errorf("[conductor]rescue_password_hash_algorithm: unknown algorithm %q", variant)
+	v, known := map[string]shacrypt.Variant{"sha256": shacrypt.VariantSHA256, "sha512": shacrypt.VariantSHA512}[variant]
+	if !known {
+		return "", fmt.Errorf("[conductor]rescue_password_hash_algorithm is %q, it must be sha256 or sha512", variant)
 	}
-	var hasher algorithm.Hash
 	hasher, err := shacrypt.New(shacrypt.WithVariant(v), shacrypt.WithIterations(shacrypt.IterationsDefaultOmitted))
 	if err != nil {
 		return "", fmt.Errorf("hash the password of the rescue: %w", err)

@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"ferric/conductor/driver"
@@ -174,3 +175,37 @@ func TestChecks(t *testing.T) {
 }
 
 func maintenance(n *store.Node) { n.Maintenance = true }
+
+func TestConfig(t *testing.T) {
+	for want, change := range map[string]func(*flow.Config){
+		"[conductor]rescue_password_hash_algorithm": func(c *flow.Config) { c.RescuePasswordHash = "rot13" },
+		"[auto_discovery]driver":                    func(c *flow.Config) { c.AutoDiscovery = true },
+		"[conductor]clean_step_priority_override":   func(c *flow.Config) { c.CleanStepPriorityOverride = map[string]string{"deploy.erase_devices": "first"} },
+		"[inspector]hooks":                          func(c *flow.Config) { c.Inspection.Hooks = []string{"fly"} },
+	} {
+		c := flow.DefaultConfig()
+		if err := c.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v; want one about %s", err, want)
+		}
+	}
+}
+
+// TestPriorityOverride: a priority of the configuration goes before the agent's.
+func TestPriorityOverride(t *testing.T) {
+	r := newRig(t, func(c *flow.Config) {
+		c.CleanStepPriorityOverride = map[string]string{"deploy.erase_devices": "0", "deploy.erase_devices_metadata": "0", "deploy.burnin_cpu": "7"}
+	})
+	r.must("manage", provision.Manageable)
+	r.must("provide", provision.CleanWait)
+	r.boot()
+	if got := r.agent.last(); got != "execute_clean_step deploy.burnin_cpu" {
+		t.Fatalf("agent was told %q", got)
+	}
+	r.agent.finish("SUCCEEDED", nil)
+	r.beat()
+	r.reach(provision.Available)
+}
