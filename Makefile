@@ -116,7 +116,7 @@ bench: test-deps
 	$(GO) run ./integration/bench/api
 
 generate: go-version
-	$(GO) test ./conductor ./conductor/provision ./agent/config -run Page -update
+	$(GO) test ./conductor ./conductor/provision ./conductor/restapi ./agent/config -run Page -update
 
 clean:
 	rm -rf $(BIN) $(CACHE)

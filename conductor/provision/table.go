@@ -3,6 +3,8 @@
 // node, no database and no clock. docs/state-machine.md is rendered from it.
 package provision
 
+import "ferric/api/ironic"
+
 // State is a provision state as it stands on the wire and in the database.
 type State string
 
@@ -231,28 +233,28 @@ var Transitions = []Transition{
 }
 
 // Verb is a target of PUT states/provision: the event it stands for and the
-// minor API version it appeared in (REST contract, section 3.6).
+// microversion it appeared in (REST contract, section 3.6).
 type Verb struct {
-	Target   string
-	Event    Event
-	MinMinor int
+	Target string
+	Event  Event
+	Since  ironic.Version
 }
 
 // Verbs lists all targets. Literal table.
 var Verbs = []Verb{
-	{"active", Deploy, 1},
-	{"deploy", Deploy, 73},
-	{"rebuild", Rebuild, 1},
-	{"deleted", Delete, 1},
-	{"undeploy", Delete, 73},
-	{"manage", Manage, 4},
-	{"provide", Provide, 4},
-	{"inspect", Inspect, 6},
-	{"abort", Abort, 13},
-	{"clean", Clean, 15},
-	{"adopt", Adopt, 17},
-	{"rescue", RescueIt, 38},
-	{"unrescue", Unrescue, 38},
-	{"unhold", Unhold, 85},
-	{"service", Service, 87},
+	{"active", Deploy, ironic.VersionMin},
+	{"deploy", Deploy, ironic.VersionDeployVerbs},
+	{"rebuild", Rebuild, ironic.VersionMin},
+	{"deleted", Delete, ironic.VersionMin},
+	{"undeploy", Delete, ironic.VersionDeployVerbs},
+	{"manage", Manage, ironic.VersionManage},
+	{"provide", Provide, ironic.VersionManage},
+	{"inspect", Inspect, ironic.VersionInspect},
+	{"abort", Abort, ironic.VersionAbort},
+	{"clean", Clean, ironic.VersionManualClean},
+	{"adopt", Adopt, ironic.VersionAdopt},
+	{"rescue", RescueIt, ironic.VersionRescue},
+	{"unrescue", Unrescue, ironic.VersionRescue},
+	{"unhold", Unhold, ironic.VersionUnhold},
+	{"service", Service, ironic.VersionService},
 }

@@ -77,8 +77,8 @@ func provisionVerb(a arguments, n *store.Node, v ironic.Version) (provision.Verb
 		return provision.Verb{}, badRequest("Missing mandatory parameter: target")
 	}
 	verb, known := provision.VerbFor(target)
-	if known && ironic.Version(verb.MinMinor) > v {
-		return verb, notAcceptable("The provision target %q is not acceptable before API version 1.%d.", target, verb.MinMinor)
+	if known && verb.Since > v {
+		return verb, notAcceptable("The provision target %q is not acceptable before API version %s.", target, verb.Since)
 	}
 	if (target == "active" || target == "rebuild") && n.Maintenance {
 		return verb, badRequest("The %s operation can't be performed on node %s because it's in maintenance mode.", target, n.UUID)
