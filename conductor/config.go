@@ -173,7 +173,7 @@ func (c *Config) complete() error {
 	if c.MyIP == "" {
 		return errors.New("[DEFAULT]my_ip is empty")
 	}
-	if c.Netboot.Interface == "" && c.Netboot.TFTPServer == "" {
+	if c.Netboot.Interface == "" && c.Netboot.TFTPServer == "" && c.Netboot.HTTPURL == "" {
 		c.Netboot.TFTPServer = c.MyIP
 	}
 	if c.Boot.APIURL == "" {

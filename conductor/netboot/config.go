@@ -23,7 +23,7 @@ const maxRange = 1 << 16
 // the INI file; names outside [netboot] are Ironic's.
 type Config struct {
 	// TFTPServer is the IPv4 address that clients fetch from by TFTP, and on which
-	// it is served. Default: the address of Interface, else [DEFAULT]my_ip.
+	// it is served. Default: the address of Interface; without that and http_url [DEFAULT]my_ip.
 	TFTPServer string `ini:"pxe.tftp_server"`
 	// TFTPRoot is a directory of further files to serve by TFTP. A boot loader in it
 	// is preferred to one of LoaderDirs. Empty: boot loaders only.
