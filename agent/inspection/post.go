@@ -69,7 +69,7 @@ func (o *Options) post(ctx context.Context, doc document) (string, error) {
 			}
 			wait = earlyRetry
 			early++
-		case isRejected && rejected.status < 500 && rejected.status != http.StatusConflict:
+		case isRejected && rejected.status < 500 && rejected.status != http.StatusConflict && rejected.status != http.StatusTooManyRequests:
 			return "", err
 		case try == tries:
 			return "", fmt.Errorf("%d tries: %w", tries, err)

@@ -77,7 +77,7 @@ func TestPost(t *testing.T) {
 		{"without a UUID", map[string][]answer{"http://a": {{202, `{}`}}}, "http://a 0s", "", ""},
 		{"without a body", map[string][]answer{"http://a": {{202, ``}}}, "http://a 0s", "", ""},
 		{"next URL", map[string][]answer{"http://a": {{0, ""}}, "http://b": {ok}}, "http://a 0s, http://b 0s", "1be26c0b", ""},
-		{"server errors", map[string][]answer{"http://a": {{500, "down"}, {503, ""}, {409, "locked"}, {502, ""}, ok}},
+		{"server errors", map[string][]answer{"http://a": {{500, "down"}, {503, ""}, {409, "locked"}, {429, "slowly"}, ok}},
 			"http://a 0s, http://a 5s, http://a 10s, http://a 16s, http://a 28s", "1be26c0b", ""},
 		{"server errors for good", map[string][]answer{"http://a": {{500, "down"}}},
 			"http://a 0s, http://a 5s, http://a 10s, http://a 16s, http://a 28s", "", "5 tries: http://a answered 500 Internal Server Error: down"},
