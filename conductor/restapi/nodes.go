@@ -151,7 +151,11 @@ func nodeConflict(err error, n *store.Node) error {
 	if text, isText := value.(*string); isText && text != nil {
 		value = *text
 	}
-	return conflict("A node with %s %v already exists.", duplicate.Column, value)
+	column := duplicate.Column
+	if column == "uuid" {
+		column = "UUID"
+	}
+	return conflict("A node with %s %v already exists.", column, value)
 }
 
 // newNode makes the row that a body asks for (REST contract, section 3.3).
