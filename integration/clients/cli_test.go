@@ -42,18 +42,25 @@ func testBaremetal(t *testing.T, python string) {
 	cli := startCLI(t, c, python)
 	t.Logf("python-ironicclient %s offers %d commands", cli.Version, len(cli.Commands))
 	older := cli.command("shard list") == ""
+	ran := map[string]bool{}
 	for _, scene := range scenes {
 		t.Run(scene.name, func(t *testing.T) {
 			for _, row := range scene.rows {
 				if row.newer && older {
 					continue
 				}
+				ran[cli.command(row.line)] = true
 				if !cli.check(t, c, row) {
 					// What follows builds on this row.
 					t.FailNow()
 				}
 			}
 		})
+	}
+	for _, command := range cli.Commands {
+		if !ran[command] && !t.Failed() {
+			t.Errorf("no row of the table runs %q", command)
+		}
 	}
 }
 

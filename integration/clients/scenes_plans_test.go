@@ -57,7 +57,7 @@ var planScenes = []scene{
 		{line: `runbook show CUSTOM_RB`, newer: true, want: `{"uuid": "$runbook", "steps": [{"interface": "bios", "step": "factory_reset", "order": 1}]}`},
 		{line: `runbook unset CUSTOM_RB --owner --extra a --description --disable-ramdisk`, newer: true, after: `runbooks/$runbook {"owner": null, "extra": {}, "description": null, "disable_ramdisk": false}`},
 		{line: `runbook set CUSTOM_RB --name CUSTOM_RB2 --description e --extra b=2 --steps '[{"interface": "bios", "step": "factory_reset", "args": {}, "order": 5}]'`, newer: true, after: `runbooks/$runbook {"name": "CUSTOM_RB2", "description": "e", "extra": {"b": 2}, "steps": [{"order": 5}]}`},
-		{line: `runbook set CUSTOM_RB2 --public true`, newer: true, status: 1, want: `boolean`}, // the client sends a string
+		{line: `runbook set CUSTOM_RB2 --public true`, newer: true, after: `runbooks/$runbook {"public": true}`}, // the client sends a string, which Ironic refuses
 		{line: `runbook unset CUSTOM_RB2 --public`, newer: true, after: `runbooks/$runbook {"public": false}`},
 		{line: `runbook trait add CUSTOM_RB2 CUSTOM_A CUSTOM_B`, newer: true, want: `CUSTOM_B`},
 		{line: `runbook trait list CUSTOM_RB2`, newer: true, want: `[{"traits": "CUSTOM_A"}, {"traits": "CUSTOM_B"}]`},
@@ -73,11 +73,11 @@ var planScenes = []scene{
 		{line: `node delete booked`, newer: true, after: `nodes/booked gone`},
 	}},
 	{"inspection rule", []row{
-		{line: `inspection rule create --priority 10 --conditions '[]' --actions '[{"op": "fail", "args": {"msg": "no"}}]'`, newer: true, status: 1, want: `integer`}, // the client sends a string
+		{line: `inspection rule create --priority 10 --conditions '[]' --actions '[{"op": "fail", "args": {"msg": "no"}}]'`, newer: true, status: 1, want: `priority`}, // the client sends a string
 		{line: `inspection rule create --description d --phase main --conditions '[{"op": "eq", "args": ["{inventory[cpu][architecture]}", "x86_64"]}]' --actions '[{"op": "set-attribute", "args": ["/properties/cpu_arch", "x86_64"]}]' --uuid 8c8a2bb8-f7f4-4b43-9c3e-0a1f8d8f3b03`, newer: true, want: `{"uuid": "8c8a2bb8-f7f4-4b43-9c3e-0a1f8d8f3b03", "description": "d", "priority": 0, "phase": "main", "sensitive": false}`, keep: "rule=uuid"},
 		{line: `inspection rule create --actions '[{"op": "dance", "args": []}]'`, newer: true, status: 1, want: `dance`},
 		{line: `inspection rule create --sensitive true --conditions '[]' --actions '[{"op": "fail", "args": {"msg": "no"}}]'`, newer: true, want: `{"sensitive": true}`, keep: "secret=uuid"},
-		{line: `inspection rule list`, newer: true, want: `[{"uuid": "$rule", "description": "d", "priority": 0, "phase": "main"}, {"uuid": "$secret"}]`},
+		{line: `inspection rule list`, newer: true, want: `[{"uuid": "$rule", "description": "d"}, {"uuid": "$secret"}]`},
 		{line: `inspection rule list --long`, newer: true, want: `[{"uuid": "$rule", "priority": 0}]`},
 		{line: `inspection rule list --fields uuid priority --limit 1 --sort priority:desc`, newer: true, want: `[{"uuid": "$rule"}]`},
 		{line: `inspection rule show $rule`, newer: true, want: `{"uuid": "$rule", "actions": [{"op": "set-attribute"}]}`},

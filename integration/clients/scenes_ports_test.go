@@ -86,7 +86,7 @@ var portScenes = []scene{
 		{line: `node vif list wired`, want: `[]`},
 		{line: `node vif attach wired 200712fc-fdfb-47da-89a6-2d19f76c7618 --vif-info a=b`, want: ``},
 		{line: `node vif detach wired 200712fc-fdfb-47da-89a6-2d19f76c7618`, want: ``},
-		{line: `node vif attach wired 200712fc-fdfb-47da-89a6-2d19f76c7618 --port-uuid $port --portgroup-uuid $port`, status: 1},
+		{line: `node vif attach wired 200712fc-fdfb-47da-89a6-2d19f76c7618 --port-uuid $port --portgroup-uuid $port`, newer: true, status: 1},
 		{line: `node vif attach nobody 200712fc-fdfb-47da-89a6-2d19f76c7618`, status: 1, want: `nobody could not be found`},
 		{line: `node delete wired`, after: `ports/$port gone`},
 	}},

@@ -1,5 +1,7 @@
 package clients_test
 
+import "slices"
+
 // row is a command line of the baremetal client and what has to come of it.
 type row struct {
 	line   string // $names stand for what earlier rows have kept
@@ -21,4 +23,4 @@ type scene struct {
 }
 
 // scenes are all of them, in the order in which they are run on one conductor.
-var scenes = inventoryScenes[1:2]
+var scenes = slices.Concat(inventoryScenes, portScenes, nodeScenes, lifeScenes, planScenes)
