@@ -124,7 +124,7 @@ func TestCreate(t *testing.T) {
 		{"82", `{"driver": "fake-hardware", "name": "` + taken + `"}`, 400, "invalid or reserved name"},
 		{"82", `{"driver": "fake-hardware", "name": "` + strings.Repeat("n", 256) + `"}`, 400, "longer than 255"},
 		{"82", `{"driver": "fake-hardware", "name": "taken"}`, 409, "A node with name taken already exists."},
-		{"82", `{"driver": "fake-hardware", "uuid": "` + taken + `"}`, 409, "A node with uuid " + taken},
+		{"82", `{"driver": "fake-hardware", "uuid": "` + taken + `"}`, 409, "A node with UUID " + taken},
 		{"82", `{"driver": "fake-hardware", "instance_uuid": "` + taken + `"}`, 409, "A node with instance_uuid " + taken},
 		{"82", `{"driver": "fake-hardware", "uuid": "x"}`, 400, "expected a UUID"},
 		{"82", `{"driver": "fake-hardware", "instance_uuid": "x"}`, 400, "expected a UUID"},
