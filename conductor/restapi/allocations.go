@@ -17,7 +17,7 @@ import (
 // allocationFields are the attributes of an allocation (REST contract, section
 // 9). Literal table.
 var allocationFields = fields[store.Allocation]{
-	{"uuid", ironic.VersionAllocations, onCreate | sortable, uuidColumn(func(a *store.Allocation) *string { return &a.UUID })},
+	{"uuid", ironic.VersionAllocations, onCreate | sortable, requiredUUID(func(a *store.Allocation) *string { return &a.UUID })},
 	{"name", ironic.VersionAllocations, onCreate | onPatch | sortable, optionalName(func(a *store.Allocation) **string { return &a.Name })},
 	{"resource_class", ironic.VersionAllocations, onCreate | sortable, optionalText(func(a *store.Allocation) **string { return &a.ResourceClass }, 80)},
 	{"traits", ironic.VersionAllocations, onCreate, traitList(func(a *store.Allocation) *store.Strings { return &a.Traits })},
@@ -49,15 +49,15 @@ var allocationFilters = filters{
 	{arg{name: "owner", kind: argText, since: ironic.VersionAllocationOwner}, whereText("allocations.owner = ?")},
 }
 
-func (s *Server) allocations() collection[store.Allocation] {
-	return collection[store.Allocation]{
-		name: "allocations", title: "Allocation", fields: allocationFields,
-		id:  func(a *store.Allocation) (int64, string) { return a.ID, a.UUID },
-		get: s.store.Allocation, list: s.store.Allocations, show: allocationView,
+func (s *Server) allocations() resource[store.Allocation] {
+	return resource[store.Allocation]{
+		kind: "Allocation", key: "allocations", path: "allocations", fields: allocationFields, filters: allocationFilters, project: "allocations.owner = ?",
+		head: func(a *store.Allocation) (int64, string) { return a.ID, a.UUID }, view: allocationView,
+		rows: s.store.Allocations, byUUID: s.store.Allocation, byName: s.store.AllocationByName,
 	}
 }
 
-func allocationView(a *store.Allocation, r *request, names []string) map[string]any {
+func allocationView(r *request, a *store.Allocation, names []string) map[string]any {
 	view := allocationFields.view(a, r.version, names)
 	view["links"] = links(r.base, "allocations/"+a.UUID)
 	return view
@@ -65,10 +65,6 @@ func allocationView(a *store.Allocation, r *request, names []string) map[string]
 
 func (s *Server) listAllocations(ctx context.Context, r *request) (reply, error) {
 	var q store.Query
-	var err error
-	if q.Where, q.Args, err = allocationFilters.conditions(r.args); err != nil {
-		return reply{}, err
-	}
 	ident, err := r.args.text("node")
 	if err != nil {
 		return reply{}, err
@@ -78,13 +74,16 @@ func (s *Server) listAllocations(ctx context.Context, r *request) (reply, error)
 		if err != nil {
 			return reply{}, err
 		}
-		q.Where, q.Args = append(q.Where, "allocations.node_id = ?"), append(q.Args, n.ID)
+		q.Where, q.Args = []string{"allocations.node_id = ?"}, []any{n.ID}
 	}
-	if owner, err := r.args.text("owner"); err == nil && r.project != "" && owner != "" && owner != r.project {
+	owner, err := r.args.text("owner")
+	if err != nil {
+		return reply{}, err
+	}
+	if r.project != "" && owner != "" && owner != r.project {
 		return reply{}, auth.Denied(r.route.policy)
 	}
-	r.onlyProject(&q, "allocations.owner = ?")
-	return s.allocations().page(ctx, r, s.cfg.MaxLimit, q)
+	return s.allocations().page(ctx, s, r, q)
 }
 
 // nodeNamed finds a node that an argument or a member of the body names: one
@@ -110,7 +109,7 @@ func (s *Server) allocation(ctx context.Context, r *request) (*store.Allocation,
 	if err != nil {
 		return nil, err
 	}
-	return a, s.permitAllocation(r, a, s.allocations().missing(store.ErrNotFound, ident))
+	return a, s.permitAllocation(r, a, s.allocations().none(ident))
 }
 
 func (s *Server) permitAllocation(r *request, a *store.Allocation, missing error) error {
@@ -121,15 +120,7 @@ func (s *Server) permitAllocation(r *request, a *store.Allocation, missing error
 }
 
 func (s *Server) showAllocation(ctx context.Context, r *request) (reply, error) {
-	names, err := chosenFields(r.args, allocationFields, r.version)
-	if err != nil {
-		return reply{}, err
-	}
-	a, err := s.allocation(ctx, r)
-	if err != nil {
-		return reply{}, err
-	}
-	return ok(allocationView(a, r, names))
+	return s.allocations().show(ctx, r, s.allocation)
 }
 
 func (s *Server) createAllocation(ctx context.Context, r *request) (reply, error) {
@@ -164,7 +155,7 @@ func (s *Server) createAllocation(ctx context.Context, r *request) (reply, error
 	if err := s.allocate(ctx, a, node); err != nil {
 		return reply{}, s.allocations().taken(err, a)
 	}
-	return reply{status: http.StatusCreated, body: allocationView(a, r, nil), location: r.base + "/v1/allocations/" + a.UUID}, nil
+	return s.allocations().created(r, a)
 }
 
 // backfilled takes the member node out of the body: a node that is in use
@@ -215,20 +206,7 @@ func (s *Server) updateAllocation(ctx context.Context, r *request) (reply, error
 	if err != nil {
 		return reply{}, err
 	}
-	patch, err := api.ParsePatch(r.body)
-	if err != nil {
-		return reply{}, err
-	}
-	if err := allocationFields.checkPatch(patch, r.version); err != nil {
-		return reply{}, err
-	}
-	if err := allocationFields.patch(a, patch); err != nil {
-		return reply{}, err
-	}
-	if err := s.store.SaveAllocation(ctx, a); err != nil {
-		return reply{}, s.allocations().taken(err, a)
-	}
-	return ok(allocationView(a, r, nil))
+	return s.allocations().update(ctx, r, a, s.store.ChangeAllocation, nil)
 }
 
 func (s *Server) deleteAllocation(ctx context.Context, r *request) (reply, error) {
@@ -268,15 +246,7 @@ func (s *Server) nodeAllocation(ctx context.Context, r *request) (*store.Allocat
 }
 
 func (s *Server) showNodeAllocation(ctx context.Context, r *request) (reply, error) {
-	names, err := chosenFields(r.args, allocationFields, r.version)
-	if err != nil {
-		return reply{}, err
-	}
-	a, err := s.nodeAllocation(ctx, r)
-	if err != nil {
-		return reply{}, err
-	}
-	return ok(allocationView(a, r, names))
+	return s.allocations().show(ctx, r, s.nodeAllocation)
 }
 
 func (s *Server) deleteNodeAllocation(ctx context.Context, r *request) (reply, error) {

@@ -234,7 +234,7 @@ func TestAllocations(t *testing.T) {
 		{409, "58", "POST", "/v1/allocations", `{"node": "used", "resource_class": "large"}`, "does not match"},
 		{201, "60", "POST", "/v1/allocations", `{"resource_class": "large", "name": "alloc-1", "uuid": "` + id + `", "extra": {"a": 1}, "candidate_nodes": ["a"]}`, ""},
 		{409, "60", "POST", "/v1/allocations", `{"resource_class": "large", "name": "alloc-1"}`, "An allocation with name alloc-1 already exists"},
-		{409, "60", "POST", "/v1/allocations", `{"resource_class": "large", "uuid": "` + id + `"}`, "An allocation with uuid " + id + " already exists"},
+		{409, "60", "POST", "/v1/allocations", `{"resource_class": "large", "uuid": "` + id + `"}`, "An allocation with UUID " + id + " already exists"},
 		{201, "58", "POST", "/v1/allocations", `{"node": "used", "name": "filled"}`, ""},
 		{405, "56", "PATCH", "/v1/allocations/alloc-1", `[]`, ""},
 		{400, "57", "PATCH", "/v1/allocations/alloc-1", `[{"op": "replace", "path": "/resource_class", "value": "x"}]`, "Only the following can be updated: extra, name"},

@@ -3,12 +3,10 @@ package restapi
 import (
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 
 	"github.com/google/uuid"
 
-	"ferric/api"
 	"ferric/api/ironic"
 	"ferric/conductor/store"
 )
@@ -16,7 +14,7 @@ import (
 // chassisFields are the attributes of a chassis (REST contract, section 6).
 // Literal table.
 var chassisFields = fields[store.Chassis]{
-	{"uuid", ironic.VersionMin, onCreate | sortable, ownUUID(func(c *store.Chassis) *string { return &c.UUID })},
+	{"uuid", ironic.VersionMin, onCreate | sortable, requiredUUID(func(c *store.Chassis) *string { return &c.UUID })},
 	{"description", ironic.VersionMin, onCreate | onPatch | sortable, optionalText(func(c *store.Chassis) **string { return &c.Description }, 255)},
 	{"extra", ironic.VersionMin, onCreate | onPatch, object(func(c *store.Chassis) *store.Object { return &c.Extra }, nil)},
 	{"nodes", ironic.VersionMin, readOnly, computed(func(*store.Chassis) any { return nil })}, // see chassisView
@@ -39,22 +37,23 @@ func chassisView(r *request, c *store.Chassis, names []string) map[string]any {
 
 func (s *Server) allChassis() resource[store.Chassis] {
 	return resource[store.Chassis]{
-		kind: "Chassis", key: "chassis", table: "chassis", fields: chassisFields, defaults: chassisListFields,
-		rows: s.store.ListChassis, uuid: func(c *store.Chassis) string { return c.UUID }, view: chassisView,
+		kind: "Chassis", key: "chassis", path: "chassis", fields: chassisFields, defaults: chassisListFields,
+		view: chassisView,
+		rows: s.store.ListChassis, byUUID: s.store.Chassis, head: func(c *store.Chassis) (int64, string) { return c.ID, c.UUID },
 	}
 }
 
 // chassis finds the chassis that the path names.
 func (s *Server) chassis(ctx context.Context, r *request) (*store.Chassis, error) {
-	return s.allChassis().byUUID(ctx, r.params["chassis"], s.store.Chassis)
+	return s.allChassis().find(ctx, r, r.params["chassis"])
 }
 
 func (s *Server) listChassis(ctx context.Context, r *request) (reply, error) {
-	return s.allChassis().page(ctx, s, r, "chassis", store.Query{})
+	return s.allChassis().page(ctx, s, r, store.Query{})
 }
 
 func (s *Server) listChassisDetail(ctx context.Context, r *request) (reply, error) {
-	return s.allChassis().detail(ctx, s, r, "chassis", store.Query{})
+	return s.allChassis().detail(ctx, s, r, store.Query{})
 }
 
 func (s *Server) showChassis(ctx context.Context, r *request) (reply, error) {
@@ -77,21 +76,14 @@ func (s *Server) createChassis(ctx context.Context, r *request) (reply, error) {
 	if len(r.body) == 0 {
 		r.body = []byte("{}") // a chassis needs nothing
 	}
-	body, err := r.decodeObject()
-	if err != nil {
-		return reply{}, err
-	}
 	c := &store.Chassis{UUID: uuid.NewString(), Extra: store.Object{}}
-	if err := chassisFields.fill(c, body, r.version); err != nil {
+	if err := chassisFields.read(r, c); err != nil {
 		return reply{}, err
 	}
 	if err := s.store.CreateChassis(ctx, c); err != nil {
-		if errors.Is(err, store.ErrDuplicate) {
-			return reply{}, conflict("A chassis with UUID %s already exists.", c.UUID)
-		}
-		return reply{}, err
+		return reply{}, s.allChassis().taken(err, c)
 	}
-	return reply{status: http.StatusCreated, body: chassisView(r, c, nil), location: r.base + "/v1/chassis/" + c.UUID}, nil
+	return s.allChassis().created(r, c)
 }
 
 func (s *Server) updateChassis(ctx context.Context, r *request) (reply, error) {
@@ -99,18 +91,7 @@ func (s *Server) updateChassis(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	patch, err := api.ParsePatch(r.body)
-	if err != nil {
-		return reply{}, err
-	}
-	if err := chassisFields.checkPatch(patch, r.version); err != nil {
-		return reply{}, err
-	}
-	c, err = s.store.ChangeChassis(ctx, c.ID, func(c *store.Chassis) error { return chassisFields.patch(c, patch) })
-	if err != nil {
-		return reply{}, err
-	}
-	return ok(chassisView(r, c, nil))
+	return s.allChassis().update(ctx, r, c, s.store.ChangeChassis, nil)
 }
 
 func (s *Server) deleteChassis(ctx context.Context, r *request) (reply, error) {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"ferric/api"
 	"ferric/api/ironic"
 	"ferric/conductor/store"
 )
@@ -16,7 +15,7 @@ import (
 // templateFields are the attributes of a deploy template (REST contract,
 // section 9). Literal table.
 var templateFields = fields[store.DeployTemplate]{
-	{"uuid", ironic.VersionDeployTemplates, onCreate | sortable, uuidColumn(func(p *store.DeployTemplate) *string { return &p.UUID })},
+	{"uuid", ironic.VersionDeployTemplates, onCreate | sortable, requiredUUID(func(p *store.DeployTemplate) *string { return &p.UUID })},
 	{"name", ironic.VersionDeployTemplates, onCreate | onPatch | sortable, templateName},
 	{"steps", ironic.VersionDeployTemplates, onCreate | onPatch, plannedSteps(func(p *store.DeployTemplate) *store.List[store.PlannedStep] { return &p.Steps }, "priority")},
 	{"extra", ironic.VersionDeployTemplates, onCreate | onPatch, object(func(p *store.DeployTemplate) *store.Object { return &p.Extra }, nil)},
@@ -37,79 +36,54 @@ var templateName = column[store.DeployTemplate]{
 	},
 }
 
-func (s *Server) templates() collection[store.DeployTemplate] {
-	return collection[store.DeployTemplate]{
-		name: "deploy_templates", title: "Deploy template", fields: templateFields, defaults: []string{"uuid", "name"},
-		id:  func(p *store.DeployTemplate) (int64, string) { return p.ID, p.UUID },
-		get: s.store.DeployTemplate, list: s.store.DeployTemplates, show: templateView,
+func (s *Server) templates() resource[store.DeployTemplate] {
+	return resource[store.DeployTemplate]{
+		kind: "Deploy template", key: "deploy_templates", path: "deploy_templates", fields: templateFields, defaults: []string{"uuid", "name"},
+		head: func(p *store.DeployTemplate) (int64, string) { return p.ID, p.UUID }, view: templateView,
+		rows: s.store.DeployTemplates, byUUID: s.store.DeployTemplate, byName: s.store.DeployTemplateByName,
 	}
 }
 
-func templateView(p *store.DeployTemplate, r *request, names []string) map[string]any {
+func templateView(r *request, p *store.DeployTemplate, names []string) map[string]any {
 	view := maskSteps(templateFields.view(p, r.version, names))
 	view["links"] = links(r.base, "deploy_templates/"+p.UUID)
 	return view
 }
 
 func (s *Server) listTemplates(ctx context.Context, r *request) (reply, error) {
-	return s.templates().page(ctx, r, s.cfg.MaxLimit, store.Query{})
+	return s.templates().page(ctx, s, r, store.Query{})
+}
+
+// template finds the deploy template that the path names.
+func (s *Server) template(ctx context.Context, r *request) (*store.DeployTemplate, error) {
+	return s.templates().find(ctx, r, r.params["template"])
 }
 
 func (s *Server) showTemplate(ctx context.Context, r *request) (reply, error) {
-	names, err := chosenFields(r.args, templateFields, r.version)
-	if err != nil {
-		return reply{}, err
-	}
-	p, err := s.templates().find(ctx, r, r.params["template"])
-	if err != nil {
-		return reply{}, err
-	}
-	return ok(templateView(p, r, names))
+	return s.templates().show(ctx, r, s.template)
 }
 
 func (s *Server) createTemplate(ctx context.Context, r *request) (reply, error) {
-	body, err := r.decodeObject()
-	if err != nil {
-		return reply{}, err
-	}
 	p := &store.DeployTemplate{UUID: uuid.NewString(), Extra: store.Object{}}
-	if err := templateFields.fill(p, body, r.version); err != nil {
+	if err := templateFields.read(r, p, "name", "steps"); err != nil {
 		return reply{}, err
-	}
-	for _, name := range []string{"name", "steps"} {
-		if body[name] == nil {
-			return reply{}, badRequest("Mandatory field missing: %s.", name)
-		}
 	}
 	if err := s.store.CreateDeployTemplate(ctx, p); err != nil {
 		return reply{}, s.templates().taken(err, p)
 	}
-	return reply{status: http.StatusCreated, body: templateView(p, r, nil), location: r.base + "/v1/deploy_templates/" + p.UUID}, nil
+	return s.templates().created(r, p)
 }
 
 func (s *Server) updateTemplate(ctx context.Context, r *request) (reply, error) {
-	p, err := s.templates().find(ctx, r, r.params["template"])
+	p, err := s.template(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
-	patch, err := api.ParsePatch(r.body)
-	if err != nil {
-		return reply{}, err
-	}
-	if err := templateFields.checkPatch(patch, r.version); err != nil {
-		return reply{}, err
-	}
-	if err := templateFields.patch(p, patch); err != nil {
-		return reply{}, err
-	}
-	if err := s.store.SaveDeployTemplate(ctx, p); err != nil {
-		return reply{}, s.templates().taken(err, p)
-	}
-	return ok(templateView(p, r, nil))
+	return s.templates().update(ctx, r, p, s.store.ChangeDeployTemplate, nil)
 }
 
 func (s *Server) deleteTemplate(ctx context.Context, r *request) (reply, error) {
-	p, err := s.templates().find(ctx, r, r.params["template"])
+	p, err := s.template(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}

@@ -1,17 +1,13 @@
 package restapi
 
 import (
-	"fmt"
 	"maps"
-	"math"
+	"reflect"
 	"slices"
 	"strings"
-	"time"
-	"unicode/utf8"
 
 	"ferric/api"
 	"ferric/api/ironic"
-	"ferric/conductor/store"
 )
 
 // access says what a client may do with a field besides reading it.
@@ -117,6 +113,33 @@ func (fs fields[T]) fill(row *T, body map[string]any, v ironic.Version) error {
 	return nil
 }
 
+// read fills a new row from the request's body, in which the mandatory members
+// have to be.
+func (fs fields[T]) read(r *request, row *T, mandatory ...string) error {
+	body, err := r.decodeObject()
+	if err != nil {
+		return err
+	}
+	if err := fs.fill(row, body, r.version); err != nil {
+		return err
+	}
+	for _, name := range mandatory {
+		if body[name] == nil {
+			return badRequest("Mandatory field missing: %s.", name)
+		}
+	}
+	return nil
+}
+
+// readPatch reads and checks the patch that is the request's body.
+func (fs fields[T]) readPatch(r *request) (api.Patch, error) {
+	p, err := api.ParsePatch(r.body)
+	if err != nil {
+		return p, err
+	}
+	return p, fs.checkPatch(p, r.version)
+}
+
 // checkPatch refuses a patch of what cannot be patched (400) or is newer than
 // v (406).
 func (fs fields[T]) checkPatch(p api.Patch, v ironic.Version) error {
@@ -179,143 +202,13 @@ func nesting(v any) int {
 	return deepest + 1
 }
 
-// computed is a field that only the conductor writes.
-func computed[T any](get func(row *T) any) column[T] {
-	return column[T]{get: get, set: func(*T, any) error { return fmt.Errorf("is read only") }}
-}
-
-// optionalText is a nullable string of at most limit characters.
-func optionalText[T any](at func(row *T) **string, limit int) column[T] {
-	return column[T]{
-		get: func(row *T) any { return *at(row) },
-		set: func(row *T, v any) error {
-			if v == nil {
-				*at(row) = nil
-				return nil
-			}
-			text, err := textValue(v, limit)
-			*at(row) = &text
-			return err
-		},
-	}
-}
-
-func textValue(v any, limit int) (string, error) {
-	s, ok := v.(string)
-	if !ok {
-		return "", fmt.Errorf("a string is expected")
-	}
-	if utf8.RuneCountInString(s) > limit {
-		return "", fmt.Errorf("longer than %d characters", limit)
-	}
-	return s, nil
-}
-
-// optionalUUID is a nullable UUID.
-func optionalUUID[T any](at func(row *T) **string) column[T] {
-	c := optionalText(at, 64)
-	plain := c.set
-	c.set = func(row *T, v any) error {
-		if s, ok := v.(string); ok {
-			id, ok := parseUUID(s)
-			if !ok {
-				return fmt.Errorf("expected a UUID but received %s", s)
-			}
-			v = id
-		}
-		return plain(row, v)
-	}
-	return c
-}
-
-// flag is a boolean with a default.
-func flag[T any](at func(row *T) *bool, fallback bool) column[T] {
-	return column[T]{
-		get: func(row *T) any { return *at(row) },
-		set: func(row *T, v any) (err error) {
-			*at(row) = fallback
-			if v != nil {
-				*at(row), err = boolValue(v)
-			}
-			return err
-		},
-	}
-}
-
-// optionalFlag is a nullable boolean.
-func optionalFlag[T any](at func(row *T) **bool) column[T] {
-	return column[T]{
-		get: func(row *T) any { return *at(row) },
-		set: func(row *T, v any) error {
-			*at(row) = nil
-			if v == nil {
-				return nil
-			}
-			b, err := boolValue(v)
-			if err == nil {
-				*at(row) = &b
-			}
-			return err
-		},
-	}
-}
-
-func boolValue(v any) (bool, error) {
-	switch v := v.(type) {
-	case bool:
-		return v, nil
-	case string: // what clients with untyped command lines send
-		if b, ok := parseBool(v); ok {
-			return b, nil
+// changed lists the names of the fields that differ between two rows.
+func (fs fields[T]) changed(before, after *T) []string {
+	var names []string
+	for _, f := range fs {
+		if !reflect.DeepEqual(f.get(before), f.get(after)) {
+			names = append(names, f.name)
 		}
 	}
-	return false, fmt.Errorf("a boolean is expected")
-}
-
-// object is a JSON object, {} by default. check may be nil.
-func object[T any](at func(row *T) *store.Object, check func(store.Object) error) column[T] {
-	return column[T]{
-		get: func(row *T) any {
-			if o := *at(row); o != nil {
-				return map[string]any(o)
-			}
-			return map[string]any{}
-		},
-		set: func(row *T, v any) error {
-			if v == nil {
-				*at(row) = store.Object{}
-				return nil
-			}
-			o, ok := v.(map[string]any)
-			if !ok {
-				return fmt.Errorf("an object is expected")
-			}
-			*at(row) = o
-			if check != nil {
-				return check(o)
-			}
-			return nil
-		},
-	}
-}
-
-// moment is a nullable time.
-func moment(t *time.Time) any {
-	if t == nil {
-		return (*ironic.Time)(nil)
-	}
-	return &ironic.Time{Time: *t}
-}
-
-// nonNegative accepts what clients send as a whole number: a number or its text.
-func nonNegative(v any) bool {
-	switch v := v.(type) {
-	case nil:
-		return true
-	case float64:
-		return v >= 0 && v == math.Trunc(v)
-	case string:
-		return v != "" && strings.Trim(v, "0123456789") == ""
-	}
-	return false
+	return names
 }

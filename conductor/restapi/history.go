@@ -2,7 +2,6 @@ package restapi
 
 import (
 	"context"
-	"errors"
 	"unicode/utf8"
 
 	"ferric/api/ironic"
@@ -36,25 +35,30 @@ func (s *Server) listHistory(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	return s.history(n).page(ctx, s, r, store.Query{})
+}
+
+// history of a node.
+func (s *Server) history(n *store.Node) resource[store.History] {
 	path := "nodes/" + n.UUID + "/history"
-	entries := collection[store.History]{
-		name: "history", path: path, title: "Node history record", fields: historyFields, defaults: historyListFields,
-		id: func(h *store.History) (int64, string) { return h.ID, h.UUID },
-		get: func(ctx context.Context, uuid string) (*store.History, error) {
-			return s.store.HistoryEntry(ctx, n.ID, uuid)
-		},
-		list: func(ctx context.Context, q store.Query) ([]*store.History, error) {
+	return resource[store.History]{
+		kind: "Node history record", key: "history", path: path, fields: historyFields, defaults: historyListFields,
+		head: func(h *store.History) (int64, string) { return h.ID, h.UUID },
+		rows: func(ctx context.Context, q store.Query) ([]*store.History, error) {
 			return s.store.NodeHistory(ctx, n.ID, q)
 		},
-		show: func(h *store.History, r *request, names []string) map[string]any {
-			view := historyView(h, r, path, names)
+		byUUID: func(ctx context.Context, uuid string) (*store.History, error) {
+			return s.store.HistoryEntry(ctx, n.ID, uuid)
+		},
+		view: func(r *request, h *store.History, names []string) map[string]any {
+			view := historyFields.view(h, r.version, names)
 			if names != nil {
 				view["event"] = shortened(h.Event)
 			}
+			view["links"] = links(r.base, path+"/"+h.UUID)
 			return view
 		},
 	}
-	return entries.page(ctx, r, s.cfg.MaxLimit, store.Query{})
 }
 
 // shortened cuts a text for a list.
@@ -66,29 +70,14 @@ func shortened(text string) string {
 	return string([]rune(text)[:maxListedEvent-len(mark)]) + mark
 }
 
-func historyView(h *store.History, r *request, path string, names []string) map[string]any {
-	view := historyFields.view(h, r.version, names)
-	view["links"] = links(r.base, path+"/"+h.UUID)
-	return view
-}
-
 func (s *Server) showHistory(ctx context.Context, r *request) (reply, error) {
 	n, err := s.node(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
-	id, isUUID := parseUUID(r.params["event"])
-	if !isUUID {
-		return reply{}, badRequest("Expected a UUID but received %q.", r.params["event"])
-	}
-	h, err := s.store.HistoryEntry(ctx, n.ID, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return reply{}, notFound("Node history record %s could not be found.", id)
-	}
-	if err != nil {
-		return reply{}, err
-	}
-	return ok(historyView(h, r, "nodes/"+n.UUID+"/history", nil))
+	return s.history(n).show(ctx, r, func(ctx context.Context, r *request) (*store.History, error) {
+		return s.history(n).find(ctx, r, r.params["event"])
+	})
 }
 
 func (s *Server) historyRoutes() []route {

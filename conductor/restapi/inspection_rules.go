@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 	"slices"
 
 	"github.com/google/uuid"
 
-	"ferric/api"
 	"ferric/api/ironic"
 	"ferric/conductor/inspection/rules"
 	"ferric/conductor/store"
@@ -19,7 +17,7 @@ import (
 // ruleFields are the attributes of an inspection rule (REST contract, section
 // 9). Literal table.
 var ruleFields = fields[store.InspectionRule]{
-	{"uuid", ironic.VersionInspectionRules, onCreate | sortable, uuidColumn(func(i *store.InspectionRule) *string { return &i.UUID })},
+	{"uuid", ironic.VersionInspectionRules, onCreate | sortable, requiredUUID(func(i *store.InspectionRule) *string { return &i.UUID })},
 	{"description", ironic.VersionInspectionRules, onCreate | onPatch | sortable, optionalText(func(i *store.InspectionRule) **string { return &i.Description }, 255)},
 	{"priority", ironic.VersionInspectionRules, onCreate | onPatch | sortable, rulePriority},
 	{"sensitive", ironic.VersionInspectionRules, onCreate | onPatch | sortable, flag(func(i *store.InspectionRule) *bool { return &i.Sensitive }, false)},
@@ -101,15 +99,15 @@ func checkRule(i *store.InspectionRule) error {
 	return nil
 }
 
-func (s *Server) inspectionRules() collection[store.InspectionRule] {
-	return collection[store.InspectionRule]{
-		name: "inspection_rules", title: "Inspection rule", uuidOnly: true, fields: ruleFields, defaults: []string{"uuid", "priority", "phase", "description"},
-		id:  func(i *store.InspectionRule) (int64, string) { return i.ID, i.UUID },
-		get: s.store.InspectionRule, list: s.store.InspectionRules, show: ruleView,
+func (s *Server) inspectionRules() resource[store.InspectionRule] {
+	return resource[store.InspectionRule]{
+		kind: "Inspection rule", key: "inspection_rules", path: "inspection_rules", fields: ruleFields, defaults: []string{"uuid", "priority", "phase", "description"},
+		head: func(i *store.InspectionRule) (int64, string) { return i.ID, i.UUID }, view: ruleView,
+		rows: s.store.InspectionRules, byUUID: s.store.InspectionRule,
 	}
 }
 
-func ruleView(i *store.InspectionRule, r *request, names []string) map[string]any {
+func ruleView(r *request, i *store.InspectionRule, names []string) map[string]any {
 	view := ruleFields.view(i, r.version, names)
 	for _, name := range []string{"conditions", "actions"} {
 		if parts, shown := view[name].([]any); shown {
@@ -140,28 +138,21 @@ func partViews(parts []any) []any {
 }
 
 func (s *Server) listInspectionRules(ctx context.Context, r *request) (reply, error) {
-	return s.inspectionRules().page(ctx, r, s.cfg.MaxLimit, store.Query{})
+	return s.inspectionRules().page(ctx, s, r, store.Query{})
+}
+
+// inspectionRule finds the rule that the path names.
+func (s *Server) inspectionRule(ctx context.Context, r *request) (*store.InspectionRule, error) {
+	return s.inspectionRules().find(ctx, r, r.params["rule"])
 }
 
 func (s *Server) showInspectionRule(ctx context.Context, r *request) (reply, error) {
-	names, err := chosenFields(r.args, ruleFields, r.version)
-	if err != nil {
-		return reply{}, err
-	}
-	i, err := s.inspectionRules().find(ctx, r, r.params["rule"])
-	if err != nil {
-		return reply{}, err
-	}
-	return ok(ruleView(i, r, names))
+	return s.inspectionRules().show(ctx, r, s.inspectionRule)
 }
 
 func (s *Server) createInspectionRule(ctx context.Context, r *request) (reply, error) {
-	body, err := r.decodeObject()
-	if err != nil {
-		return reply{}, err
-	}
 	i := &store.InspectionRule{UUID: uuid.NewString(), Phase: rulePhaseMain, Conditions: store.List[map[string]any]{}}
-	if err := ruleFields.fill(i, body, r.version); err != nil {
+	if err := ruleFields.read(r, i); err != nil {
 		return reply{}, err
 	}
 	if err := checkRule(i); err != nil {
@@ -170,39 +161,24 @@ func (s *Server) createInspectionRule(ctx context.Context, r *request) (reply, e
 	if err := s.store.CreateInspectionRule(ctx, i); err != nil {
 		return reply{}, s.inspectionRules().taken(err, i)
 	}
-	return reply{status: http.StatusCreated, body: ruleView(i, r, nil), location: r.base + "/v1/inspection_rules/" + i.UUID}, nil
+	return s.inspectionRules().created(r, i)
 }
 
 func (s *Server) updateInspectionRule(ctx context.Context, r *request) (reply, error) {
-	i, err := s.inspectionRules().find(ctx, r, r.params["rule"])
+	i, err := s.inspectionRule(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
-	patch, err := api.ParsePatch(r.body)
-	if err != nil {
-		return reply{}, err
-	}
-	if err := ruleFields.checkPatch(patch, r.version); err != nil {
-		return reply{}, err
-	}
-	sensitive := i.Sensitive
-	if err := ruleFields.patch(i, patch); err != nil {
-		return reply{}, err
-	}
-	if sensitive && !i.Sensitive {
-		return reply{}, badRequest("Inspection rules cannot have the sensitive flag unset.")
-	}
-	if err := checkRule(i); err != nil {
-		return reply{}, err
-	}
-	if err := s.store.SaveInspectionRule(ctx, i); err != nil {
-		return reply{}, err
-	}
-	return ok(ruleView(i, r, nil))
+	return s.inspectionRules().update(ctx, r, i, s.store.ChangeInspectionRule, func(before, after *store.InspectionRule) error {
+		if before.Sensitive && !after.Sensitive {
+			return badRequest("Inspection rules cannot have the sensitive flag unset.")
+		}
+		return checkRule(after)
+	})
 }
 
 func (s *Server) deleteInspectionRule(ctx context.Context, r *request) (reply, error) {
-	i, err := s.inspectionRules().find(ctx, r, r.params["rule"])
+	i, err := s.inspectionRule(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}

@@ -21,11 +21,8 @@ var settledStates = []provision.State{provision.DeployFailed, provision.Inspecti
 	provision.UnrescueFailed, provision.ServiceHold, provision.ServiceFailed}
 
 func (s *Server) updateNode(ctx context.Context, r *request) (reply, error) {
-	p, err := api.ParsePatch(r.body)
+	p, err := nodeFields.readPatch(r)
 	if err != nil {
-		return reply{}, err
-	}
-	if err := nodeFields.checkPatch(p, r.version); err != nil {
 		return reply{}, err
 	}
 	reset, err := resetInterfaces(r.args, p)
@@ -55,7 +52,7 @@ func (s *Server) updateNode(ctx context.Context, r *request) (reply, error) {
 	}
 	updated, err := s.conductor.UpdateNode(ctx, n.ID, change)
 	if err != nil {
-		return reply{}, nodeConflict(err, &trial)
+		return reply{}, taken(err, "Node", nodeFields, &trial, nil)
 	}
 	view, err := s.nodeView(ctx, r, updated, nil)
 	if err != nil {

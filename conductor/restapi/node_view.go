@@ -14,7 +14,7 @@ import (
 // nodeFields are the attributes of a node with the microversion that each
 // appeared in (REST contract, section 3.1). Literal table.
 var nodeFields = fields[store.Node]{
-	{"uuid", ironic.VersionMin, onCreate | sortable, nodeUUID},
+	{"uuid", ironic.VersionMin, onCreate | sortable, requiredUUID(func(n *store.Node) *string { return &n.UUID })},
 	{"name", ironic.VersionNodeName, onCreate | onPatch | sortable, optionalText(func(n *store.Node) **string { return &n.Name }, 255)},
 	{"driver", ironic.VersionMin, onCreate | onPatch | sortable, nodeDriver},
 	{"driver_info", ironic.VersionMin, onCreate | onPatch, object(func(n *store.Node) *store.Object { return &n.DriverInfo }, nil)},
@@ -166,18 +166,6 @@ func orEmpty(o store.Object) map[string]any {
 
 // Columns of a node with rules of their own.
 var (
-	nodeUUID = column[store.Node]{
-		get: func(n *store.Node) any { return n.UUID },
-		set: func(n *store.Node, v any) error {
-			s, _ := v.(string)
-			id, ok := parseUUID(s)
-			if !ok {
-				return fmt.Errorf("expected a UUID but received %v", v)
-			}
-			n.UUID = id
-			return nil
-		},
-	}
 	nodeDriver = column[store.Node]{
 		get: func(n *store.Node) any { return n.Driver },
 		set: func(n *store.Node, v any) error {

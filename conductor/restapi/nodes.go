@@ -128,34 +128,13 @@ func (s *Server) createNode(ctx context.Context, r *request) (reply, error) {
 		return reply{}, err
 	}
 	if err := s.conductor.CreateNode(ctx, n); err != nil {
-		return reply{}, nodeConflict(err, n)
+		return reply{}, taken(err, "Node", nodeFields, n, nil)
 	}
 	view, err := s.nodeView(ctx, r, n, nil)
 	if err != nil {
 		return reply{}, err
 	}
 	return reply{status: http.StatusCreated, body: view, location: r.base + "/v1/nodes/" + n.UUID}, nil
-}
-
-// nodeConflict names the value that another node has already.
-func nodeConflict(err error, n *store.Node) error {
-	var duplicate *store.DuplicateError
-	if !errors.As(err, &duplicate) {
-		return err
-	}
-	f, known := nodeFields.find(duplicate.Column)
-	if !known {
-		return err
-	}
-	value := f.get(n)
-	if text, isText := value.(*string); isText && text != nil {
-		value = *text
-	}
-	column := duplicate.Column
-	if column == "uuid" {
-		column = "UUID"
-	}
-	return conflict("A node with %s %v already exists.", column, value)
 }
 
 // newNode makes the row that a body asks for (REST contract, section 3.3).

@@ -2,7 +2,6 @@ package restapi
 
 import (
 	"context"
-	"reflect"
 	"slices"
 
 	"ferric/api"
@@ -27,11 +26,8 @@ func (s *Server) updatePort(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	patch, err := api.ParsePatch(r.body)
+	patch, err := portFields.readPatch(r)
 	if err != nil {
-		return reply{}, err
-	}
-	if err := portFields.checkPatch(patch, r.version); err != nil {
 		return reply{}, err
 	}
 	// What is wrong by itself is said at once, not after waiting for the lock.
@@ -64,7 +60,7 @@ func (s *Server) updatePort(ctx context.Context, r *request) (reply, error) {
 		return s.store.SavePort(ctx, p)
 	})
 	if err != nil {
-		return reply{}, portConflict(err, &trial)
+		return reply{}, s.ports().taken(err, &trial)
 	}
 	return ok(PortView(p, r.version, r.base, nil))
 }
@@ -150,15 +146,4 @@ func (s *Server) checkMember(ctx context.Context, r *request, p *store.Port, g *
 // with noop it does not care which port is used for what.
 func hasNetworks(n *store.Node) bool {
 	return n.NetworkInterface != nil && *n.NetworkInterface != "noop"
-}
-
-// changed lists the names of the fields that differ between two rows.
-func (fs fields[T]) changed(before, after *T) []string {
-	var names []string
-	for _, f := range fs {
-		if !reflect.DeepEqual(f.get(before), f.get(after)) {
-			names = append(names, f.name)
-		}
-	}
-	return names
 }

@@ -15,10 +15,10 @@ import (
 // portFields are the attributes of a port with the microversion that each
 // appeared in (REST contract, section 4). Literal table.
 var portFields = fields[store.Port]{
-	{"uuid", ironic.VersionMin, onCreate | sortable, ownUUID(func(p *store.Port) *string { return &p.UUID })},
+	{"uuid", ironic.VersionMin, onCreate | sortable, requiredUUID(func(p *store.Port) *string { return &p.UUID })},
 	{"name", ironic.VersionPortName, onCreate | onPatch | sortable, optionalText(func(p *store.Port) **string { return &p.Name }, 255)},
 	{"address", ironic.VersionMin, onCreate | onPatch | sortable, portAddress},
-	{"node_uuid", ironic.VersionMin, onCreate | onPatch, ownUUID(func(p *store.Port) *string { return &p.NodeUUID })},
+	{"node_uuid", ironic.VersionMin, onCreate | onPatch, requiredUUID(func(p *store.Port) *string { return &p.NodeUUID })},
 	{"extra", ironic.VersionMin, onCreate | onPatch, object(func(p *store.Port) *store.Object { return &p.Extra }, nil)},
 	{"internal_info", ironic.VersionPortInternalInfo, readOnly, computed(func(p *store.Port) any { return orEmpty(p.InternalInfo) })},
 	{"local_link_connection", ironic.VersionPortPXE, onCreate | onPatch, object(func(p *store.Port) *store.Object { return &p.LocalLinkConnection }, nil)},
@@ -62,22 +62,6 @@ var portAddress = column[store.Port]{
 		p.Address = mac
 		return nil
 	},
-}
-
-// ownUUID is a UUID that a row cannot be without.
-func ownUUID[T any](at func(row *T) *string) column[T] {
-	return column[T]{
-		get: func(row *T) any { return *at(row) },
-		set: func(row *T, v any) error {
-			s, _ := v.(string)
-			id, ok := parseUUID(s)
-			if !ok {
-				return fmt.Errorf("expected a UUID but received %v", v)
-			}
-			*at(row) = id
-			return nil
-		},
-	}
 }
 
 // physicalNetwork is a nullable text that is not empty.

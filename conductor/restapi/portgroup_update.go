@@ -15,11 +15,8 @@ func (s *Server) updatePortgroup(ctx context.Context, r *request) (reply, error)
 	if err != nil {
 		return reply{}, err
 	}
-	patch, err := api.ParsePatch(r.body)
+	patch, err := portgroupFields.readPatch(r)
 	if err != nil {
-		return reply{}, err
-	}
-	if err := portgroupFields.checkPatch(patch, r.version); err != nil {
 		return reply{}, err
 	}
 	for _, op := range patch.Operations {
@@ -55,7 +52,7 @@ func (s *Server) updatePortgroup(ctx context.Context, r *request) (reply, error)
 		return s.store.SavePortgroup(ctx, g)
 	})
 	if err != nil {
-		return reply{}, portgroupConflict(err, &trial)
+		return reply{}, s.portgroups().taken(err, &trial)
 	}
 	return ok(portgroupView(r, g, nil))
 }

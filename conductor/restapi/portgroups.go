@@ -17,10 +17,10 @@ import (
 // portgroupFields are the attributes of a portgroup with the microversion that
 // each appeared in (REST contract, section 5). Literal table.
 var portgroupFields = fields[store.Portgroup]{
-	{"uuid", ironic.VersionPortgroups, onCreate | sortable, ownUUID(func(g *store.Portgroup) *string { return &g.UUID })},
+	{"uuid", ironic.VersionPortgroups, onCreate | sortable, requiredUUID(func(g *store.Portgroup) *string { return &g.UUID })},
 	{"name", ironic.VersionPortgroups, onCreate | onPatch | sortable, optionalText(func(g *store.Portgroup) **string { return &g.Name }, 255)},
 	{"address", ironic.VersionPortgroups, onCreate | onPatch | sortable, portgroupAddress},
-	{"node_uuid", ironic.VersionPortgroups, onCreate | onPatch, ownUUID(func(g *store.Portgroup) *string { return &g.NodeUUID })},
+	{"node_uuid", ironic.VersionPortgroups, onCreate | onPatch, requiredUUID(func(g *store.Portgroup) *string { return &g.NodeUUID })},
 	{"extra", ironic.VersionPortgroups, onCreate | onPatch, object(func(g *store.Portgroup) *store.Object { return &g.Extra }, nil)},
 	{"internal_info", ironic.VersionPortgroups, readOnly, computed(func(g *store.Portgroup) any { return orEmpty(g.InternalInfo) })},
 	{"standalone_ports_supported", ironic.VersionPortgroups, onCreate | onPatch | sortable, flag(func(g *store.Portgroup) *bool { return &g.StandalonePortsSupported }, true)},
@@ -86,9 +86,10 @@ func portgroupView(r *request, g *store.Portgroup, names []string) map[string]an
 
 func (s *Server) portgroups() resource[store.Portgroup] {
 	return resource[store.Portgroup]{
-		kind: "Portgroup", key: "portgroups", table: "portgroups", fields: portgroupFields, defaults: portgroupListFields,
-		filters: portgroupFilters, project: projectNodes, rows: s.store.Portgroups,
-		uuid: func(g *store.Portgroup) string { return g.UUID }, view: portgroupView,
+		kind: "Portgroup", key: "portgroups", path: "portgroups", fields: portgroupFields, defaults: portgroupListFields,
+		filters: portgroupFilters, project: projectNodes, view: portgroupView,
+		rows: s.store.Portgroups, byUUID: s.store.Portgroup, byName: s.store.PortgroupByName,
+		head: func(g *store.Portgroup) (int64, string) { return g.ID, g.UUID },
 	}
 }
 
@@ -98,12 +99,11 @@ func (s *Server) portgroup(ctx context.Context, r *request) (*store.Portgroup, e
 }
 
 func (s *Server) portgroupByIdent(ctx context.Context, r *request, ident string) (*store.Portgroup, error) {
-	portgroups := s.portgroups()
-	g, err := portgroups.identified(ctx, r, ident, s.store.Portgroup, s.store.PortgroupByName)
+	g, err := s.portgroups().find(ctx, r, ident)
 	if err != nil {
 		return nil, err
 	}
-	return g, s.permitNodeOf(ctx, r, g.NodeID, portgroups.missing(ident))
+	return g, s.permitNodeOf(ctx, r, g.NodeID, s.portgroups().none(ident))
 }
 
 // portgroupQuery makes the condition that names a node, which is that of the
@@ -137,7 +137,7 @@ func (s *Server) listPortgroups(ctx context.Context, r *request) (reply, error) 
 	if err != nil {
 		return reply{}, err
 	}
-	return s.portgroups().page(ctx, s, r, "portgroups", q)
+	return s.portgroups().page(ctx, s, r, q)
 }
 
 func (s *Server) listPortgroupsDetail(ctx context.Context, r *request) (reply, error) {
@@ -145,7 +145,7 @@ func (s *Server) listPortgroupsDetail(ctx context.Context, r *request) (reply, e
 	if err != nil {
 		return reply{}, err
 	}
-	return s.portgroups().detail(ctx, s, r, "portgroups", q)
+	return s.portgroups().detail(ctx, s, r, q)
 }
 
 func (s *Server) listNodePortgroups(ctx context.Context, r *request) (reply, error) {
@@ -153,7 +153,7 @@ func (s *Server) listNodePortgroups(ctx context.Context, r *request) (reply, err
 	if err != nil {
 		return reply{}, err
 	}
-	return s.portgroups().page(ctx, s, r, path, q)
+	return s.portgroups().below(path).page(ctx, s, r, q)
 }
 
 func (s *Server) listNodePortgroupsDetail(ctx context.Context, r *request) (reply, error) {
@@ -161,7 +161,7 @@ func (s *Server) listNodePortgroupsDetail(ctx context.Context, r *request) (repl
 	if err != nil {
 		return reply{}, err
 	}
-	return s.portgroups().detail(ctx, s, r, path, q)
+	return s.portgroups().below(path).detail(ctx, s, r, q)
 }
 
 func (s *Server) nodePortgroupQuery(ctx context.Context, r *request) (string, store.Query, error) {
@@ -178,7 +178,7 @@ func (s *Server) listPortgroupPorts(ctx context.Context, r *request) (reply, err
 	if err != nil {
 		return reply{}, err
 	}
-	return s.ports().page(ctx, s, r, path, q)
+	return s.ports().below(path).page(ctx, s, r, q)
 }
 
 func (s *Server) listPortgroupPortsDetail(ctx context.Context, r *request) (reply, error) {
@@ -186,7 +186,7 @@ func (s *Server) listPortgroupPortsDetail(ctx context.Context, r *request) (repl
 	if err != nil {
 		return reply{}, err
 	}
-	return s.ports().detail(ctx, s, r, path, q)
+	return s.ports().below(path).detail(ctx, s, r, q)
 }
 
 func (s *Server) portgroupPortQuery(ctx context.Context, r *request) (string, store.Query, error) {
@@ -203,17 +203,10 @@ func (s *Server) showPortgroup(ctx context.Context, r *request) (reply, error) {
 }
 
 func (s *Server) createPortgroup(ctx context.Context, r *request) (reply, error) {
-	body, err := r.decodeObject()
-	if err != nil {
-		return reply{}, err
-	}
 	g := &store.Portgroup{UUID: uuid.NewString(), Mode: s.cfg.DefaultPortgroupMode, StandalonePortsSupported: true,
 		Properties: store.Object{}, Extra: store.Object{}, InternalInfo: store.Object{}}
-	if err := portgroupFields.fill(g, body, r.version); err != nil {
+	if err := portgroupFields.read(r, g, "node_uuid"); err != nil {
 		return reply{}, err
-	}
-	if body["node_uuid"] == nil {
-		return reply{}, badRequest("Mandatory field missing: node_uuid.")
 	}
 	if err := checkPortgroupName(g); err != nil {
 		return reply{}, err
@@ -224,9 +217,9 @@ func (s *Server) createPortgroup(ctx context.Context, r *request) (reply, error)
 	}
 	g.NodeID = n.ID
 	if err := s.store.CreatePortgroup(ctx, g); err != nil {
-		return reply{}, portgroupConflict(err, g)
+		return reply{}, s.portgroups().taken(err, g)
 	}
-	return reply{status: http.StatusCreated, body: portgroupView(r, g, nil), location: r.base + "/v1/portgroups/" + g.UUID}, nil
+	return s.portgroups().created(r, g)
 }
 
 func checkPortgroupName(g *store.Portgroup) error {
@@ -234,21 +227,6 @@ func checkPortgroupName(g *store.Portgroup) error {
 		return badRequest("The name %q is not valid for a portgroup.", *g.Name)
 	}
 	return nil
-}
-
-// portgroupConflict names the value that another portgroup has already.
-func portgroupConflict(err error, g *store.Portgroup) error {
-	var duplicate *store.DuplicateError
-	if !errors.As(err, &duplicate) {
-		return err
-	}
-	switch duplicate.Column {
-	case "address":
-		return conflict("A portgroup with MAC address %s already exists.", textOr(g.Address, ""))
-	case "name":
-		return conflict("A portgroup with name %s already exists.", textOr(g.Name, ""))
-	}
-	return conflict("A portgroup with UUID %s already exists.", g.UUID)
 }
 
 func (s *Server) deletePortgroup(ctx context.Context, r *request) (reply, error) {

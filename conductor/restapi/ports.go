@@ -26,8 +26,9 @@ var portFilters = filters{
 
 func (s *Server) ports() resource[store.Port] {
 	return resource[store.Port]{
-		kind: "Port", key: "ports", table: "ports", fields: portFields, defaults: portListFields, filters: portFilters, project: projectNodes,
-		rows: s.store.Ports, uuid: func(p *store.Port) string { return p.UUID },
+		kind: "Port", key: "ports", path: "ports", fields: portFields, defaults: portListFields, filters: portFilters, project: projectNodes,
+		rows: s.store.Ports, byUUID: s.store.Port, byName: s.store.PortByName,
+		head: func(p *store.Port) (int64, string) { return p.ID, p.UUID },
 		view: func(r *request, p *store.Port, names []string) map[string]any {
 			return PortView(p, r.version, r.base, names)
 		},
@@ -39,7 +40,7 @@ func (s *Server) listPorts(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return s.ports().page(ctx, s, r, "ports", q)
+	return s.ports().page(ctx, s, r, q)
 }
 
 func (s *Server) listPortsDetail(ctx context.Context, r *request) (reply, error) {
@@ -47,7 +48,7 @@ func (s *Server) listPortsDetail(ctx context.Context, r *request) (reply, error)
 	if err != nil {
 		return reply{}, err
 	}
-	return s.ports().detail(ctx, s, r, "ports", q)
+	return s.ports().detail(ctx, s, r, q)
 }
 
 func (s *Server) listNodePorts(ctx context.Context, r *request) (reply, error) {
@@ -55,7 +56,7 @@ func (s *Server) listNodePorts(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return s.ports().page(ctx, s, r, path, q)
+	return s.ports().below(path).page(ctx, s, r, q)
 }
 
 func (s *Server) listNodePortsDetail(ctx context.Context, r *request) (reply, error) {
@@ -63,7 +64,7 @@ func (s *Server) listNodePortsDetail(ctx context.Context, r *request) (reply, er
 	if err != nil {
 		return reply{}, err
 	}
-	return s.ports().detail(ctx, s, r, path, q)
+	return s.ports().below(path).detail(ctx, s, r, q)
 }
 
 func (s *Server) nodePortQuery(ctx context.Context, r *request) (string, store.Query, error) {
@@ -148,12 +149,11 @@ func (s *Server) port(ctx context.Context, r *request) (*store.Port, error) {
 	if !isUUID(ident) && r.version < ironic.VersionPortName {
 		return nil, badRequest("Expected UUID for port_uuid: %s", ident)
 	}
-	ports := s.ports()
-	p, err := ports.identified(ctx, r, ident, s.store.Port, s.store.PortByName)
+	p, err := s.ports().find(ctx, r, ident)
 	if err != nil {
 		return nil, err
 	}
-	return p, s.permitNodeOf(ctx, r, p.NodeID, ports.missing(ident))
+	return p, s.permitNodeOf(ctx, r, p.NodeID, s.ports().none(ident))
 }
 
 func isUUID(text string) bool {
@@ -200,9 +200,9 @@ func (s *Server) createPort(ctx context.Context, r *request) (reply, error) {
 		return reply{}, conflict("Portgroup %s does not support standalone ports, so that a port with pxe_enabled cannot become a member.", g.UUID)
 	}
 	if err := s.insertPort(ctx, p, g); err != nil {
-		return reply{}, portConflict(err, p)
+		return reply{}, s.ports().taken(err, p)
 	}
-	return reply{status: http.StatusCreated, body: PortView(p, r.version, r.base, nil), location: r.base + "/v1/ports/" + p.UUID}, nil
+	return s.ports().created(r, p)
 }
 
 // portParent is what a new port's body calls its node, by either of two members.
@@ -283,28 +283,6 @@ func (s *Server) checkPhysicalNetwork(ctx context.Context, p *store.Port, g *sto
 			textOr(p.PhysicalNetwork, "none"), g.UUID, textOr(network, "none"))
 	}
 	return nil
-}
-
-func textOr(text *string, otherwise string) string {
-	if text == nil {
-		return otherwise
-	}
-	return *text
-}
-
-// portConflict names the value that another port has already.
-func portConflict(err error, p *store.Port) error {
-	var duplicate *store.DuplicateError
-	if !errors.As(err, &duplicate) {
-		return err
-	}
-	switch duplicate.Column {
-	case "address":
-		return conflict("A port with MAC address %s already exists.", p.Address)
-	case "name":
-		return conflict("A port with name %s already exists.", textOr(p.Name, ""))
-	}
-	return conflict("A port with UUID %s already exists.", p.UUID)
 }
 
 func (s *Server) deletePort(ctx context.Context, r *request) (reply, error) {

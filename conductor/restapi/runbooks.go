@@ -17,7 +17,7 @@ import (
 // runbookFields are the attributes of a runbook (REST contract, section 9).
 // Literal table.
 var runbookFields = fields[store.Runbook]{
-	{"uuid", ironic.VersionRunbooks, onCreate | sortable, uuidColumn(func(b *store.Runbook) *string { return &b.UUID })},
+	{"uuid", ironic.VersionRunbooks, onCreate | sortable, requiredUUID(func(b *store.Runbook) *string { return &b.UUID })},
 	{"name", ironic.VersionRunbooks, onCreate | onPatch | sortable, runbookName},
 	{"description", ironic.VersionRunbookTraits, onCreate | onPatch | sortable, optionalText(func(b *store.Runbook) **string { return &b.Description }, 255)},
 	{"steps", ironic.VersionRunbooks, onCreate | onPatch, plannedSteps(func(b *store.Runbook) *store.List[store.PlannedStep] { return &b.Steps }, "order")},
@@ -43,24 +43,23 @@ var runbookName = column[store.Runbook]{
 	},
 }
 
-func (s *Server) runbooks() collection[store.Runbook] {
-	return collection[store.Runbook]{
-		name: "runbooks", title: "Runbook", fields: runbookFields, defaults: []string{"uuid", "name"},
-		id:  func(b *store.Runbook) (int64, string) { return b.ID, b.UUID },
-		get: s.store.Runbook, list: s.store.Runbooks, show: runbookView,
+func (s *Server) runbooks() resource[store.Runbook] {
+	return resource[store.Runbook]{
+		kind: "Runbook", key: "runbooks", path: "runbooks", fields: runbookFields, defaults: []string{"uuid", "name"},
+		project: "(runbooks.public OR runbooks.owner = ?)",
+		head:    func(b *store.Runbook) (int64, string) { return b.ID, b.UUID }, view: runbookView,
+		rows: s.store.Runbooks, byUUID: s.store.Runbook, byName: s.store.RunbookByName,
 	}
 }
 
-func runbookView(b *store.Runbook, r *request, names []string) map[string]any {
+func runbookView(r *request, b *store.Runbook, names []string) map[string]any {
 	view := maskSteps(runbookFields.view(b, r.version, names))
 	view["links"] = links(r.base, "runbooks/"+b.UUID)
 	return view
 }
 
 func (s *Server) listRunbooks(ctx context.Context, r *request) (reply, error) {
-	var q store.Query
-	r.onlyProject(&q, "(runbooks.public OR runbooks.owner = ?)")
-	return s.runbooks().page(ctx, r, s.cfg.MaxLimit, q)
+	return s.runbooks().page(ctx, s, r, store.Query{})
 }
 
 // runbook finds the runbook that the path names and checks the rules; anybody
@@ -83,30 +82,15 @@ func (s *Server) runbook(ctx context.Context, r *request, rules ...string) (*sto
 }
 
 func (s *Server) showRunbook(ctx context.Context, r *request) (reply, error) {
-	names, err := chosenFields(r.args, runbookFields, r.version)
-	if err != nil {
-		return reply{}, err
-	}
-	b, err := s.runbook(ctx, r, r.route.policy)
-	if err != nil {
-		return reply{}, err
-	}
-	return ok(runbookView(b, r, names))
+	return s.runbooks().show(ctx, r, func(ctx context.Context, r *request) (*store.Runbook, error) {
+		return s.runbook(ctx, r, r.route.policy)
+	})
 }
 
 func (s *Server) createRunbook(ctx context.Context, r *request) (reply, error) {
-	body, err := r.decodeObject()
-	if err != nil {
-		return reply{}, err
-	}
 	b := &store.Runbook{UUID: uuid.NewString(), Traits: store.Strings{}, Extra: store.Object{}}
-	if err := runbookFields.fill(b, body, r.version); err != nil {
+	if err := runbookFields.read(r, b, "name", "steps"); err != nil {
 		return reply{}, err
-	}
-	for _, name := range []string{"name", "steps"} {
-		if body[name] == nil {
-			return reply{}, badRequest("Mandatory field missing: %s.", name)
-		}
 	}
 	if r.version < ironic.VersionRunbookTraits {
 		if err := checkTrait(b.Name); err != nil {
@@ -122,7 +106,7 @@ func (s *Server) createRunbook(ctx context.Context, r *request) (reply, error) {
 	if err := s.store.CreateRunbook(ctx, b); err != nil {
 		return reply{}, s.runbooks().taken(err, b)
 	}
-	return reply{status: http.StatusCreated, body: runbookView(b, r, nil), location: r.base + "/v1/runbooks/" + b.UUID}, nil
+	return s.runbooks().created(r, b)
 }
 
 var errPublicOwner = badRequest("There cannot be an owner for a public runbook")
@@ -168,29 +152,16 @@ func (s *Server) updateRunbook(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if err := runbookFields.checkPatch(patch, r.version); err != nil {
-		return reply{}, err
-	}
-	wanted := *b
-	updated, err := s.store.ChangeRunbook(ctx, b.ID, func(b *store.Runbook) error {
-		public := b.Public
-		if err := runbookFields.patch(b, patch); err != nil {
-			return err
-		}
+	return s.runbooks().update(ctx, r, b, s.store.ChangeRunbook, func(before, after *store.Runbook) error {
 		// What becomes public loses its owner, unless it is given one.
-		if b.Public && !public && !slices.Contains(roots, "owner") {
-			b.Owner = nil
+		if after.Public && !before.Public && !slices.Contains(roots, "owner") {
+			after.Owner = nil
 		}
-		wanted = *b
-		if b.Public && b.Owner != nil {
+		if after.Public && after.Owner != nil {
 			return errPublicOwner
 		}
 		return nil
 	})
-	if err != nil {
-		return reply{}, s.runbooks().taken(err, &wanted)
-	}
-	return ok(runbookView(updated, r, nil))
 }
 
 func (s *Server) deleteRunbook(ctx context.Context, r *request) (reply, error) {

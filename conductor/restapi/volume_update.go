@@ -12,15 +12,8 @@ import (
 )
 
 func (s *Server) createConnector(ctx context.Context, r *request) (reply, error) {
-	body, err := r.decodeObject()
-	if err != nil {
-		return reply{}, err
-	}
 	c := &store.VolumeConnector{UUID: uuid.NewString(), Extra: store.Object{}}
-	if err := connectorFields.fill(c, body, r.version); err != nil {
-		return reply{}, err
-	}
-	if err := mandatory(body, "node_uuid", "type", "connector_id"); err != nil {
+	if err := connectorFields.read(r, c, "node_uuid", "type", "connector_id"); err != nil {
 		return reply{}, err
 	}
 	n, err := s.parentNode(ctx, r, c.NodeUUID)
@@ -29,21 +22,14 @@ func (s *Server) createConnector(ctx context.Context, r *request) (reply, error)
 	}
 	c.NodeID = n.ID
 	if err := s.store.CreateVolumeConnector(ctx, c); err != nil {
-		return reply{}, connectorConflict(err, c)
+		return reply{}, s.connectors().taken(err, c)
 	}
-	return created(r, "volume/connectors/"+c.UUID, s.connectors().view(r, c, nil))
+	return s.connectors().created(r, c)
 }
 
 func (s *Server) createTarget(ctx context.Context, r *request) (reply, error) {
-	body, err := r.decodeObject()
-	if err != nil {
-		return reply{}, err
-	}
 	t := &store.VolumeTarget{UUID: uuid.NewString(), Properties: store.Object{}, Extra: store.Object{}}
-	if err := targetFields.fill(t, body, r.version); err != nil {
-		return reply{}, err
-	}
-	if err := mandatory(body, "node_uuid", "volume_type", "boot_index", "volume_id"); err != nil {
+	if err := targetFields.read(r, t, "node_uuid", "volume_type", "boot_index", "volume_id"); err != nil {
 		return reply{}, err
 	}
 	n, err := s.parentNode(ctx, r, t.NodeUUID)
@@ -52,9 +38,9 @@ func (s *Server) createTarget(ctx context.Context, r *request) (reply, error) {
 	}
 	t.NodeID = n.ID
 	if err := s.store.CreateVolumeTarget(ctx, t); err != nil {
-		return reply{}, targetConflict(err, t)
+		return reply{}, s.targets().taken(err, t)
 	}
-	return created(r, "volume/targets/"+t.UUID, s.targetView(r, t, nil))
+	return s.targets().created(r, t)
 }
 
 func (s *Server) updateConnector(ctx context.Context, r *request) (reply, error) {
@@ -62,7 +48,7 @@ func (s *Server) updateConnector(ctx context.Context, r *request) (reply, error)
 	if err != nil {
 		return reply{}, err
 	}
-	patch, err := volumePatch(r, connectorFields)
+	patch, err := connectorFields.readPatch(r)
 	if err != nil {
 		return reply{}, err
 	}
@@ -88,7 +74,7 @@ func (s *Server) updateConnector(ctx context.Context, r *request) (reply, error)
 		return s.store.SaveVolumeConnector(ctx, c)
 	})
 	if err != nil {
-		return reply{}, connectorConflict(err, &trial)
+		return reply{}, s.connectors().taken(err, &trial)
 	}
 	return ok(s.connectors().view(r, c, nil))
 }
@@ -98,7 +84,7 @@ func (s *Server) updateTarget(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	patch, err := volumePatch(r, targetFields)
+	patch, err := targetFields.readPatch(r)
 	if err != nil {
 		return reply{}, err
 	}
@@ -124,7 +110,7 @@ func (s *Server) updateTarget(ctx context.Context, r *request) (reply, error) {
 		return s.store.SaveVolumeTarget(ctx, t)
 	})
 	if err != nil {
-		return reply{}, targetConflict(err, &trial)
+		return reply{}, s.targets().taken(err, &trial)
 	}
 	return ok(s.targetView(r, t, nil))
 }

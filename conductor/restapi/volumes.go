@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 	"slices"
 	"strings"
 
-	"ferric/api"
 	"ferric/api/ironic"
 	"ferric/conductor/store"
 )
@@ -17,8 +15,8 @@ import (
 // connectorFields are the attributes of a volume connector (REST contract,
 // section 9). Literal table.
 var connectorFields = fields[store.VolumeConnector]{
-	{"uuid", ironic.VersionVolumes, onCreate | sortable, ownUUID(func(c *store.VolumeConnector) *string { return &c.UUID })},
-	{"node_uuid", ironic.VersionVolumes, onCreate | onPatch, ownUUID(func(c *store.VolumeConnector) *string { return &c.NodeUUID })},
+	{"uuid", ironic.VersionVolumes, onCreate | sortable, requiredUUID(func(c *store.VolumeConnector) *string { return &c.UUID })},
+	{"node_uuid", ironic.VersionVolumes, onCreate | onPatch, requiredUUID(func(c *store.VolumeConnector) *string { return &c.NodeUUID })},
 	{"type", ironic.VersionVolumes, onCreate | onPatch | sortable, connectorType},
 	{"connector_id", ironic.VersionVolumes, onCreate | onPatch | sortable, requiredText(func(c *store.VolumeConnector) *string { return &c.ConnectorID })},
 	{"extra", ironic.VersionVolumes, onCreate | onPatch, object(func(c *store.VolumeConnector) *store.Object { return &c.Extra }, nil)},
@@ -29,8 +27,8 @@ var connectorFields = fields[store.VolumeConnector]{
 // targetFields are the attributes of a volume target (REST contract, section
 // 9). Literal table.
 var targetFields = fields[store.VolumeTarget]{
-	{"uuid", ironic.VersionVolumes, onCreate | sortable, ownUUID(func(t *store.VolumeTarget) *string { return &t.UUID })},
-	{"node_uuid", ironic.VersionVolumes, onCreate | onPatch, ownUUID(func(t *store.VolumeTarget) *string { return &t.NodeUUID })},
+	{"uuid", ironic.VersionVolumes, onCreate | sortable, requiredUUID(func(t *store.VolumeTarget) *string { return &t.UUID })},
+	{"node_uuid", ironic.VersionVolumes, onCreate | onPatch, requiredUUID(func(t *store.VolumeTarget) *string { return &t.NodeUUID })},
 	{"volume_type", ironic.VersionVolumes, onCreate | onPatch | sortable, requiredText(func(t *store.VolumeTarget) *string { return &t.VolumeType })},
 	{"boot_index", ironic.VersionVolumes, onCreate | onPatch | sortable, bootIndex},
 	{"volume_id", ironic.VersionVolumes, onCreate | onPatch | sortable, requiredText(func(t *store.VolumeTarget) *string { return &t.VolumeID })},
@@ -74,17 +72,6 @@ var (
 	}
 )
 
-// requiredText is a text that a row cannot be without.
-func requiredText[T any](at func(row *T) *string) column[T] {
-	return column[T]{
-		get: func(row *T) any { return *at(row) },
-		set: func(row *T, v any) (err error) {
-			*at(row), err = textValue(v, 255)
-			return err
-		},
-	}
-}
-
 // volumePageArgs are those of lists of volumes, whose ?detail= is as old as they are.
 var volumePageArgs = slices.Concat(sliceArgs, []arg{fieldsArg, {name: "detail", kind: argFlag, doc: "Shows all attributes."}, {name: "node", kind: argIdent}})
 
@@ -93,9 +80,10 @@ var volumeFilters = filters{{arg{name: "node", kind: argIdent}, whereNothing}}
 
 func (s *Server) connectors() resource[store.VolumeConnector] {
 	return resource[store.VolumeConnector]{
-		kind: "Volume connector", key: "connectors", table: "volume_connectors", fields: connectorFields, defaults: connectorListFields,
-		filters: volumeFilters, project: projectNodes, rows: s.store.VolumeConnectors,
-		uuid: func(c *store.VolumeConnector) string { return c.UUID },
+		kind: "Volume connector", key: "connectors", path: "volume/connectors", fields: connectorFields, defaults: connectorListFields,
+		filters: volumeFilters, project: projectNodes, rows: s.store.VolumeConnectors, byUUID: s.store.VolumeConnector,
+		head:   func(c *store.VolumeConnector) (int64, string) { return c.ID, c.UUID },
+		unique: func(c *store.VolumeConnector) string { return "type " + c.Type + " and connector ID " + c.ConnectorID },
 		view: func(r *request, c *store.VolumeConnector, names []string) map[string]any {
 			out := connectorFields.view(c, r.version, names)
 			out["links"] = links(r.base, "volume/connectors/"+c.UUID)
@@ -106,9 +94,12 @@ func (s *Server) connectors() resource[store.VolumeConnector] {
 
 func (s *Server) targets() resource[store.VolumeTarget] {
 	return resource[store.VolumeTarget]{
-		kind: "Volume target", key: "targets", table: "volume_targets", fields: targetFields, defaults: targetListFields,
-		filters: volumeFilters, project: projectNodes, rows: s.store.VolumeTargets,
-		uuid: func(t *store.VolumeTarget) string { return t.UUID },
+		kind: "Volume target", key: "targets", path: "volume/targets", fields: targetFields, defaults: targetListFields,
+		filters: volumeFilters, project: projectNodes, rows: s.store.VolumeTargets, byUUID: s.store.VolumeTarget,
+		head: func(t *store.VolumeTarget) (int64, string) { return t.ID, t.UUID },
+		unique: func(t *store.VolumeTarget) string {
+			return fmt.Sprintf("boot index '%d' for the same node", t.BootIndex)
+		},
 		view: s.targetView,
 	}
 }
@@ -176,7 +167,7 @@ func (s *Server) listConnectors(ctx context.Context, r *request) (reply, error) 
 	if err != nil {
 		return reply{}, err
 	}
-	return s.connectors().page(ctx, s, r, path, q)
+	return s.connectors().below(path).page(ctx, s, r, q)
 }
 
 func (s *Server) listTargets(ctx context.Context, r *request) (reply, error) {
@@ -184,27 +175,27 @@ func (s *Server) listTargets(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return s.targets().page(ctx, s, r, path, q)
+	return s.targets().below(path).page(ctx, s, r, q)
 }
 
 // connector finds the volume connector that the path names.
 func (s *Server) connector(ctx context.Context, r *request) (*store.VolumeConnector, error) {
 	ident := r.params["connector"]
-	c, err := s.connectors().byUUID(ctx, ident, s.store.VolumeConnector)
+	c, err := s.connectors().find(ctx, r, ident)
 	if err != nil {
 		return nil, err
 	}
-	return c, s.permitNodeOf(ctx, r, c.NodeID, s.connectors().missing(ident))
+	return c, s.permitNodeOf(ctx, r, c.NodeID, s.connectors().none(ident))
 }
 
 // target finds the volume target that the path names.
 func (s *Server) target(ctx context.Context, r *request) (*store.VolumeTarget, error) {
 	ident := r.params["target"]
-	t, err := s.targets().byUUID(ctx, ident, s.store.VolumeTarget)
+	t, err := s.targets().find(ctx, r, ident)
 	if err != nil {
 		return nil, err
 	}
-	return t, s.permitNodeOf(ctx, r, t.NodeID, s.targets().missing(ident))
+	return t, s.permitNodeOf(ctx, r, t.NodeID, s.targets().none(ident))
 }
 
 func (s *Server) showConnector(ctx context.Context, r *request) (reply, error) {
@@ -213,38 +204,6 @@ func (s *Server) showConnector(ctx context.Context, r *request) (reply, error) {
 
 func (s *Server) showTarget(ctx context.Context, r *request) (reply, error) {
 	return s.targets().show(ctx, r, s.target)
-}
-
-// mandatory refuses a body that lacks one of the members.
-func mandatory(body map[string]any, members ...string) error {
-	for _, name := range members {
-		if body[name] == nil {
-			return badRequest("Mandatory field missing: %s.", name)
-		}
-	}
-	return nil
-}
-
-func connectorConflict(err error, c *store.VolumeConnector) error {
-	var duplicate *store.DuplicateError
-	switch {
-	case !errors.As(err, &duplicate):
-		return err
-	case duplicate.Column == "uuid":
-		return conflict("A volume connector with UUID %s already exists.", c.UUID)
-	}
-	return conflict("A volume connector with type %s and connector ID %s already exists.", c.Type, c.ConnectorID)
-}
-
-func targetConflict(err error, t *store.VolumeTarget) error {
-	var duplicate *store.DuplicateError
-	switch {
-	case !errors.As(err, &duplicate):
-		return err
-	case duplicate.Column == "uuid":
-		return conflict("A volume target with UUID %s already exists.", t.UUID)
-	}
-	return conflict("A volume target with boot index '%d' for the same node already exists.", t.BootIndex)
 }
 
 // checkPoweredOff refuses changes of the volumes of nodes that may be using them.
@@ -269,17 +228,4 @@ func (s *Server) deleteVolume(ctx context.Context, nodeID int64, action string, 
 		return reply{}, err
 	}
 	return noContent()
-}
-
-// volumePatch reads and checks the patch of a volume connector or target.
-func volumePatch[T any](r *request, fs fields[T]) (api.Patch, error) {
-	patch, err := api.ParsePatch(r.body)
-	if err != nil {
-		return patch, err
-	}
-	return patch, fs.checkPatch(patch, r.version)
-}
-
-func created(r *request, path string, view map[string]any) (reply, error) {
-	return reply{status: http.StatusCreated, body: view, location: r.base + "/v1/" + path}, nil
 }

@@ -38,30 +38,27 @@ type Allocation struct {
 	NodeUUID *string `db:"node_uuid"` // of the node, by join; not written
 }
 
-const selectAllocations = "SELECT allocations.*, nodes.uuid AS node_uuid FROM allocations LEFT JOIN nodes ON nodes.id = allocations.node_id"
+var allocationTable = tableOf("allocations", "allocation",
+	"SELECT allocations.*, nodes.uuid AS node_uuid FROM allocations LEFT JOIN nodes ON nodes.id = allocations.node_id",
+	func(a *Allocation) head { return head{&a.ID, &a.UUID, &a.CreatedAt, &a.UpdatedAt} },
+	"name", "state", "owner", "last_error", "resource_class", "traits", "candidate_nodes", "extra")
 
 // CreateAllocation inserts a, which has no node yet, and fills its ID and CreatedAt.
 func (s *Store) CreateAllocation(ctx context.Context, a *Allocation) error {
-	return s.write(ctx, func(tx *sqlx.Tx) error { return createAllocation(tx, a) })
+	return allocationTable.create(ctx, s, a)
 }
 
-func createAllocation(tx *sqlx.Tx, a *Allocation) error {
-	a.CreatedAt = now()
-	res, err := tx.NamedExec(`INSERT INTO allocations
-		(uuid, name, state, owner, last_error, resource_class, traits, candidate_nodes, extra, created_at)
-		VALUES (:uuid, :name, :state, :owner, :last_error, :resource_class, :traits, :candidate_nodes, :extra, :created_at)`, a)
-	if err != nil {
-		return fmt.Errorf("create allocation %s: %w", a.UUID, constraint(err))
-	}
-	a.ID, err = res.LastInsertId()
-	return err
+// ChangeAllocation applies change to the allocation as it is now and saves it.
+// change only touches the row; the node of an allocation does not change so.
+func (s *Store) ChangeAllocation(ctx context.Context, id int64, change func(a *Allocation) error) (*Allocation, error) {
+	return allocationTable.change(ctx, s, id, change)
 }
 
 // CreateAllocationOf inserts an allocation of a node that is in use already.
 // The caller holds the node's lock.
 func (s *Store) CreateAllocationOf(ctx context.Context, a *Allocation, n *Node) error {
 	return s.write(ctx, func(tx *sqlx.Tx) error {
-		if err := createAllocation(tx, a); err != nil {
+		if err := allocationTable.createIn(tx, a); err != nil {
 			return err
 		}
 		return assign(tx, a, n)
@@ -105,42 +102,24 @@ func (s *Store) FailAllocation(ctx context.Context, id int64, reason string) err
 	return err
 }
 
-// SaveAllocation writes what a client may change of a: name and extra.
-func (s *Store) SaveAllocation(ctx context.Context, a *Allocation) error {
-	t := now()
-	a.UpdatedAt = &t
-	rows, err := s.exec(ctx, "UPDATE allocations SET name = ?, extra = ?, updated_at = ? WHERE id = ?", a.Name, a.Extra, t, a.ID)
-	if err != nil {
-		return fmt.Errorf("save allocation %s: %w", a.UUID, constraint(err))
-	}
-	if rows == 0 {
-		return fmt.Errorf("save allocation %s: %w", a.UUID, ErrNotFound)
-	}
-	return nil
+// Allocation finds an allocation by UUID.
+func (s *Store) Allocation(ctx context.Context, uuid string) (*Allocation, error) {
+	return allocationTable.find(ctx, s, "uuid", uuid)
 }
 
-// Allocation finds an allocation by UUID or name.
-func (s *Store) Allocation(ctx context.Context, ident string) (*Allocation, error) {
-	a := new(Allocation)
-	err := s.db.GetContext(ctx, a, selectAllocations+" WHERE allocations.uuid = ? OR allocations.name = ?", ident, ident)
-	if err != nil {
-		return nil, notFound(err, "allocation %s", ident)
-	}
-	return a, nil
+// AllocationByName finds the allocation of this name.
+func (s *Store) AllocationByName(ctx context.Context, name string) (*Allocation, error) {
+	return allocationTable.find(ctx, s, "name", name)
 }
 
 // NodeAllocation finds the allocation of a node.
 func (s *Store) NodeAllocation(ctx context.Context, nodeID int64) (*Allocation, error) {
-	a := new(Allocation)
-	if err := s.db.GetContext(ctx, a, selectAllocations+" WHERE allocations.node_id = ?", nodeID); err != nil {
-		return nil, notFound(err, "allocation of node #%d", nodeID)
-	}
-	return a, nil
+	return one[Allocation](ctx, s, allocationTable.from, "allocations.node_id = ?", "allocation of node", nodeID)
 }
 
 // Allocations lists allocations.
 func (s *Store) Allocations(ctx context.Context, q Query) ([]*Allocation, error) {
-	return list[Allocation](ctx, s, selectAllocations, "allocations", q)
+	return allocationTable.list(ctx, s, q)
 }
 
 // DeleteWaitingAllocation removes an allocation without a node; ErrNotFound is

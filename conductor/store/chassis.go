@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -19,43 +18,29 @@ type Chassis struct {
 	UpdatedAt   *time.Time `db:"updated_at"`
 }
 
-const selectChassis = "SELECT * FROM chassis"
-
-var chassisStatements = statementsOf("chassis", "description", "extra")
+var chassisTable = tableOf("chassis", "chassis", "",
+	func(c *Chassis) head { return head{&c.ID, &c.UUID, &c.CreatedAt, &c.UpdatedAt} },
+	"description", "extra")
 
 // CreateChassis inserts c and fills its ID and CreatedAt.
 func (s *Store) CreateChassis(ctx context.Context, c *Chassis) error {
-	c.CreatedAt = now()
-	return s.insert(ctx, &c.ID, "chassis "+c.UUID, chassisStatements.insert, c)
+	return chassisTable.create(ctx, s, c)
 }
 
 // ChangeChassis applies change to the chassis as it is now and saves it. change
 // only touches the row.
 func (s *Store) ChangeChassis(ctx context.Context, id int64, change func(c *Chassis) error) (*Chassis, error) {
-	c := new(Chassis)
-	err := s.write(ctx, func(tx *sqlx.Tx) error {
-		if err := tx.Get(c, selectChassis+" WHERE id = ?", id); err != nil {
-			return notFound(err, "chassis #%d", id)
-		}
-		if err := change(c); err != nil {
-			return err
-		}
-		t := now()
-		c.UpdatedAt = &t
-		_, err := tx.NamedExec(chassisStatements.update, c)
-		return err
-	})
-	return c, err
+	return chassisTable.change(ctx, s, id, change)
 }
 
 // Chassis finds a chassis by UUID.
 func (s *Store) Chassis(ctx context.Context, uuid string) (*Chassis, error) {
-	return one[Chassis](ctx, s, selectChassis, "uuid = ?", "chassis", strings.ToLower(uuid))
+	return chassisTable.find(ctx, s, "uuid", uuid)
 }
 
 // ListChassis lists chassis.
 func (s *Store) ListChassis(ctx context.Context, q Query) ([]*Chassis, error) {
-	return list[Chassis](ctx, s, selectChassis, "chassis", q)
+	return chassisTable.list(ctx, s, q)
 }
 
 // DeleteChassis removes a chassis, or fails with ErrNotEmpty when it has nodes.
@@ -68,7 +53,7 @@ func (s *Store) DeleteChassis(ctx context.Context, c *Chassis) error {
 		if nodes > 0 {
 			return fmt.Errorf("delete chassis %s: %w", c.UUID, ErrNotEmpty)
 		}
-		_, err := tx.Exec(chassisStatements.remove, c.ID)
+		_, err := tx.Exec(chassisTable.remove, c.ID)
 		return err
 	})
 }

@@ -21,41 +21,34 @@ type InspectionRule struct {
 	UpdatedAt   *time.Time           `db:"updated_at"`
 }
 
+var inspectionRuleTable = tableOf("inspection_rules", "inspection rule", "",
+	func(r *InspectionRule) head { return head{&r.ID, &r.UUID, &r.CreatedAt, &r.UpdatedAt} },
+	"priority", "description", "sensitive", "phase", "conditions", "actions")
+
 // CreateInspectionRule inserts r and fills its ID and CreatedAt.
 func (s *Store) CreateInspectionRule(ctx context.Context, r *InspectionRule) error {
-	r.CreatedAt = now()
-	return s.insert(ctx, &r.ID, "inspection rule "+r.UUID, `INSERT INTO inspection_rules
-		(uuid, priority, description, sensitive, phase, conditions, actions, created_at)
-		VALUES (:uuid, :priority, :description, :sensitive, :phase, :conditions, :actions, :created_at)`, r)
+	return inspectionRuleTable.create(ctx, s, r)
 }
 
-// SaveInspectionRule writes the changeable columns of r. What is sensitive in
-// the database stays so.
-func (s *Store) SaveInspectionRule(ctx context.Context, r *InspectionRule) error {
-	t := now()
-	r.UpdatedAt = &t
-	return s.update(ctx, "inspection rule "+r.UUID, `UPDATE inspection_rules SET priority = :priority, description = :description,
-		sensitive = (sensitive OR :sensitive), phase = :phase, conditions = :conditions, actions = :actions, updated_at = :updated_at WHERE id = :id`, r)
+// ChangeInspectionRule applies change to the rule as it is now and saves it.
+// change only touches the row.
+func (s *Store) ChangeInspectionRule(ctx context.Context, id int64, change func(r *InspectionRule) error) (*InspectionRule, error) {
+	return inspectionRuleTable.change(ctx, s, id, change)
 }
 
 // InspectionRule finds a rule by UUID.
 func (s *Store) InspectionRule(ctx context.Context, uuid string) (*InspectionRule, error) {
-	r := new(InspectionRule)
-	if err := s.db.GetContext(ctx, r, "SELECT * FROM inspection_rules WHERE uuid = ?", uuid); err != nil {
-		return nil, notFound(err, "inspection rule %s", uuid)
-	}
-	return r, nil
+	return inspectionRuleTable.find(ctx, s, "uuid", uuid)
 }
 
 // InspectionRules lists rules.
 func (s *Store) InspectionRules(ctx context.Context, q Query) ([]*InspectionRule, error) {
-	return list[InspectionRule](ctx, s, "SELECT * FROM inspection_rules", "inspection_rules", q)
+	return inspectionRuleTable.list(ctx, s, q)
 }
 
 // DeleteInspectionRule removes a rule.
 func (s *Store) DeleteInspectionRule(ctx context.Context, id int64) error {
-	_, err := s.exec(ctx, "DELETE FROM inspection_rules WHERE id = ?", id)
-	return err
+	return inspectionRuleTable.delete(ctx, s, id)
 }
 
 // DeleteInspectionRules removes all rules.

@@ -34,3 +34,6 @@ func (l *List[T]) Scan(src any) error {
 	*l = items
 	return err
 }
+
+// Strings is a JSON list of texts in a column.
+type Strings = List[string]

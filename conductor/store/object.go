@@ -88,29 +88,3 @@ func (o Object) Encode(key string, v any) error {
 	o[key] = plain
 	return nil
 }
-
-// Strings is a JSON list of texts in a column. It is never nil after a read.
-type Strings []string
-
-// Value implements driver.Valuer.
-func (l Strings) Value() (driver.Value, error) {
-	if l == nil {
-		return "[]", nil
-	}
-	b, err := json.Marshal([]string(l))
-	return string(b), err
-}
-
-// Scan implements sql.Scanner.
-func (l *Strings) Scan(src any) error {
-	*l = Strings{}
-	switch v := src.(type) {
-	case nil:
-		return nil
-	case string:
-		return json.Unmarshal([]byte(v), l)
-	case []byte:
-		return json.Unmarshal(v, l)
-	}
-	return fmt.Errorf("scan list from %T", src)
-}

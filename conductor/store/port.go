@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,38 +40,32 @@ func NewPort() *Port {
 		LocalLinkConnection: Object{}, Extra: Object{}, InternalInfo: Object{}}
 }
 
-const selectPorts = `SELECT ports.*, nodes.uuid AS node_uuid, portgroups.uuid AS portgroup_uuid
-	FROM ports JOIN nodes ON nodes.id = ports.node_id LEFT JOIN portgroups ON portgroups.id = ports.portgroup_id`
-
-var portStatements = statementsOf("ports", "name", "address", "node_id", "portgroup_id", "pxe_enabled", "local_link_connection",
-	"physical_network", "is_smartnic", "description", "vendor", "category", "available_for_dynamic_portgroup", "extra", "internal_info")
+var portTable = tableOf("ports", "port",
+	`SELECT ports.*, nodes.uuid AS node_uuid, portgroups.uuid AS portgroup_uuid
+	FROM ports JOIN nodes ON nodes.id = ports.node_id LEFT JOIN portgroups ON portgroups.id = ports.portgroup_id`,
+	func(p *Port) head { return head{&p.ID, &p.UUID, &p.CreatedAt, &p.UpdatedAt} },
+	"name", "address", "node_id", "portgroup_id", "pxe_enabled", "local_link_connection", "physical_network", "is_smartnic",
+	"description", "vendor", "category", "available_for_dynamic_portgroup", "extra", "internal_info")
 
 // CreatePort inserts p and fills its ID and CreatedAt.
-func (s *Store) CreatePort(ctx context.Context, p *Port) error {
-	p.CreatedAt = now()
-	return s.insert(ctx, &p.ID, "port "+p.Address, portStatements.insert, p)
-}
+func (s *Store) CreatePort(ctx context.Context, p *Port) error { return portTable.create(ctx, s, p) }
 
 // SavePort writes the changeable columns of p.
-func (s *Store) SavePort(ctx context.Context, p *Port) error {
-	t := now()
-	p.UpdatedAt = &t
-	return s.update(ctx, "port "+p.UUID, portStatements.update, p)
-}
+func (s *Store) SavePort(ctx context.Context, p *Port) error { return portTable.save(ctx, s, p) }
 
 // Port finds a port by UUID.
 func (s *Store) Port(ctx context.Context, uuid string) (*Port, error) {
-	return one[Port](ctx, s, selectPorts, "ports.uuid = ?", "port", strings.ToLower(uuid))
+	return portTable.find(ctx, s, "uuid", uuid)
 }
 
 // PortByName finds the port of this name.
 func (s *Store) PortByName(ctx context.Context, name string) (*Port, error) {
-	return one[Port](ctx, s, selectPorts, "ports.name = ?", "port", name)
+	return portTable.find(ctx, s, "name", name)
 }
 
 // PortByAddress finds the port with this MAC address, in lower case.
 func (s *Store) PortByAddress(ctx context.Context, address string) (*Port, error) {
-	return one[Port](ctx, s, selectPorts, "ports.address = ?", "port", address)
+	return portTable.find(ctx, s, "address", address)
 }
 
 // NodePorts lists the ports of a node.
@@ -87,11 +80,8 @@ func (s *Store) PortgroupPorts(ctx context.Context, portgroupID int64) ([]*Port,
 
 // Ports lists ports.
 func (s *Store) Ports(ctx context.Context, q Query) ([]*Port, error) {
-	return list[Port](ctx, s, selectPorts, "ports", q)
+	return portTable.list(ctx, s, q)
 }
 
 // DeletePort removes a port.
-func (s *Store) DeletePort(ctx context.Context, id int64) error {
-	_, err := s.exec(ctx, portStatements.remove, id)
-	return err
-}
+func (s *Store) DeletePort(ctx context.Context, id int64) error { return portTable.delete(ctx, s, id) }

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -30,47 +29,38 @@ type Portgroup struct {
 	NodeUUID string `db:"node_uuid"` // by join; not written
 }
 
-const selectPortgroups = "SELECT portgroups.*, nodes.uuid AS node_uuid FROM portgroups JOIN nodes ON nodes.id = portgroups.node_id"
-
-var portgroupStatements = statementsOf("portgroups", "name", "address", "node_id", "mode", "properties", "standalone_ports_supported",
-	"physical_network", "category", "dynamic_portgroup", "extra", "internal_info")
+var portgroupTable = tableOf("portgroups", "portgroup",
+	"SELECT portgroups.*, nodes.uuid AS node_uuid FROM portgroups JOIN nodes ON nodes.id = portgroups.node_id",
+	func(g *Portgroup) head { return head{&g.ID, &g.UUID, &g.CreatedAt, &g.UpdatedAt} },
+	"name", "address", "node_id", "mode", "properties", "standalone_ports_supported", "physical_network", "category",
+	"dynamic_portgroup", "extra", "internal_info")
 
 // CreatePortgroup inserts g and fills its ID and CreatedAt.
 func (s *Store) CreatePortgroup(ctx context.Context, g *Portgroup) error {
-	g.CreatedAt = now()
-	return s.insert(ctx, &g.ID, "portgroup "+g.UUID, portgroupStatements.insert, g)
+	return portgroupTable.create(ctx, s, g)
 }
 
 // SavePortgroup writes the changeable columns of g. Where its physical network
 // has changed, its ports change with it.
 func (s *Store) SavePortgroup(ctx context.Context, g *Portgroup) error {
-	t := now()
-	g.UpdatedAt = &t
 	return s.write(ctx, func(tx *sqlx.Tx) error {
 		_, err := tx.Exec(`UPDATE ports SET physical_network = ?1, updated_at = ?2 WHERE portgroup_id = ?3
-			AND (SELECT physical_network FROM portgroups WHERE id = ?3) IS NOT ?1`, g.PhysicalNetwork, t, g.ID)
+			AND (SELECT physical_network FROM portgroups WHERE id = ?3) IS NOT ?1`, g.PhysicalNetwork, now(), g.ID)
 		if err != nil {
 			return fmt.Errorf("save ports of portgroup %s: %w", g.UUID, err)
 		}
-		res, err := tx.NamedExec(portgroupStatements.update, g)
-		if err != nil {
-			return fmt.Errorf("save portgroup %s: %w", g.UUID, constraint(err))
-		}
-		if rows, err := res.RowsAffected(); err != nil || rows == 0 {
-			return fmt.Errorf("save portgroup %s: %w", g.UUID, ErrNotFound)
-		}
-		return nil
+		return portgroupTable.saveIn(tx, g)
 	})
 }
 
 // Portgroup finds a portgroup by UUID.
 func (s *Store) Portgroup(ctx context.Context, uuid string) (*Portgroup, error) {
-	return one[Portgroup](ctx, s, selectPortgroups, "portgroups.uuid = ?", "portgroup", strings.ToLower(uuid))
+	return portgroupTable.find(ctx, s, "uuid", uuid)
 }
 
 // PortgroupByName finds the portgroup of this name.
 func (s *Store) PortgroupByName(ctx context.Context, name string) (*Portgroup, error) {
-	return one[Portgroup](ctx, s, selectPortgroups, "portgroups.name = ?", "portgroup", name)
+	return portgroupTable.find(ctx, s, "name", name)
 }
 
 // NodePortgroups lists the portgroups of a node.
@@ -80,7 +70,7 @@ func (s *Store) NodePortgroups(ctx context.Context, nodeID int64) ([]*Portgroup,
 
 // Portgroups lists portgroups.
 func (s *Store) Portgroups(ctx context.Context, q Query) ([]*Portgroup, error) {
-	return list[Portgroup](ctx, s, selectPortgroups, "portgroups", q)
+	return portgroupTable.list(ctx, s, q)
 }
 
 // DeletePortgroup removes a portgroup, or fails with ErrNotEmpty when it has ports.
@@ -93,7 +83,7 @@ func (s *Store) DeletePortgroup(ctx context.Context, id int64) error {
 		if ports > 0 {
 			return fmt.Errorf("delete portgroup: %w", ErrNotEmpty)
 		}
-		_, err := tx.Exec(portgroupStatements.remove, id)
+		_, err := tx.Exec(portgroupTable.remove, id)
 		return err
 	})
 }
