@@ -59,7 +59,7 @@ func TestQuestions(t *testing.T) {
 	var ipmi map[string]string
 	n.ask(&ipmi, "driver", "show", "ipmi")
 	for key, want := range map[string]string{"name": "ipmi", "hosts": "compat", "type": "dynamic", "default_deploy_interface": "direct",
-		"default_power_interface": "ipmitool", "default_boot_interface": "ipxe", "enabled_management_interfaces": "ipmitool"} {
+		"default_power_interface": "ipmitool", "default_boot_interface": "ipxe", "enabled_management_interfaces": "ipmitool, noop"} {
 		if ipmi[key] != want {
 			t.Errorf("driver show ipmi: %s is %q; want %q", key, ipmi[key], want)
 		}
@@ -107,7 +107,7 @@ func TestRefusals(t *testing.T) {
 	endpoint := startConductor(t)
 	n := fake(t, endpoint, "bare", "52:54:00:77:01:03")
 	n.enrol("--deploy-interface", "direct", "--no-automated-clean")
-	n.refused(`Could not find the driver "floppy"`, "node", "create", "--driver", "floppy")
+	n.refused("Could not find the following driver(s) or hardware type(s): floppy.", "node", "create", "--driver", "floppy")
 	n.refused("A node with name "+n.name+" already exists.", "node", "create", "--driver", "ipmi", "--name", n.name)
 	n.refused("A port with MAC address "+n.mac+" already exists.", "port", "create", n.mac, "--node", n.uuid)
 	n.refused(`The requested action "active" can not be performed on node "`+n.uuid+`" while it is in state "enroll".`, "node", "deploy", n.name)
