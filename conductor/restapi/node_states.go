@@ -179,11 +179,7 @@ func (s *Server) unsetMaintenance(ctx context.Context, r *request) (reply, error
 }
 
 func (s *Server) validateNode(ctx context.Context, r *request) (reply, error) {
-	n, err := s.node(ctx, r)
-	if err != nil {
-		return reply{}, err
-	}
-	return s.validate(ctx, n)
+	return s.validate(ctx, r, r.params["node"])
 }
 
 // validateNodeByQuery is GET /v1/nodes/validate?node=, the older way to ask.
@@ -201,14 +197,17 @@ func (s *Server) validateNodeByQuery(ctx context.Context, r *request) (reply, er
 	if ident == "" {
 		return reply{}, badRequest("Missing mandatory parameter: node")
 	}
+	return s.validate(ctx, r, ident)
+}
+
+func (s *Server) validate(ctx context.Context, r *request, ident string) (reply, error) {
+	if _, isUUID := parseUUID(ident); !isUUID && r.version < ironic.VersionNodeName {
+		return reply{}, notAcceptable("Names of nodes are not acceptable before API version %s.", ironic.VersionNodeName)
+	}
 	n, err := s.nodeByIdent(ctx, r, ident)
 	if err != nil {
 		return reply{}, err
 	}
-	return s.validate(ctx, n)
-}
-
-func (s *Server) validate(ctx context.Context, n *store.Node) (reply, error) {
 	results, err := s.conductor.Validate(ctx, n.ID)
 	if err != nil {
 		return reply{}, err

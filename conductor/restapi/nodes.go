@@ -33,9 +33,9 @@ func (s *Server) findNode(ctx context.Context, r *request, ident string) (*store
 		return s.missingNode(ident)(s.store.Node(ctx, id))
 	}
 	if r.version < ironic.VersionNodeName {
-		return nil, notAcceptable("Names of nodes are not acceptable before API version %s.", ironic.VersionNodeName)
+		return nil, nodeNotFound(ident) // there were no names then
 	}
-	if !logicalName.MatchString(ident) {
+	if !logicalName.MatchString(ident) || r.version < ironic.VersionAnyNodeName && !hostnameSafe.MatchString(ident) {
 		return nil, badRequest("Expected a logical name or UUID but received %q.", ident)
 	}
 	n, err := s.store.Node(ctx, ident)

@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 
@@ -99,6 +100,31 @@ func (s *Server) register(e *echo.Echo, routes []route) {
 		e.Add(r.method, r.path, s.adapt(r))
 		if r.method == http.MethodGet {
 			e.Add(http.MethodHead, r.path, s.adapt(r))
+		}
+	}
+}
+
+// hideLaterPaths answers 404, not 405, where at the request's microversion
+// nothing was by any method.
+func hideLaterPaths(routes []route) echo.MiddlewareFunc {
+	appeared := map[string]ironic.Version{}
+	for _, rt := range routes {
+		since := rt.since
+		if rt.older != 0 {
+			since = 0 // something else answered
+		}
+		if first, seen := appeared[rt.path]; !seen || since < first {
+			appeared[rt.path] = since
+		}
+	}
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			err := next(c)
+			if errors.Is(err, echo.ErrMethodNotAllowed) && versionOf(c) < appeared[c.Path()] {
+				c.Response().Header().Del(echo.HeaderAllow)
+				return echo.ErrNotFound
+			}
+			return err
 		}
 	}
 }

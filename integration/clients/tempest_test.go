@@ -59,10 +59,7 @@ const tempestAccounts = `- {username: admin, password: secret, project_name: adm
 const tempestTests = 383
 
 // tempestDiffers are the tests that are expected to fail, with the reasons.
-var tempestDiffers = map[string]string{
-	"test_microversion_enforcement.TestDriverVendorPassthruMicroversions.test_list_vendor_passthru_methods": "names of nodes get 406 before 1.5 on every path; Ironic has 404 on this one",
-	"test_microversion_enforcement.TestNodeVMediaMicroversions.test_attach_node_vmedia":                     "PUT is no method of this path and gets 405 at every version; Ironic has 404 before the path's first",
-}
+var tempestDiffers = map[string]string{}
 
 // failedTest finds the tests that have failed in the output of unittest.
 var failedTest = regexp.MustCompile(`(?m)^(?:ERROR|FAIL): (?:setUpClass )?\(?([\w.]+)(?: \(([\w.]+)\))?`)
