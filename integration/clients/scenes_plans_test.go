@@ -28,7 +28,7 @@ var planScenes = []scene{
 		{line: `node deploy spare --wait 30`, after: `nodes/spare {"provision_state": "active", "reservation": null}`},
 		{line: `allocation create --node spare --name after`, want: `{"name": "after"}`, after: `allocations/after {"state": "active", "node_uuid": "$node", "resource_class": "metal"}`},
 		{line: `allocation delete after`, status: 1, want: `$node`},
-		{line: `node undeploy spare --wait 30`, after: `nodes/spare {"provision_state": "available", "instance_uuid": null, "reservation": null}`},
+		{line: `node undeploy spare`, after: `nodes/spare {"provision_state": "available", "instance_uuid": null, "reservation": null}`},
 		{line: `allocation show after`, status: 1, want: `after could not be found`},
 		{line: `node delete spare`, after: `nodes/spare gone`},
 	}},
