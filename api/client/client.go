@@ -34,6 +34,7 @@ type Client struct {
 	base         *url.URL
 	http         *http.Client
 	version      *atomic.Int64 // of the next request; falls to the server's maximum
+	only         bool          // no other version
 	lockPatience time.Duration
 	lockDelay    time.Duration
 	pollInterval time.Duration
@@ -69,6 +70,22 @@ func (c *Client) At(version ironic.Version) *Client {
 	at.version = new(atomic.Int64)
 	at.version.Store(int64(version))
 	return &at
+}
+
+// Only returns a client that asks for version; a server that has not got it
+// refuses.
+func (c *Client) Only(version ironic.Version) *Client {
+	only := c.At(version)
+	only.only = true
+	return only
+}
+
+// Patient returns a client that asks a locked node again for so long; others do
+// so for lockPatience.
+func (c *Client) Patient(patience time.Duration) *Client {
+	other := *c
+	other.lockPatience = patience
+	return &other
 }
 
 // Version tells the version that is spoken, after asking the server.
@@ -136,15 +153,24 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 			return fmt.Errorf("answer is larger than %d MiB", maxBody>>20)
 		}
 		if resp.StatusCode == http.StatusNotAcceptable {
-			if newest, err := ironic.ParseVersion(resp.Header.Get(ironic.HeaderMaximumVersion)); err == nil && newest < version {
+			newest, err := ironic.ParseVersion(resp.Header.Get(ironic.HeaderMaximumVersion))
+			switch {
+			case err != nil:
+			case newest < version && c.only:
+				return &api.Error{Status: resp.StatusCode, Text: fmt.Sprintf("version %s of the API was asked for, the server has %s at most", version, newest)}
+			case newest < version:
 				c.version.CompareAndSwap(int64(version), int64(newest))
 				continue // at most once for each version that was ever asked for
 			}
 		}
 		if resp.StatusCode >= 300 {
-			return decodeError(resp.StatusCode, answer)
+			refusal := decodeError(resp.StatusCode, answer)
+			if resp.StatusCode == http.StatusNotAcceptable && version < ironic.VersionLatest {
+				refusal.Text += fmt.Sprintf(" (version %s of the API is spoken; this client knows %s)", version, ironic.VersionLatest)
+			}
+			return refusal
 		}
-		if out == nil {
+		if out == nil || len(answer) == 0 && resp.StatusCode != http.StatusOK {
 			return nil
 		}
 		if err := json.Unmarshal(answer, out); err != nil {
