@@ -125,7 +125,7 @@ func TestCommands(t *testing.T) {
 		{"node show n1 -f value -c driver_info -c owner -c automated_clean", "{\"a\":1,\"a/b\":3,\"b\":\"two\"}\nme\nTrue\n"},
 		{"node unset n1 --driver-info b --owner", ""},
 		{"node show n1 --fields driver_info,owner -f value", "{\"a\":1,\"a/b\":3}\nNone\n"},
-		{"port create 52:54:00:00:00:01 --node n1 --no-pxe-enabled -f value -c address -c pxe_enabled", "52:54:00:00:00:01\nFalse\n"},
+		{"port create 52:54:00:00:00:01 --node n1 --pxe-enabled false -f value -c address -c pxe_enabled", "52:54:00:00:00:01\nFalse\n"},
 		{"port list --node n1 -f value -c address", "52:54:00:00:00:01\n"},
 		{"port group create --node n1 --name bond0 --mode active-backup -f value -c name", "bond0\n"},
 		{"port group list -f value -c name", "bond0\n"},

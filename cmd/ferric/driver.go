@@ -9,7 +9,7 @@ import (
 )
 
 // drivers are the hardware types; they are only looked at.
-var drivers = noun{name: "driver", path: "/v1/drivers", key: "drivers", columns: []string{"name", "hosts"}}
+var drivers = noun{name: "driver", path: "/v1/drivers", key: "drivers", shown: joinLists, columns: []string{"name", "hosts"}}
 
 func driverPath(name string, below ...string) string {
 	return drivers.item(name) + "/" + strings.Join(below, "/")
@@ -24,6 +24,7 @@ func driverCommand(c *connection) *cobra.Command {
 
 func driverList(c *connection) *cobra.Command {
 	var long bool
+	var only string
 	var fields []string
 	var out output
 	cmd := &cobra.Command{Use: "list", Short: "List the hardware types", Args: cobra.NoArgs}
@@ -35,6 +36,9 @@ func driverList(c *connection) *cobra.Command {
 			for _, kind := range interfaceKinds {
 				columns = append(columns, "default_"+kind+"_interface", "enabled_"+kind+"_interfaces")
 			}
+		}
+		if only != "" {
+			query.Set("type", only)
 		}
 		if fields != nil {
 			query.Set("fields", strings.Join(fields, ","))
@@ -48,13 +52,33 @@ func driverList(c *connection) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		for _, row := range rows {
+			joinLists(row)
+		}
 		return out.list(cmd.OutOrStdout(), columns, rows)
 	}
-	out.flags(cmd)
+	out.listFlags(cmd)
+	cmd.Flags().StringVar(&only, "type", "", "those of this `type`: dynamic or classic")
+	mustComplete(cmd, "type", []string{"dynamic", "classic"})
 	cmd.Flags().BoolVar(&long, "long", false, "show the interfaces, too")
 	cmd.Flags().StringSliceVar(&fields, "fields", nil, "`attributes` to show, separated by commas")
 	cmd.MarkFlagsMutuallyExclusive("long", "fields")
 	return cmd
+}
+
+// joinLists makes texts of lists of names, "a, b".
+func joinLists(object map[string]any) {
+	for name, value := range object {
+		list, ok := value.([]any)
+		if !ok || name == "links" {
+			continue
+		}
+		texts := make([]string, len(list))
+		for i, item := range list {
+			texts[i] = cell(item)
+		}
+		object[name] = strings.Join(texts, ", ")
+	}
 }
 
 // descriptionList lists an object of texts.
@@ -76,7 +100,7 @@ func descriptionList(c *connection, short string, below ...string) *cobra.Comman
 		}
 		return out.list(cmd.OutOrStdout(), []string{"property", "description"}, rows)
 	}
-	out.flags(cmd)
+	out.listFlags(cmd)
 	return cmd
 }
 

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -25,7 +24,7 @@ func main() {
 }
 
 // run is the whole program: its exit status is 2 for mistakes in the command
-// line, 1 for everything else that failed.
+// line, 130 after an interrupt, 1 for everything else that failed.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "ferric",
@@ -33,6 +32,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
 	c := new(connection)
 	c.flags(root)
 	root.AddCommand(newConductorCommand(c), newRamdiskCommand(), newLabCommand())
@@ -45,38 +47,19 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		understood = true
 		return nil
 	}
-	root.SetArgs(waitSeconds(args))
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetArgs(joinWords(args))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
 	}
 	fmt.Fprintf(stderr, "ferric: %s\n", explain(err))
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return 130 // as a shell says of what Ctrl-C has ended
+	}
 	if !understood || errors.As(err, new(usage)) {
 		return 2
 	}
 	return 1
-}
-
-// waitSeconds joins "--wait" with a number behind it, which the baremetal
-// client takes as two words: a flag whose value may be missing has to be one.
-func waitSeconds(args []string) []string {
-	var joined []string
-	for _, arg := range args {
-		if last := len(joined) - 1; last >= 0 && joined[last] == "--wait" && isNumber(arg) {
-			joined[last] += "=" + arg
-			continue
-		}
-		joined = append(joined, arg)
-	}
-	return joined
-}
-
-func isNumber(s string) bool {
-	_, err := strconv.ParseUint(s, 10, 31)
-	return err == nil
 }
 
 // sortedKeys of a map.
@@ -84,7 +67,12 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 
 // mustComplete offers the values of a flag that was just defined.
 func mustComplete(cmd *cobra.Command, flag string, values []string) {
-	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+	mustCompleteBy(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// mustCompleteBy has a function offer the values of a flag that was just defined.
+func mustCompleteBy(cmd *cobra.Command, flag string, offer cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, offer); err != nil {
 		panic(err)
 	}
 }

@@ -24,11 +24,15 @@ func nodeCommand(c *connection) *cobra.Command {
 	cmd.AddCommand(powerCommands(c)...)
 	cmd.AddCommand(
 		traitCommands(c, nodes),
+		oldTraitWords(c, "add"), oldTraitWords(c, "remove"),
 		group("maintenance", "Maintenance of a node", maintenanceSet(c), nodeDo(c, "unset NODE...", "End maintenance", http.MethodDelete, []string{"maintenance"})),
 		group("vif", "Virtual interfaces of a node", queryList(c, "list NODE", "List the VIFs of a node", []string{"id"}, below("vifs", "vifs"), cobra.ExactArgs(1)), vifAttach(c), vifDetach(c)),
-		group("bios", "BIOS settings of a node", group("setting", "BIOS settings of a node", biosList(c), biosShow(c))),
-		group("firmware", "Firmware of a node", queryList(c, "list NODE", "List the firmware components of a node", []string{"component", "initial_version", "current_version", "last_version_flashed"}, below("firmware", "firmware"), cobra.ExactArgs(1))),
-		group("history", "What happened to a node", queryList(c, "list NODE", "List what happened to a node", []string{"uuid", "created_at", "severity", "event"}, below("history", "history"), cobra.ExactArgs(1)),
+		group("bios", "BIOS settings of a node", group("setting", "BIOS settings of a node", detailedList(c, "List the BIOS settings of a node", "bios", []string{"name", "value"},
+			[]string{"name", "value", "attribute_type", "allowable_values", "lower_bound", "min_length", "max_length", "read_only", "reset_required", "unique", "upper_bound"}), biosShow(c))),
+		group("firmware", "Firmware of a node", queryList(c, "list NODE", "List the firmware components of a node", []string{"component", "initial_version", "current_version", "last_version_flashed", "created_at", "updated_at"}, below("firmware", "firmware"), cobra.ExactArgs(1))),
+		group("history", "What happened to a node", detailedList(c, "List what happened to a node", "history",
+			[]string{"uuid", "created_at", "severity", "event"},
+			[]string{"uuid", "created_at", "severity", "event_type", "event", "conductor", "user", "project", "state", "target_provision_state", "duration_seconds"}),
 			nodeShow(c, "get NODE EVENT", "Show an event of a node", 2, func(args []string) string { return nodePath(args[0], "history", url.PathEscape(args[1])) })),
 		group("inventory", "What inspection found", inventorySave(c)),
 		group("children", "Nodes below a node", childrenList(c)),
@@ -80,14 +84,37 @@ func request(c *connection, use, short string, n int, make func(cmd *cobra.Comma
 		}}
 }
 
+// nodePut puts the same to each node; what stands behind the nodes is the
+// value, one of values, unless there are none.
+func nodePut(c *connection, use, short string, path, values []string, body func(value string) any) *cobra.Command {
+	least := 1
+	if values != nil {
+		least = 2
+	}
+	return &cobra.Command{Use: use, Short: short, Args: cobra.MinimumNArgs(least), ValidArgsFunction: nodes.completeWith(c, values),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			value := ""
+			if values != nil {
+				value, args = args[len(args)-1], args[:len(args)-1]
+			}
+			api, err := c.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return each(args, func(ident string) error {
+				return api.Do(cmd.Context(), http.MethodPut, nodePath(ident, path...), nil, body(value), nil)
+			})
+		}}
+}
+
 // nodeShow prints the object at a path.
 func nodeShow(c *connection, use, short string, n int, path func(args []string) string) *cobra.Command {
 	var out output
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(n), ValidArgsFunction: nodes.complete(c),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return nodes.print(cmd, c, &out, http.MethodGet, path(args), nil, nil)
+			return nodes.print(cmd, c, &out, path(args), nil)
 		}}
-	out.flags(cmd)
+	out.showFlags(cmd)
 	return cmd
 }
 
@@ -110,42 +137,60 @@ func traitCommands(c *connection, n noun) *cobra.Command {
 			}
 			return out.list(cmd.OutOrStdout(), []string{"traits"}, rows)
 		}}
-	out.flags(list)
-	change := func(use, short, method string) *cobra.Command {
-		var all bool
-		cmd := &cobra.Command{Use: use + " " + n.placeholder() + " TRAIT...", Short: short, Args: cobra.MinimumNArgs(1), ValidArgsFunction: n.complete(c)}
-		if method == http.MethodDelete {
-			cmd.Flags().BoolVar(&all, "all", false, "remove all of them")
+	out.listFlags(list)
+	return group("trait", "Traits of a "+n.name, list, traitChange(c, n, "add"), traitChange(c, n, "remove"))
+}
+
+// oldTraitWords are "node add trait" and "node remove trait", as scripts have them.
+func oldTraitWords(c *connection, word string) *cobra.Command {
+	cmd := traitChange(c, nodes, word)
+	cmd.Use = strings.Replace(cmd.Use, word, "trait", 1)
+	words := group(word, cmd.Short, cmd)
+	words.Hidden = true // it is "node trait add" now
+	return words
+}
+
+// traitChange adds or removes traits.
+func traitChange(c *connection, n noun, word string) *cobra.Command {
+	var all bool
+	method, short, done := http.MethodPut, "Add traits", "Added"
+	if word == "remove" {
+		method, short, done = http.MethodDelete, "Remove traits", "Removed"
+	}
+	cmd := &cobra.Command{Use: word + " " + n.placeholder() + " TRAIT...", Short: short, Args: cobra.MinimumNArgs(1), ValidArgsFunction: n.complete(c)}
+	if method == http.MethodDelete {
+		cmd.Flags().BoolVar(&all, "all", false, "remove all of them")
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if all == (len(args) > 1) {
+			return usageError("name the traits")
 		}
-		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			if all == (len(args) > 1) {
-				return usageError("name the traits")
-			}
-			api, err := c.client(cmd.Context())
-			if err != nil {
+		api, err := c.client(cmd.Context())
+		if err != nil {
+			return err
+		}
+		at := n.item(args[0]) + "/traits"
+		if all {
+			return api.Do(cmd.Context(), method, at, nil, nil, nil)
+		}
+		return each(args[1:], func(trait string) error {
+			if err := api.Do(cmd.Context(), method, at+"/"+url.PathEscape(trait), nil, nil, nil); err != nil {
 				return err
 			}
-			at := n.item(args[0]) + "/traits"
-			if all {
-				return api.Do(cmd.Context(), method, at, nil, nil, nil)
-			}
-			return each(args[1:], func(trait string) error {
-				return api.Do(cmd.Context(), method, at+"/"+url.PathEscape(trait), nil, nil, nil)
-			})
-		}
-		return cmd
+			fmt.Fprintf(cmd.OutOrStdout(), "%s trait %s\n", done, trait)
+			return nil
+		})
 	}
-	return group("trait", "Traits of a "+n.name, list, change("add", "Add traits", http.MethodPut), change("remove", "Remove traits", http.MethodDelete))
+	return cmd
 }
 
 func maintenanceSet(c *connection) *cobra.Command {
 	var reason string
-	cmd := request(c, "set NODE", "Put a node into maintenance", 1, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
-		body := map[string]any{}
-		if reason != "" {
-			body["reason"] = reason
+	cmd := nodePut(c, "set NODE...", "Put nodes into maintenance", []string{"maintenance"}, nil, func(string) any {
+		if reason == "" {
+			return struct{}{}
 		}
-		return http.MethodPut, nodePath(args[0], "maintenance"), nil, body, nil
+		return map[string]any{"reason": reason}
 	})
 	cmd.Flags().StringVar(&reason, "reason", "", "why")
 	return cmd
@@ -169,7 +214,7 @@ func vifAttach(c *connection) *cobra.Command {
 		return http.MethodPost, nodePath(args[0], "vifs"), nil, body, nil
 	})
 	cmd.Flags().StringVar(&port, "port-uuid", "", "`UUID` of the port to attach it to")
-	cmd.Flags().StringVar(&group, "port-group-uuid", "", "`UUID` of the port group to attach it to")
+	cmd.Flags().StringVar(&group, "portgroup-uuid", "", "`UUID` of the port group to attach it to")
 	cmd.Flags().StringArrayVar(&info, "vif-info", nil, "`KEY=VALUE`; may be repeated")
 	return cmd
 }
@@ -180,8 +225,38 @@ func vifDetach(c *connection) *cobra.Command {
 	})
 }
 
-func biosList(c *connection) *cobra.Command {
-	return queryList(c, "list NODE", "List the BIOS settings of a node", []string{"name", "value"}, below("bios", "bios"), cobra.ExactArgs(1))
+// detailedList lists what is below a node; with --long, all that the API has of it.
+func detailedList(c *connection, short, below string, columns, long []string) *cobra.Command {
+	var out output
+	var detailed bool
+	var fields []string
+	cmd := &cobra.Command{Use: "list NODE", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: nodes.complete(c)}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		show, query := columns, url.Values{}
+		if detailed {
+			show = long
+		}
+		if fields != nil {
+			show = fields
+		}
+		if detailed || fields != nil {
+			query.Set("detail", "true")
+		}
+		api, err := c.client(cmd.Context())
+		if err != nil {
+			return err
+		}
+		rows, err := api.List(cmd.Context(), nodePath(args[0], below), below, query, 0)
+		if err != nil {
+			return err
+		}
+		return out.list(cmd.OutOrStdout(), show, rows)
+	}
+	out.listFlags(cmd)
+	cmd.Flags().BoolVar(&detailed, "long", false, "show more attributes")
+	cmd.Flags().StringSliceVar(&fields, "fields", nil, "`attributes` to show, separated by commas or spaces")
+	cmd.MarkFlagsMutuallyExclusive("long", "fields")
+	return cmd
 }
 
 func biosShow(c *connection) *cobra.Command {
@@ -198,7 +273,7 @@ func biosShow(c *connection) *cobra.Command {
 			}
 			return out.show(cmd.OutOrStdout(), answer[args[1]])
 		}}
-	out.flags(cmd)
+	out.showFlags(cmd)
 	return cmd
 }
 
@@ -229,65 +304,45 @@ func inventorySave(c *connection) *cobra.Command {
 }
 
 func childrenList(c *connection) *cobra.Command {
-	var out output
-	cmd := &cobra.Command{Use: "list NODE", Short: "List the nodes below a node", Args: cobra.ExactArgs(1), ValidArgsFunction: nodes.complete(c),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.client(cmd.Context())
-			if err != nil {
-				return err
-			}
-			var answer struct{ Children []string }
-			if err := api.Do(cmd.Context(), http.MethodGet, nodePath(args[0], "children"), nil, nil, &answer); err != nil {
-				return err
-			}
-			var rows []map[string]any
-			for _, child := range answer.Children {
-				rows = append(rows, map[string]any{"uuid": child})
-			}
-			return out.list(cmd.OutOrStdout(), []string{"uuid"}, rows)
-		}}
-	out.flags(cmd)
-	return cmd
+	return nodeShow(c, "list NODE", "List the nodes below a node", 1, func(args []string) string { return nodePath(args[0], "children") })
 }
 
 func bootDeviceSet(c *connection) *cobra.Command {
 	var persistent bool
-	cmd := request(c, "set NODE DEVICE", "Select what a machine boots from: pxe, disk, cdrom, bios or safe", 2, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
-		return http.MethodPut, nodePath(args[0], "management", "boot_device"), nil, map[string]any{"boot_device": args[1], "persistent": persistent}, nil
+	cmd := nodePut(c, "set NODE... DEVICE", "Select what machines boot from: "+strings.Join(bootDevices, ", "), []string{"management", "boot_device"}, bootDevices, func(device string) any {
+		return map[string]any{"boot_device": device, "persistent": persistent}
 	})
 	cmd.Flags().BoolVar(&persistent, "persistent", false, "for all boots, not only the next")
 	return cmd
 }
 
 func bootDeviceShow(c *connection) *cobra.Command {
+	var out output
 	var supported bool
-	cmd := nodeShow(c, "show NODE", "Show what a machine boots from", 1, func(args []string) string {
-		path := nodePath(args[0], "management", "boot_device")
-		if supported {
-			path += "/supported"
-		}
-		return path
-	})
+	devices := noun{name: "node", shown: joinLists}
+	cmd := &cobra.Command{Use: "show NODE", Short: "Show what a machine boots from", Args: cobra.ExactArgs(1), ValidArgsFunction: nodes.complete(c),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := nodePath(args[0], "management", "boot_device")
+			if supported {
+				path += "/supported"
+			}
+			return devices.print(cmd, c, &out, path, nil)
+		}}
+	out.showFlags(cmd)
 	cmd.Flags().BoolVar(&supported, "supported", false, "what it can boot from")
 	return cmd
 }
 
 func bootModeSet(c *connection) *cobra.Command {
-	return request(c, "set NODE MODE", "Select bios or uefi", 2, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
-		return http.MethodPut, nodePath(args[0], "states", "boot_mode"), nil, map[string]any{"target": args[1]}, nil
-	})
+	return nodePut(c, "set NODE... MODE", "Select bios or uefi", []string{"states", "boot_mode"}, bootModes, func(mode string) any { return map[string]any{"target": mode} })
 }
 
 func secureBoot(c *connection, word string, on bool) *cobra.Command {
-	return request(c, word+" NODE", "Switch secure boot "+word, 1, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
-		return http.MethodPut, nodePath(args[0], "states", "secure_boot"), nil, map[string]any{"target": on}, nil
-	})
+	return nodePut(c, word+" NODE...", "Switch secure boot "+word, []string{"states", "secure_boot"}, nil, func(string) any { return map[string]any{"target": on} })
 }
 
 func console(c *connection, word string, on bool) *cobra.Command {
-	return request(c, word+" NODE", word+" the console", 1, func(_ *cobra.Command, args []string) (string, string, url.Values, any, error) {
-		return http.MethodPut, nodePath(args[0], "states", "console"), nil, map[string]any{"enabled": on}, nil
-	})
+	return nodePut(c, word+" NODE...", word+" the console", []string{"states", "console"}, nil, func(string) any { return map[string]any{"enabled": on} })
 }
 
 func vmediaAttach(c *connection) *cobra.Command {
@@ -318,6 +373,7 @@ func vmediaDetach(c *connection) *cobra.Command {
 
 // passthruCall calls a method of a vendor, of a node or of a driver.
 func passthruCall(c *connection, path func(ident string, below ...string) string) *cobra.Command {
+	var out output
 	var method string
 	var arguments []string
 	cmd := &cobra.Command{Use: "call NAME METHOD", Short: "Call a method of the vendor", Args: cobra.ExactArgs(2)}
@@ -335,12 +391,19 @@ func passthruCall(c *connection, path func(ident string, below ...string) string
 		if err := api.Do(cmd.Context(), strings.ToUpper(method), path(args[0], "vendor_passthru"), query, body, &answer); err != nil {
 			return err
 		}
-		if len(answer) > 0 && string(answer) != "null" {
+		var object map[string]any
+		switch {
+		case len(answer) == 0 || string(answer) == "null":
+		case cmd.Flags().Changed("format") && json.Unmarshal(answer, &object) == nil:
+			return out.show(cmd.OutOrStdout(), object)
+		default:
 			fmt.Fprintln(cmd.OutOrStdout(), string(answer))
 		}
 		return nil
 	}
-	cmd.Flags().StringVar(&method, "http-method", "POST", "POST, PUT, GET, DELETE or PATCH")
+	out.showFlags(cmd)
+	cmd.Flags().StringVar(&method, "http-method", "POST", "`method` of HTTP: "+strings.Join(httpMethods, ", "))
+	mustComplete(cmd, "http-method", httpMethods)
 	cmd.Flags().StringArrayVar(&arguments, "arg", nil, "argument `KEY=VALUE` of the method; may be repeated")
 	return cmd
 }
@@ -365,7 +428,7 @@ func passthruList(c *connection, path func(ident string, below ...string) string
 		}
 		return out.list(cmd.OutOrStdout(), []string{"name", "http_methods", "async", "description", "attach"}, rows)
 	}
-	out.flags(cmd)
+	out.listFlags(cmd)
 	return cmd
 }
 
@@ -391,12 +454,15 @@ func validateCommand(c *connection) *cobra.Command {
 		}
 		return out.list(cmd.OutOrStdout(), []string{"interface", "result", "reason"}, rows)
 	}
-	out.flags(cmd)
+	out.listFlags(cmd)
 	return cmd
 }
 
-// seconds is a flag's text as a number of seconds.
+// seconds is a flag's text as a number of seconds; 0 without one.
 func seconds(flag, value string) (int, error) {
+	if value == "" {
+		return 0, nil
+	}
 	n, err := strconv.Atoi(value)
 	if err != nil || n < 0 {
 		return 0, usageError("--%s: %q is not a number of seconds", flag, value)

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"context"
+	"compress/gzip"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,12 +10,11 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
+	"github.com/kdomanski/iso9660"
 	"github.com/spf13/cobra"
 
-	"ferric/api/client"
 	"ferric/api/ironic"
 )
 
@@ -49,7 +49,7 @@ func readConfigDrive(value string, stdin io.Reader) (any, error) {
 		return value, nil
 	}
 	if info, err := os.Stat(value); err == nil && info.IsDir() {
-		return nil, usageError("--config-drive: %s is a directory; give a file, a URL or JSON", value)
+		return packConfigDrive(value)
 	}
 	b, err := readText(value, stdin)
 	if err != nil {
@@ -60,6 +60,25 @@ func readConfigDrive(value string, stdin io.Reader) (any, error) {
 		return drive, nil
 	}
 	return strings.TrimSpace(string(b)), nil
+}
+
+// packConfigDrive makes an image of what is in a directory.
+func packConfigDrive(dir string) (string, error) {
+	image, err := iso9660.NewWriter()
+	if err != nil {
+		return "", err
+	}
+	defer image.Cleanup()
+	if err := image.AddLocalDirectory(dir, "."); err != nil {
+		return "", fmt.Errorf("--config-drive %s: %w", dir, err)
+	}
+	var packed strings.Builder
+	text := base64.NewEncoder(base64.StdEncoding, &packed)
+	zip := gzip.NewWriter(text)
+	if err := errors.Join(image.WriteTo(zip, "config-2"), zip.Close(), text.Close()); err != nil {
+		return "", fmt.Errorf("--config-drive %s: %w", dir, err)
+	}
+	return packed.String(), nil
 }
 
 // verbs that nodes have. Literal table.
@@ -111,6 +130,9 @@ func (v verb) command(c *connection) *cobra.Command {
 		if m.name == "disable_ramdisk" {
 			cmd.Flags().Lookup(m.flag).NoOptDefVal = "true"
 		}
+		if m.name == "runbook" {
+			mustCompleteBy(cmd, m.flag, runbooks.completeIdents(c))
+		}
 		if m.required {
 			if err := cmd.MarkFlagRequired(m.flag); err != nil {
 				panic(err) // the flag was defined above
@@ -133,116 +155,29 @@ func (v verb) command(c *connection) *cobra.Command {
 			}
 			body[m.name] = value
 		}
-		ctx := cmd.Context()
-		if wait != "" {
-			limit, err := seconds("wait", wait)
-			if err != nil {
-				return err
-			}
-			if limit > 0 {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, time.Duration(limit)*time.Second)
-				defer cancel()
-			}
+		limit, err := seconds("wait", wait)
+		if err != nil {
+			return err
 		}
+		ctx := cmd.Context()
 		api, err := c.client(ctx)
 		if err != nil {
 			return err
 		}
-		if err := each(args, func(ident string) error {
-			return api.Do(ctx, http.MethodPut, nodePath(ident, "states", "provision"), nil, body, nil)
-		}); err != nil || wait == "" {
+		var begun []string
+		err = each(args, func(ident string) error {
+			err := api.Do(ctx, http.MethodPut, nodePath(ident, "states", "provision"), nil, body, nil)
+			if err == nil {
+				begun = append(begun, ident)
+			}
+			return err
+		})
+		if wait == "" || len(begun) == 0 {
 			return err
 		}
-		return waitFor(ctx, api, args, v.ends, cmd.ErrOrStderr())
+		return errors.Join(err, waitFor(ctx, api, time.Duration(limit)*time.Second, begun, v.ends, cmd.ErrOrStderr()))
 	}
 	return cmd
-}
-
-// waitFor waits for all nodes at once and tells what happens to each.
-func waitFor(ctx context.Context, api *client.Client, idents, ends []string, out io.Writer) error {
-	p := &progress{out: out, start: time.Now()}
-	failures := make([]error, len(idents))
-	var wg sync.WaitGroup
-	for i, ident := range idents {
-		wg.Go(func() {
-			transfers, stop := context.WithCancel(ctx)
-			go p.transfers(transfers, api, ident)
-			_, failures[i] = api.WaitProvision(ctx, ident, ends, func(n *ironic.Node) { p.changed(ident, n) })
-			stop()
-		})
-	}
-	wg.Wait()
-	return errors.Join(failures...)
-}
-
-// progress writes a line for whatever changes.
-type progress struct {
-	mu    sync.Mutex
-	out   io.Writer
-	start time.Time
-}
-
-func (p *progress) say(ident, format string, args ...any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	fmt.Fprintf(p.out, "%6.1fs  %s: %s\n", time.Since(p.start).Seconds(), ident, printable(fmt.Sprintf(format, args...)))
-}
-
-func (p *progress) changed(ident string, n *ironic.Node) {
-	text := n.ProvisionState
-	if n.PowerState != nil {
-		text += ", " + *n.PowerState
-	}
-	for _, step := range []map[string]any{n.CleanStep, n.DeployStep, n.ServiceStep} {
-		if step["step"] != nil {
-			text += fmt.Sprintf(", step %v.%v", step["interface"], step["step"])
-		}
-	}
-	p.say(ident, "%s", text)
-}
-
-// transferInterval is the pause between two lines about a transfer.
-const transferInterval = 2 * time.Second
-
-// transfers tells how far the transfer in flight is; a conductor that cannot
-// tell is not asked again.
-func (p *progress) transfers(ctx context.Context, api *client.Client, ident string) {
-	last := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(transferInterval):
-		}
-		t, err := api.Progress(ctx, ident)
-		if err != nil || t.Finished || t.Done == 0 {
-			continue
-		}
-		text := fmt.Sprintf("%s %s: %s", t.Step, t.Phase, size(t.Done))
-		if t.Total > 0 {
-			text += fmt.Sprintf(" of %s (%d %%)", size(t.Total), 100*t.Done/t.Total)
-		}
-		text += fmt.Sprintf(", %s/s", size(int64(t.BytesPerSec)))
-		if t.SecondsLeft >= 0 {
-			text += fmt.Sprintf(", %s left", time.Duration(t.SecondsLeft*float64(time.Second)).Round(time.Second))
-		}
-		if text != last {
-			last = text
-			p.say(ident, "%s", text)
-		}
-	}
-}
-
-// size is a number of bytes for people.
-func size(n int64) string {
-	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
-		if n < 10240 || unit == "GiB" {
-			return fmt.Sprintf("%d %s", n, unit)
-		}
-		n /= 1024
-	}
-	return ""
 }
 
 func powerCommands(c *connection) []*cobra.Command {

@@ -2,61 +2,18 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"ferric/api/client"
 	"ferric/api/ironic"
 )
-
-// use says where an attribute can be given.
-type use int
-
-const (
-	onCreate use = 1 << iota
-	onSet
-	onUnset
-	onList // as a filter
-	required
-	argument // of create, without a flag
-)
-
-// kind of an attribute's value on the command line.
-type kind int
-
-const (
-	text kind = iota
-	number
-	boolean      // --x, --no-x
-	object       // KEY=VALUE, may be repeated; values are read as JSON where they are JSON
-	texts        // may be repeated
-	jsonDocument // JSON: as it is, @file or - for standard input
-)
-
-// attribute is one property of a resource on the command line.
-type attribute struct {
-	name string // of the API
-	flag string // "" is name with dashes
-	kind kind
-	use  use
-	help string
-}
-
-func (a attribute) flagName() string {
-	if a.flag != "" {
-		return a.flag
-	}
-	return strings.ReplaceAll(a.name, "_", "-")
-}
 
 // noun is a kind of resource: "port", "volume connector". From its table come
 // the commands list, show, create, set, unset and delete.
@@ -67,8 +24,16 @@ type noun struct {
 	columns    []string
 	long       []string // of list --long
 	attributes []attribute
+	// by are attributes that show can find the one by, as flags: --address.
+	by []attribute
+	// noDetail says that the API has no detailed list of it.
+	noDetail bool
 	// allOnDelete lets delete take --all.
 	allOnDelete bool
+	// shown changes an object before it is printed; may be nil.
+	shown func(object map[string]any)
+	// settle waits until what was created is what it is to be; may be nil.
+	settle func(ctx context.Context, api *client.Client, object map[string]any) (map[string]any, error)
 	// prepare changes what create or set sends; may be nil.
 	prepare func(ctx context.Context, api *client.Client, body map[string]any) error
 }
@@ -93,145 +58,6 @@ func (n noun) commands(c *connection) []*cobra.Command {
 	return list
 }
 
-// values are the flags of a command by attribute.
-type values map[string]any
-
-func (n noun) flags(cmd *cobra.Command, u use) values {
-	v := values{}
-	for _, a := range n.attributes {
-		if a.use&u == 0 || a.use&argument != 0 && u == onCreate {
-			continue
-		}
-		name, flags := a.flagName(), cmd.Flags()
-		help := a.help
-		if help == "" {
-			help = strings.ReplaceAll(a.name, "_", " ")
-		}
-		switch {
-		case u == onUnset && a.kind == object:
-			v[a.name] = flags.StringArray(name, nil, "remove this `KEY`; may be repeated")
-		case u == onUnset:
-			v[a.name] = flags.Bool(name, false, "set it back to its default")
-		case a.kind == boolean:
-			v[a.name] = flags.Bool(name, false, help)
-			v["no-"+a.name] = flags.Bool("no-"+name, false, "not: "+help)
-			cmd.MarkFlagsMutuallyExclusive(name, "no-"+name)
-		case a.kind == object:
-			v[a.name] = flags.StringArray(name, nil, help+": `KEY=VALUE`; may be repeated")
-		case a.kind == texts:
-			v[a.name] = flags.StringArray(name, nil, help+"; may be repeated")
-		case a.kind == jsonDocument:
-			v[a.name] = flags.String(name, "", help+": `JSON`, @file, or - for standard input")
-		default:
-			v[a.name] = flags.String(name, "", help)
-		}
-		if a.use&required != 0 && u == onCreate {
-			if err := cmd.MarkFlagRequired(name); err != nil {
-				panic(err) // the flag was defined above
-			}
-		}
-	}
-	return v
-}
-
-// read gives the values of the flags that were used.
-func (n noun) read(cmd *cobra.Command, v values, u use) (map[string]any, error) {
-	out := map[string]any{}
-	for _, a := range n.attributes {
-		flag := cmd.Flags().Lookup(a.flagName())
-		no := cmd.Flags().Lookup("no-" + a.flagName())
-		if a.kind == boolean && no != nil && no.Changed {
-			out[a.name] = !*v["no-"+a.name].(*bool)
-			continue
-		}
-		if v[a.name] == nil || flag == nil || !flag.Changed {
-			continue
-		}
-		value, err := a.parse(v[a.name], cmd.InOrStdin())
-		if err != nil {
-			return nil, err
-		}
-		out[a.name] = value
-	}
-	return out, nil
-}
-
-func (a attribute) parse(v any, stdin io.Reader) (any, error) {
-	switch v := v.(type) {
-	case *bool:
-		return *v, nil
-	case *[]string:
-		if a.kind == texts {
-			return *v, nil
-		}
-		return pairs("--"+a.flagName(), *v)
-	case *string:
-		switch a.kind {
-		case number:
-			n, err := strconv.Atoi(*v)
-			if err != nil {
-				return nil, usageError("--%s: %q is not a whole number", a.flagName(), *v)
-			}
-			return n, nil
-		case jsonDocument:
-			return readJSON("--"+a.flagName(), *v, stdin)
-		}
-		return *v, nil
-	}
-	return nil, fmt.Errorf("flag --%s has no value", a.flagName())
-}
-
-// pairs reads KEY=VALUE; a value that is JSON is that, any other text.
-func pairs(flag string, list []string) (map[string]any, error) {
-	out := map[string]any{}
-	for _, item := range list {
-		key, value, ok := strings.Cut(item, "=")
-		if !ok || key == "" {
-			return nil, usageError("%s: %q is not of the form KEY=VALUE", flag, item)
-		}
-		out[key] = jsonOrText(value)
-	}
-	return out, nil
-}
-
-func jsonOrText(value string) any {
-	var v any
-	if json.Unmarshal([]byte(value), &v) != nil {
-		return value
-	}
-	return v
-}
-
-// maxDocument bounds what is read of a file or of standard input.
-const maxDocument = 64 << 20
-
-// readJSON reads a JSON text, @file, or standard input for "-".
-func readJSON(what, value string, stdin io.Reader) (any, error) {
-	b, err := readText(value, stdin)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	var v any
-	if err := json.Unmarshal(b, &v); err != nil {
-		return nil, usageError("%s is not JSON: %v", what, err)
-	}
-	return v, nil
-}
-
-func readText(value string, stdin io.Reader) ([]byte, error) {
-	name, isFile := strings.CutPrefix(value, "@")
-	switch {
-	case value == "-":
-		return io.ReadAll(io.LimitReader(stdin, maxDocument))
-	case isFile:
-		return os.ReadFile(name)
-	}
-	if info, err := os.Stat(value); err == nil && info.Mode().IsRegular() {
-		return os.ReadFile(value) // as the baremetal client takes it
-	}
-	return []byte(value), nil
-}
-
 func (n noun) item(ident string) string { return n.path + "/" + url.PathEscape(ident) }
 
 func (n noun) listCommand(c *connection) *cobra.Command {
@@ -243,7 +69,13 @@ func (n noun) listCommand(c *connection) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List " + n.name + "s", Args: cobra.NoArgs}
 	filters := n.flags(cmd, onList)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		query := url.Values{}
+		if limit < 0 {
+			return usageError("--limit: %d is less than nothing", limit)
+		}
+		order, err := parseSort(sort)
+		if err != nil {
+			return err
+		}
 		columns := n.columns
 		if long && n.long != nil {
 			columns = n.long
@@ -251,7 +83,7 @@ func (n noun) listCommand(c *connection) *cobra.Command {
 		if fields != nil {
 			columns = fields
 		}
-		query.Set("fields", strings.Join(columns, ","))
+		query := url.Values{}
 		given, err := n.read(cmd, filters, onList)
 		if err != nil {
 			return err
@@ -262,26 +94,44 @@ func (n noun) listCommand(c *connection) *cobra.Command {
 		if marker != "" {
 			query.Set("marker", marker)
 		}
-		if key, direction, _ := strings.Cut(sort, ":"); key != "" {
-			query.Set("sort_key", key)
-			query.Set("sort_dir", first(direction, "asc"))
+		wanted := slices.Clone(columns)
+		if len(order) == 1 {
+			query.Set("sort_key", order[0].key)
+			query.Set("sort_dir", order[0].direction)
+		} else {
+			// The API sorts by one attribute only.
+			for _, by := range order {
+				if !slices.Contains(wanted, by.key) {
+					wanted = append(wanted, by.key)
+				}
+			}
 		}
 		api, err := c.client(cmd.Context())
 		if err != nil {
 			return err
 		}
+		if long && !n.noDetail {
+			query.Set("detail", "true") // an older API lacks some of the attributes
+		} else {
+			query.Set("fields", strings.Join(wanted, ","))
+		}
 		rows, err := api.List(cmd.Context(), n.path, n.key, query, limit)
 		if err != nil {
 			return err
 		}
+		if len(order) > 1 {
+			sortRows(rows, order)
+		}
 		return out.list(cmd.OutOrStdout(), columns, rows)
 	}
-	out.flags(cmd)
+	out.listFlags(cmd)
 	cmd.Flags().BoolVar(&long, "long", false, "show more attributes")
-	cmd.Flags().StringSliceVar(&fields, "fields", nil, "`attributes` to show, separated by commas")
+	cmd.Flags().StringSliceVar(&fields, "fields", nil, "`attributes` to show, separated by commas or spaces")
+	cmd.MarkFlagsMutuallyExclusive("long", "fields")
+	mustComplete(cmd, "fields", n.long)
 	cmd.Flags().IntVar(&limit, "limit", 0, "show so many at most; 0 is all")
 	cmd.Flags().StringVar(&marker, "marker", "", "begin after the one with this `UUID`")
-	cmd.Flags().StringVar(&sort, "sort", "", "`attribute[:asc|desc]` to sort by")
+	cmd.Flags().StringVar(&sort, "sort", "", "`attribute[:asc|desc]` to sort by, separated by commas")
 	return cmd
 }
 
@@ -296,33 +146,79 @@ func textsOf(v any) []string {
 func (n noun) showCommand(c *connection) *cobra.Command {
 	var out output
 	var fields []string
+	by := make([]bool, len(n.by))
 	cmd := &cobra.Command{Use: "show " + n.placeholder(), Short: "Show a " + n.name, Args: cobra.ExactArgs(1), ValidArgsFunction: n.complete(c)}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		query := url.Values{}
 		if fields != nil {
 			query.Set("fields", strings.Join(fields, ","))
 		}
-		return n.print(cmd, c, &out, http.MethodGet, n.item(args[0]), query, nil)
+		if i := slices.Index(by, true); i >= 0 {
+			return n.printFound(cmd, c, &out, n.by[i].name, args[0], query)
+		}
+		return n.print(cmd, c, &out, n.item(args[0]), query)
 	}
-	out.flags(cmd)
-	cmd.Flags().StringSliceVar(&fields, "fields", nil, "`attributes` to show, separated by commas")
+	out.showFlags(cmd)
+	cmd.Flags().StringSliceVar(&fields, "fields", nil, "`attributes` to show, separated by commas or spaces")
+	mustComplete(cmd, "fields", n.long)
+	for i, a := range n.by {
+		cmd.Flags().BoolVar(&by[i], a.flagName(), false, a.help)
+	}
 	return cmd
 }
 
-// print makes a request and prints the object that it is answered with.
-func (n noun) print(cmd *cobra.Command, c *connection, out *output, method, path string, query url.Values, body any) error {
+// printFound prints the only one whose attribute has that value.
+func (n noun) printFound(cmd *cobra.Command, c *connection, out *output, attribute, value string, query url.Values) error {
+	api, err := c.client(cmd.Context())
+	if err != nil {
+		return err
+	}
+	query.Set(attribute, value)
+	if !query.Has("fields") {
+		query.Set("detail", "true")
+	}
+	found, err := api.List(cmd.Context(), n.path, n.key, query, 0)
+	if err != nil {
+		return err
+	}
+	if len(found) != 1 {
+		return fmt.Errorf("there are %d %ss whose %s is %s", len(found), n.name, attribute, value)
+	}
+	return out.show(cmd.OutOrStdout(), withoutLinks(found[0]))
+}
+
+// print prints the object at a path.
+func (n noun) print(cmd *cobra.Command, c *connection, out *output, path string, query url.Values) error {
 	api, err := c.client(cmd.Context())
 	if err != nil {
 		return err
 	}
 	var object map[string]any
-	if err := api.Do(cmd.Context(), method, path, query, body, &object); err != nil {
+	if err := api.Do(cmd.Context(), http.MethodGet, path, query, nil, &object); err != nil {
 		return err
 	}
-	for _, name := range []string{"ports", "portgroups", "states", "volume", "nodes"} {
-		delete(object, name) // links
+	object = withoutLinks(object)
+	if n.shown != nil {
+		n.shown(object)
 	}
 	return out.show(cmd.OutOrStdout(), object)
+}
+
+// withoutLinks takes what only leads on from an object.
+func withoutLinks(object map[string]any) map[string]any {
+	for _, name := range []string{"ports", "portgroups", "states", "volume", "nodes", "properties"} {
+		if list, ok := object[name].([]any); ok && isLinks(list) {
+			delete(object, name)
+		}
+	}
+	return object
+}
+
+func isLinks(list []any) bool {
+	return !slices.ContainsFunc(list, func(item any) bool {
+		link, ok := item.(map[string]any)
+		return !ok || link["href"] == nil
+	})
 }
 
 func (n noun) placeholder() string {
@@ -349,18 +245,27 @@ func (n noun) createCommand(c *connection) *cobra.Command {
 		if positional != "" {
 			body[positional] = args[0]
 		}
+		api, err := c.client(cmd.Context())
+		if err != nil {
+			return err
+		}
 		if n.prepare != nil {
-			api, err := c.client(cmd.Context())
-			if err == nil {
-				err = n.prepare(cmd.Context(), api, body)
-			}
-			if err != nil {
+			if err := n.prepare(cmd.Context(), api, body); err != nil {
 				return err
 			}
 		}
-		return n.print(cmd, c, &out, http.MethodPost, n.path, nil, body)
+		var object map[string]any
+		if err := api.Do(cmd.Context(), http.MethodPost, n.path, nil, body, &object); err != nil {
+			return err
+		}
+		if n.settle != nil {
+			if object, err = n.settle(cmd.Context(), api, object); err != nil {
+				return err
+			}
+		}
+		return out.show(cmd.OutOrStdout(), withoutLinks(object))
 	}
-	out.flags(cmd)
+	out.showFlags(cmd)
 	return cmd
 }
 
@@ -385,6 +290,10 @@ func (n noun) setCommand(c *connection) *cobra.Command {
 				return err
 			}
 		}
+		puts, err := n.puts(cmd.Context(), api, args[0], given)
+		if err != nil {
+			return err
+		}
 		var patch ironic.Patch
 		for _, name := range sortedKeys(given) {
 			members, isObject := given[name].(map[string]any)
@@ -396,13 +305,38 @@ func (n noun) setCommand(c *connection) *cobra.Command {
 				patch = append(patch, ironic.PatchOperation{Op: "add", Path: "/" + name + "/" + escape(key), Value: members[key]})
 			}
 		}
+		for _, a := range n.attributes {
+			if v, ok := flags["reset-"+a.name].(*bool); ok && *v {
+				patch = append(patch, ironic.PatchOperation{Op: "remove", Path: "/" + a.name})
+			}
+		}
 		query := url.Values{}
 		if reset {
 			query.Set("reset_interfaces", "true")
 		}
+		if puts && len(patch) == 0 {
+			return nil
+		}
 		return n.patch(cmd.Context(), api, args[0], query, patch)
 	}
 	return cmd
+}
+
+// puts those of the given attributes that are not patched, takes them out of
+// the given, and tells whether there were any.
+func (n noun) puts(ctx context.Context, api *client.Client, ident string, given map[string]any) (any bool, err error) {
+	for _, a := range n.attributes {
+		value, ok := given[a.name]
+		if a.put == "" || !ok {
+			continue
+		}
+		if err := api.Do(ctx, http.MethodPut, n.item(ident)+"/"+a.put, nil, value, nil); err != nil {
+			return false, err
+		}
+		delete(given, a.name)
+		any = true
+	}
+	return any, nil
 }
 
 // merges tells an attribute whose keys are set one by one.
@@ -415,20 +349,32 @@ func (n noun) unsetCommand(c *connection) *cobra.Command {
 	flags := n.flags(cmd, onUnset)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var patch ironic.Patch
-		for _, name := range sortedKeys(flags) {
-			switch v := flags[name].(type) {
+		emptied := map[string]any{}
+		for _, a := range n.attributes {
+			switch v := flags[a.name].(type) {
 			case *bool:
-				if *v {
-					patch = append(patch, ironic.PatchOperation{Op: "remove", Path: "/" + name})
+				switch {
+				case a.use&onUnset == 0 || !*v:
+				case a.put != "":
+					emptied[a.name] = struct{}{}
+				default:
+					patch = append(patch, ironic.PatchOperation{Op: "remove", Path: "/" + a.name})
 				}
 			case *[]string:
+				if a.use&onUnset == 0 {
+					continue
+				}
 				for _, key := range *v {
-					patch = append(patch, ironic.PatchOperation{Op: "remove", Path: "/" + name + "/" + escape(key)})
+					patch = append(patch, ironic.PatchOperation{Op: "remove", Path: "/" + a.name + "/" + escape(key)})
 				}
 			}
 		}
 		api, err := c.client(cmd.Context())
 		if err != nil {
+			return err
+		}
+		puts, err := n.puts(cmd.Context(), api, args[0], emptied)
+		if err != nil || puts && len(patch) == 0 {
 			return err
 		}
 		return n.patch(cmd.Context(), api, args[0], nil, patch)
@@ -478,24 +424,53 @@ func (n noun) deleteCommand(c *connection) *cobra.Command {
 }
 
 // complete offers the names, or else the UUIDs, of what there is.
-func (n noun) complete(c *connection) cobra.CompletionFunc {
+func (n noun) complete(c *connection) cobra.CompletionFunc { return n.completeWith(c, nil) }
+
+// completeWith offers values, too, once there is an argument.
+func (n noun) completeWith(c *connection, values []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		api, err := c.client(cmd.Context())
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		rows, err := api.List(cmd.Context(), n.path, n.key, nil, 200)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		var found []cobra.Completion
-		for _, row := range rows {
-			name, _ := row["name"].(string)
-			id, _ := row["uuid"].(string)
-			if ident := first(name, id); ident != "" && !slices.Contains(args, ident) {
-				found = append(found, ident)
-			}
+		found := n.idents(cmd.Context(), c, args)
+		if len(args) > 0 {
+			found = append(found, values...)
 		}
 		return found, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// completeIdents is for flags that name one.
+func (n noun) completeIdents(c *connection) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return n.idents(cmd.Context(), c, nil), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// offered is how many names the shell is given, completion how long it waits.
+const (
+	offered    = 500
+	completion = 5 * time.Second
+)
+
+// idents are the names, or else the UUIDs, of what there is; none on any error,
+// for a shell has no place to show it.
+func (n noun) idents(ctx context.Context, c *connection, without []string) []string {
+	ctx, cancel := context.WithTimeout(ctx, completion)
+	defer cancel()
+	api, err := c.client(ctx)
+	if err != nil {
+		return nil
+	}
+	rows, err := api.List(ctx, n.path, n.key, nil, offered)
+	if err != nil {
+		return nil
+	}
+	var found []string
+	for _, row := range rows {
+		name, _ := row["name"].(string)
+		host, _ := row["hostname"].(string)
+		id, _ := row["uuid"].(string)
+		if ident := first(name, host, id); ident != "" && !slices.Contains(without, ident) {
+			found = append(found, ident)
+		}
+	}
+	return found
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"ferric/api/client"
@@ -19,8 +20,14 @@ var (
 	nodes = noun{
 		name: "node", path: "/v1/nodes", key: "nodes",
 		columns: []string{"uuid", "name", "instance_uuid", "power_state", "provision_state", "maintenance"},
-		long: []string{"uuid", "name", "instance_uuid", "power_state", "provision_state", "maintenance", "target_provision_state", "last_error", "fault", "driver",
-			"resource_class", "conductor", "conductor_group", "owner", "lessee", "shard", "health", "provision_updated_at"},
+		long: []string{"allocation_uuid", "automated_clean", "bios_interface", "boot_interface", "boot_mode", "chassis_uuid", "clean_step", "conductor", "conductor_group",
+			"console_enabled", "console_interface", "created_at", "raid_config", "deploy_interface", "deploy_step", "description", "disable_power_off", "driver", "driver_info",
+			"driver_internal_info", "extra", "fault", "firmware_interface", "health", "inspect_interface", "inspection_finished_at", "inspection_started_at", "instance_info",
+			"instance_name", "instance_uuid", "last_error", "lessee", "maintenance", "maintenance_reason", "management_interface", "name", "network_data", "network_interface",
+			"owner", "parent_node", "power_interface", "power_state", "properties", "protected", "protected_reason", "provision_updated_at", "provision_state", "raid_interface",
+			"rescue_interface", "reservation", "resource_class", "retired", "retired_reason", "secure_boot", "service_step", "shard", "storage_interface", "target_power_state",
+			"target_provision_state", "target_raid_config", "traits", "uuid", "updated_at", "vendor_interface"},
+		by: []attribute{{name: "instance_uuid", flag: "instance", help: "NODE is the UUID of the instance on it"}},
 		attributes: append([]attribute{
 			{name: "driver", use: onCreate | onSet | onList | required, help: "hardware type"},
 			{name: "uuid", use: onCreate},
@@ -30,28 +37,31 @@ var (
 			{name: "instance_info", kind: object, use: onSet | onUnset, help: "what is deployed"},
 			{name: "extra", kind: object, use: both, help: "anything else"},
 			{name: "instance_uuid", use: onSet | onUnset},
-			{name: "instance_name", use: onSet | onUnset},
+			{name: "instance_name", use: both | onList},
 			{name: "chassis_uuid", use: both},
+			{name: "chassis_uuid", flag: "chassis", use: onList, help: "nodes in this chassis"},
 			{name: "resource_class", use: both | onList},
 			{name: "conductor_group", use: both | onList},
 			{name: "owner", use: both | onList},
 			{name: "lessee", use: both | onList},
 			{name: "shard", use: both},
+			{name: "shard", flag: "shards", kind: texts, use: onList, help: "nodes of this shard"},
 			{name: "parent_node", use: both | onList},
 			{name: "description", use: both},
 			{name: "network_data", kind: jsonDocument, use: both, help: "static network configuration of the agent"},
 			{name: "automated_clean", kind: boolean, use: both, help: "clean the node automatically"},
-			{name: "disable_power_off", kind: boolean, use: both, help: "never switch the machine off"},
+			{name: "disable_power_off", no: "enable-power-off", kind: boolean, use: both, help: "never switch the machine off"},
 			{name: "protected", kind: boolean, use: onSet | onUnset, help: "protect the node from undeploying"},
 			{name: "protected_reason", use: onSet | onUnset},
 			{name: "retired", kind: boolean, use: onSet | onUnset | onList, help: "retire the node"},
 			{name: "retired_reason", use: onSet | onUnset},
-			{name: "provision_state", use: onList},
+			{name: "target_raid_config", kind: jsonDocument, use: onSet | onUnset, put: "states/raid", help: "the RAID that the node is to have"},
+			{name: "provision_state", use: onList, values: provisionStates},
 			{name: "fault", use: onList},
 			{name: "maintenance", kind: boolean, use: onList, help: "nodes in maintenance"},
-			{name: "associated", kind: boolean, use: onList, help: "nodes with an instance"},
+			{name: "associated", no: "unassociated", kind: boolean, use: onList, help: "nodes with an instance"},
 			{name: "include_children", kind: boolean, use: onList, help: "child nodes too"},
-			{name: "sharded", kind: boolean, use: onList, help: "nodes of a shard"},
+			{name: "sharded", no: "unsharded", kind: boolean, use: onList, help: "nodes of a shard"},
 			{name: "conductor", use: onList, help: "nodes that this conductor serves"},
 			{name: "description_contains", use: onList, help: "nodes whose description has this text"},
 		}, interfaceAttributes()...),
@@ -59,7 +69,9 @@ var (
 	ports = noun{
 		name: "port", path: "/v1/ports", key: "ports",
 		columns: []string{"uuid", "address"},
-		long:    []string{"uuid", "address", "name", "node_uuid", "portgroup_uuid", "pxe_enabled", "physical_network", "local_link_connection", "is_smartnic", "internal_info", "extra", "created_at", "updated_at"},
+		long: []string{"uuid", "address", "created_at", "extra", "node_uuid", "category", "vendor", "local_link_connection", "portgroup_uuid", "pxe_enabled",
+			"physical_network", "updated_at", "internal_info", "is_smartnic", "name", "description"},
+		by: byAddress,
 		attributes: []attribute{
 			{name: "address", use: onCreate | argument | onSet | onList, help: "MAC address"},
 			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, help: "UUID or name of the node"},
@@ -70,8 +82,9 @@ var (
 			{name: "vendor", use: both},
 			{name: "category", use: both},
 			{name: "portgroup_uuid", flag: "port-group", use: both, help: "UUID of the port group"},
+			{name: "shard", flag: "shards", kind: texts, use: onList, help: "those of nodes of this shard"},
 			{name: "portgroup", use: onList, flag: "port-group", help: "UUID or name of the port group"},
-			{name: "pxe_enabled", kind: boolean, use: both, help: "boot from this port"},
+			{name: "pxe_enabled", no: "pxe-disabled", kind: boolean, use: both, help: "boot from this port"},
 			{name: "is_smartnic", kind: boolean, use: both, help: "it is a smart NIC"},
 			{name: "physical_network", use: both},
 			{name: "local_link_connection", kind: object, use: both, help: "switch and its port"},
@@ -82,16 +95,18 @@ var (
 	portGroups = noun{
 		name: "port group", path: "/v1/portgroups", key: "portgroups",
 		columns: []string{"uuid", "address", "name"},
-		long:    []string{"uuid", "address", "name", "node_uuid", "mode", "properties", "standalone_ports_supported", "internal_info", "extra", "created_at", "updated_at"},
+		long:    []string{"uuid", "address", "created_at", "extra", "standalone_ports_supported", "node_uuid", "name", "updated_at", "internal_info", "mode", "properties", "physical_network", "category"},
+		by:      byAddress,
 		attributes: []attribute{
 			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, help: "UUID or name of the node"},
 			{name: "node", use: onList, help: "UUID or name of the node"},
+			{name: "shard", flag: "shards", kind: texts, use: onList, help: "those of nodes of this shard"},
 			{name: "address", use: both | onList, help: "MAC address"},
 			{name: "name", use: both},
 			{name: "uuid", use: onCreate},
-			{name: "mode", use: both, help: "mode of the bond"},
+			{name: "mode", use: both, values: []string{"balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"}, help: "mode of the bond"},
 			{name: "properties", flag: "property", kind: object, use: both, help: "property of the bond"},
-			{name: "standalone_ports_supported", flag: "support-standalone-ports", kind: boolean, use: onCreate | onSet, help: "its ports can be used alone"},
+			{name: "standalone_ports_supported", flag: "support-standalone-ports", no: "unsupport-standalone-ports", kind: boolean, use: onCreate | onSet, help: "its ports can be used alone"},
 			{name: "physical_network", use: both},
 			{name: "category", use: both},
 			{name: "extra", kind: object, use: both, help: "anything else"},
@@ -111,7 +126,7 @@ var (
 		attributes: []attribute{
 			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, help: "UUID or name of the node"},
 			{name: "node", use: onList, help: "UUID or name of the node"},
-			{name: "type", use: onCreate | onSet | required, help: "iqn, ip, mac, wwnn, wwpn, port or portgroup"},
+			{name: "type", use: onCreate | onSet | required, values: []string{"iqn", "ip", "mac", "wwnn", "wwpn", "port", "portgroup"}, help: "iqn, ip, mac, wwnn, wwpn, port or portgroup"},
 			{name: "connector_id", use: onCreate | onSet | required},
 			{name: "uuid", use: onCreate},
 			{name: "extra", kind: object, use: both, help: "anything else"},
@@ -121,7 +136,7 @@ var (
 	volumeTargets = noun{
 		name: "volume target", path: "/v1/volume/targets", key: "targets",
 		columns: []string{"uuid", "node_uuid", "volume_type", "boot_index", "volume_id"},
-		long:    []string{"uuid", "node_uuid", "volume_type", "boot_index", "volume_id", "properties", "extra", "created_at", "updated_at"},
+		long:    []string{"uuid", "node_uuid", "volume_type", "properties", "boot_index", "extra", "volume_id", "created_at", "updated_at"},
 		attributes: []attribute{
 			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, help: "UUID or name of the node"},
 			{name: "node", use: onList, help: "UUID or name of the node"},
@@ -135,15 +150,15 @@ var (
 		prepare: nodeToUUID,
 	}
 	allocations = noun{
-		name: "allocation", path: "/v1/allocations", key: "allocations",
+		name: "allocation", path: "/v1/allocations", key: "allocations", noDetail: true,
 		columns: []string{"uuid", "name", "resource_class", "state", "node_uuid"},
-		long:    []string{"uuid", "name", "resource_class", "state", "node_uuid", "owner", "traits", "candidate_nodes", "last_error", "extra", "created_at", "updated_at"},
+		long:    []string{"uuid", "name", "state", "owner", "node_uuid", "last_error", "resource_class", "traits", "candidate_nodes", "extra", "created_at", "updated_at"},
 		attributes: []attribute{
 			{name: "resource_class", use: onCreate | onList},
 			{name: "traits", flag: "trait", kind: texts, use: onCreate, help: "a trait that the node has to have"},
 			{name: "candidate_nodes", flag: "candidate-node", kind: texts, use: onCreate, help: "a node that may be taken"},
 			{name: "node", use: onCreate | onList, help: "node that is in use already"},
-			{name: "name", use: both}, {name: "uuid", use: onCreate}, {name: "owner", use: onCreate | onList}, {name: "state", use: onList},
+			{name: "name", use: both}, {name: "uuid", use: onCreate}, {name: "owner", use: onCreate | onList}, {name: "state", use: onList, values: []string{"allocating", "active", "error"}},
 			{name: "extra", kind: object, use: both, help: "anything else"},
 		},
 	}
@@ -158,22 +173,23 @@ var (
 	}
 	runbooks = noun{
 		name: "runbook", path: "/v1/runbooks", key: "runbooks",
-		columns: []string{"uuid", "name"}, long: []string{"uuid", "name", "owner", "public", "disable_ramdisk", "steps", "extra", "created_at", "updated_at"},
+		columns: []string{"uuid", "name"}, long: []string{"uuid", "name", "description", "traits", "disable_ramdisk", "owner", "public", "steps", "extra", "created_at", "updated_at"},
 		attributes: []attribute{
-			{name: "name", use: onCreate | onSet | required}, {name: "uuid", use: onCreate},
+			{name: "name", use: both | required}, {name: "uuid", use: onCreate},
 			{name: "steps", kind: jsonDocument, use: onCreate | onSet | required, help: "the steps"},
 			{name: "public", kind: boolean, use: both, help: "everybody may use it"}, {name: "owner", use: both}, {name: "description", use: both},
-			{name: "disable_ramdisk", kind: boolean, use: onCreate | onSet, help: "run the steps without the agent"},
+			{name: "disable_ramdisk", kind: boolean, use: both, help: "run the steps without the agent"},
 			{name: "extra", kind: object, use: both, help: "anything else"},
 		},
 	}
 	inspectionRules = noun{
 		name: "inspection rule", path: "/v1/inspection_rules", key: "inspection_rules", allOnDelete: true,
-		columns: []string{"uuid", "priority", "phase", "description"}, long: []string{"uuid", "priority", "phase", "sensitive", "description", "conditions", "actions", "created_at", "updated_at"},
+		columns: []string{"uuid", "description", "priority", "phase"}, long: []string{"uuid", "description", "priority", "sensitive", "phase", "actions", "conditions", "created_at", "updated_at"},
 		attributes: []attribute{
 			{name: "uuid", use: onCreate}, {name: "priority", kind: number, use: both}, {name: "phase", use: both}, {name: "description", use: both},
 			{name: "sensitive", kind: boolean, use: onCreate | onSet, help: "hide conditions and actions"},
 			{name: "conditions", kind: jsonDocument, use: both, help: "the conditions"},
+			{name: "conditions", flag: "condition", kind: object, use: onUnset}, {name: "actions", flag: "action", kind: object, use: onUnset},
 			{name: "actions", kind: jsonDocument, use: onCreate | onSet | required, help: "the actions"},
 		},
 	}
@@ -182,15 +198,18 @@ var (
 func interfaceAttributes() []attribute {
 	var list []attribute
 	for _, kind := range interfaceKinds {
-		list = append(list, attribute{name: kind + "_interface", use: both})
+		list = append(list, attribute{name: kind + "_interface", use: both, reset: true})
 	}
 	return list
 }
 
+// byAddress is how ports and port groups can be found.
+var byAddress = []attribute{{name: "address", help: "it is named by its MAC address"}}
+
 // nodeToUUID lets users name a node where the API wants its UUID.
 func nodeToUUID(ctx context.Context, api *client.Client, body map[string]any) error {
 	ident, ok := body["node_uuid"].(string)
-	if !ok {
+	if !ok || uuid.Validate(ident) == nil {
 		return nil
 	}
 	n, err := api.Node(ctx, ident)
@@ -223,6 +242,7 @@ func apiCommands(c *connection) []*cobra.Command {
 		group("inspection", "Rules of inspection", group("rule", "What follows from what an inspection found", inspectionRules.commands(c)...)),
 		driverCommand(c),
 		shardCommand(c),
+		createCommand(c),
 	}
 }
 
@@ -247,6 +267,6 @@ func queryList(c *connection, use, short string, columns []string, where func(ar
 		}
 		return out.list(cmd.OutOrStdout(), columns, rows)
 	}
-	out.flags(cmd)
+	out.listFlags(cmd)
 	return cmd
 }

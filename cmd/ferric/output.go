@@ -17,25 +17,53 @@ import (
 // output is how an answer is printed. The formats, and the headings of lists,
 // are those of the baremetal client, so that scripts find what they expect.
 type output struct {
-	format  string
-	columns []string
+	format   string
+	columns  []string
+	noindent bool
+	prefix   string // of variables, in the format shell
+	width    int
+	sort     []string
+	descend  bool
 }
 
-const formats = "table, json, yaml, csv or value"
+// showFlags adds -f and -c to a command that prints an object.
+func (o *output) showFlags(cmd *cobra.Command) {
+	o.flags(cmd, "shell")
+	cmd.Flags().StringVar(&o.prefix, "prefix", "", "begin the names of variables with this, in the format shell")
+}
 
-// flags adds -f and -c to a command that prints an answer.
-func (o *output) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&o.format, "format", "f", "table", "`form` of the output: "+formats)
+// listFlags adds -f and -c to a command that prints a list.
+func (o *output) listFlags(cmd *cobra.Command) {
+	o.flags(cmd, "csv")
+	cmd.Flags().StringArrayVar(&o.sort, "sort-column", nil, "sort by this `column`; may be repeated")
+	cmd.Flags().Bool("sort-ascending", false, "sort from the smallest on, as without it")
+	cmd.Flags().BoolVar(&o.descend, "sort-descending", false, "sort from the greatest on")
+	cmd.MarkFlagsMutuallyExclusive("sort-ascending", "sort-descending")
+}
+
+func (o *output) flags(cmd *cobra.Command, own string) {
+	formats := []string{"table", "json", "yaml", "value", own}
+	cmd.Flags().StringVarP(&o.format, "format", "f", "table", "`form` of the output: "+strings.Join(formats, ", "))
 	cmd.Flags().StringArrayVarP(&o.columns, "column", "c", nil, "print this `column` only; may be repeated")
-	mustComplete(cmd, "format", []string{"table", "json", "yaml", "csv", "value"})
+	cmd.Flags().BoolVar(&o.noindent, "noindent", false, "JSON on one line")
+	cmd.Flags().IntVar(&o.width, "max-width", 0, "wrap the cells of a table that is wider than so many `columns`")
+	mustComplete(cmd, "format", formats)
 }
 
 // list prints rows with the given attributes as columns.
 func (o *output) list(w io.Writer, attributes []string, rows []map[string]any) error {
-	attributes, err := o.choose(attributes, func(name string) string { return heading(name) })
+	for i := len(o.sort) - 1; i >= 0; i-- {
+		by, err := find(attributes, heading, o.sort[i])
+		if err != nil {
+			return err
+		}
+		sortRows(rows, []sortKey{{by, map[bool]string{false: "asc", true: "desc"}[o.descend]}})
+	}
+	chosen, err := choose(attributes, heading, o.columns)
 	if err != nil {
 		return err
 	}
+	attributes = chosen
 	headings := make([]string, len(attributes))
 	for i, name := range attributes {
 		headings[i] = heading(name)
@@ -68,7 +96,7 @@ func (o *output) list(w io.Writer, attributes []string, rows []map[string]any) e
 		for _, row := range rows {
 			t.AppendRow(tableRow(cells(attributes, row)))
 		}
-		return render(w, t)
+		return o.render(w, t)
 	}
 	return o.unknown()
 }
@@ -82,7 +110,7 @@ func (o *output) show(w io.Writer, object map[string]any) error {
 		}
 	}
 	slices.Sort(names)
-	names, err := o.choose(names, func(name string) string { return name })
+	names, err := choose(names, func(name string) string { return name }, o.columns)
 	if err != nil {
 		return err
 	}
@@ -93,8 +121,14 @@ func (o *output) show(w io.Writer, object map[string]any) error {
 			d = append(d, member{name, object[name]})
 		}
 		return o.encode(w, d)
-	case "csv":
-		return csv.NewWriter(w).WriteAll([][]string{names, cells(names, object)})
+	case "shell":
+		for _, name := range names {
+			value := shellQuoted.Replace(cell(object[name]))
+			if _, err := fmt.Fprintf(w, "%s%s=\"%s\"\n", o.prefix, variable(name), value); err != nil {
+				return err
+			}
+		}
+		return nil
 	case "value":
 		for _, name := range names {
 			if _, err := fmt.Fprintln(w, cell(object[name])); err != nil {
@@ -107,29 +141,51 @@ func (o *output) show(w io.Writer, object map[string]any) error {
 		for _, name := range names {
 			t.AppendRow(table.Row{name, printable(cell(object[name]))})
 		}
-		return render(w, t)
+		return o.render(w, t)
 	}
 	return o.unknown()
 }
 
 func (o *output) unknown() error {
-	return usageError("unknown format %q: it has to be %s", o.format, formats)
+	return usageError("unknown format %q: see --help for those there are", o.format)
 }
 
-// choose picks the attributes that -c names, by heading or by name.
-func (o *output) choose(have []string, title func(string) string) ([]string, error) {
-	if o.columns == nil {
+// choose picks the attributes that are named, by heading or by name; without
+// names all.
+func choose(have []string, title func(string) string, named []string) ([]string, error) {
+	if named == nil {
 		return have, nil
 	}
 	var chosen []string
-	for _, c := range o.columns {
-		i := slices.IndexFunc(have, func(name string) bool { return name == c || strings.EqualFold(title(name), c) })
-		if i < 0 {
-			return nil, usageError("no column %q: there are %s", c, strings.Join(have, ", "))
+	for _, name := range named {
+		attribute, err := find(have, title, name)
+		if err != nil {
+			return nil, err
 		}
-		chosen = append(chosen, have[i])
+		chosen = append(chosen, attribute)
 	}
 	return chosen, nil
+}
+
+func find(have []string, title func(string) string, named string) (string, error) {
+	i := slices.IndexFunc(have, func(name string) bool { return name == named || strings.EqualFold(title(name), named) })
+	if i < 0 {
+		return "", usageError("no column %q: there are %s", named, strings.Join(have, ", "))
+	}
+	return have[i], nil
+}
+
+// shellQuoted makes a text fit for double quotes in a shell.
+var shellQuoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`")
+
+// variable is an attribute's name as that of a variable of the shell.
+func variable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, name)
 }
 
 func (o *output) encode(w io.Writer, v any) error {
@@ -142,7 +198,9 @@ func (o *output) encode(w io.Writer, v any) error {
 		return e.Close()
 	}
 	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
+	if !o.noindent {
+		e.SetIndent("", "  ")
+	}
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }
@@ -234,19 +292,24 @@ func tableRow(texts []string) table.Row {
 	return row
 }
 
-func render(w io.Writer, t table.Writer) error {
+func (o *output) render(w io.Writer, t table.Writer) error {
+	if o.width > 0 {
+		t.Style().Size.WidthMax = o.width
+	}
 	_, err := fmt.Fprintln(w, t.Render())
 	return err
 }
 
 // headings of attributes that are not simply their words. Literal table.
 var headings = map[string]string{
-	"provision_state": "Provisioning State", "provision_updated_at": "Provision Updated At", "target_provision_state": "Target Provision State",
-	"node_uuid": "Node UUID", "uuid": "UUID", "instance_uuid": "Instance UUID", "chassis_uuid": "Chassis UUID", "portgroup_uuid": "Port Group UUID",
-	"allocation_uuid": "Allocation UUID", "pxe_enabled": "PXE boot enabled", "is_smartnic": "Is Smart NIC port", "volume_id": "Volume ID",
-	"connector_id": "Connector ID", "bios_interface": "BIOS Interface", "raid_interface": "RAID Interface", "raid_config": "Current RAID configuration",
-	"target_raid_config": "Target RAID configuration", "hosts": "Active host(s)", "name": "Name", "driver_name": "Supported driver(s)", "id": "ID",
+	"provision_state": "Provisioning State", "network_data": "Network Configuration", "pxe_enabled": "PXE boot enabled", "is_smartnic": "Is Smart NIC port",
+	"raid_config": "Current RAID configuration", "target_raid_config": "Target RAID configuration", "hosts": "Active host(s)",
+	"volume_type": "Driver Volume Type", "http_methods": "Supported HTTP methods", "attach": "Response is attachment",
+	"max_length": "Maximum Length", "min_length": "Minimum Length", "event": "Description of the event", "event_type": "Event Origin Type", "duration_seconds": "Duration (seconds)",
 }
+
+// inCapitals are words of headings.
+var inCapitals = []string{"uuid", "id", "bios", "raid"}
 
 // heading is the title of an attribute's column.
 func heading(name string) string {
@@ -255,7 +318,10 @@ func heading(name string) string {
 	}
 	words := strings.Split(name, "_")
 	for i, w := range words {
-		if w != "" {
+		switch {
+		case slices.Contains(inCapitals, w):
+			words[i] = strings.ToUpper(w)
+		case w != "":
 			words[i] = strings.ToUpper(w[:1]) + w[1:]
 		}
 	}
