@@ -88,23 +88,34 @@ func SwitchPower(ctx context.Context, t *task.Task, p Power, target string, time
 	return t.Save(ctx)
 }
 
+// SwitchOff powers the machine off, unless it must not be: then it goes on with
+// what it is doing.
+func SwitchOff(ctx context.Context, t *task.Task, p Power) error {
+	if t.Node.DisablePowerOff {
+		return nil
+	}
+	return SwitchPower(ctx, t, p, PowerOff, 0)
+}
+
+// BootAnew has a machine that SwitchOff was called for boot.
+func BootAnew(ctx context.Context, t *task.Task, p Power) error {
+	if t.Node.DisablePowerOff {
+		return SwitchPower(ctx, t, p, Rebooting, 0)
+	}
+	return SwitchPower(ctx, t, p, PowerOn, 0)
+}
+
 // Restart powers the machine off, calls between, which changes what it boots,
 // and powers it on. A machine that must not be powered off is reset instead,
 // after between.
 func Restart(ctx context.Context, t *task.Task, p Power, between func() error) error {
-	if t.Node.DisablePowerOff {
-		if err := between(); err != nil {
-			return err
-		}
-		return SwitchPower(ctx, t, p, Rebooting, 0)
-	}
-	if err := SwitchPower(ctx, t, p, PowerOff, 0); err != nil {
+	if err := SwitchOff(ctx, t, p); err != nil {
 		return err
 	}
 	if err := between(); err != nil {
 		return err
 	}
-	return SwitchPower(ctx, t, p, PowerOn, 0)
+	return BootAnew(ctx, t, p)
 }
 
 // BootMode is the boot mode that the node is to be deployed with (deploy flow,

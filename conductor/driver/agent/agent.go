@@ -94,8 +94,8 @@ func (i *Inspect) Abort(ctx context.Context, t *task.Task) error {
 	if err != nil {
 		return err
 	}
-	if i.cfg.PowerOff && !t.Node.DisablePowerOff {
-		err = driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0)
+	if i.cfg.PowerOff {
+		err = driver.SwitchOff(ctx, t, ifs.Power)
 	}
 	return errors.Join(err, ifs.Boot.CleanUpRamdisk(ctx, t))
 }

@@ -42,7 +42,7 @@ func (c CustomAgent) Prepare(ctx context.Context, t *task.Task) error {
 		return err
 	}
 	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootMode(t.Node)
-	if err := driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0); err != nil {
+	if err := driver.SwitchOff(ctx, t, ifs.Power); err != nil {
 		return err
 	}
 	return ifs.Boot.PrepareRamdisk(ctx, t, nil)

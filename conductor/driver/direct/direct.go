@@ -104,7 +104,7 @@ func (d *Deploy) Prepare(ctx context.Context, t *task.Task) error {
 	t.Node.InstanceInfo["image_type"] = image.ImageType
 	t.Node.DriverInternalInfo["is_whole_disk_image"] = image.ImageType == ipa.WholeDiskImage
 	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootMode(t.Node)
-	if err := driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0); err != nil {
+	if err := driver.SwitchOff(ctx, t, ifs.Power); err != nil {
 		return err
 	}
 	return ifs.Boot.PrepareRamdisk(ctx, t, nil)
@@ -168,16 +168,27 @@ func (d *Deploy) prepareInstanceBoot(ctx context.Context, t *task.Task, _ map[st
 }
 
 // tearDownAgent has the agent power the machine off, and does it through the
-// BMC if the agent cannot (deploy flow, section 5).
+// BMC if the agent cannot (deploy flow, section 5). An agent whose machine must
+// not be powered off is told to take its hands from it: a reset follows.
 func (d *Deploy) tearDownAgent(ctx context.Context, t *task.Task, _ map[string]any) (driver.Outcome, error) {
 	ifs, err := d.drivers.Interfaces(t.Node)
 	if err != nil {
 		return 0, err
 	}
+	if t.Node.DisablePowerOff {
+		agent, err := driver.Agent(t.Node)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := agent.Execute(ctx, "system.lockdown", map[string]any{}, false); err != nil {
+			t.Log.WithError(err).Warn("the agent did not take the machine down, which is reset all the same")
+		}
+		return driver.Finished, nil
+	}
 	if err := d.softPowerOff(ctx, t, ifs.Power); err != nil {
 		t.Log.WithError(err).Warn("the agent did not power the machine off, the BMC does")
 	}
-	return driver.Finished, driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0)
+	return driver.Finished, driver.SwitchOff(ctx, t, ifs.Power)
 }
 
 func (d *Deploy) softPowerOff(ctx context.Context, t *task.Task, power driver.Power) error {
@@ -204,7 +215,7 @@ func (d *Deploy) bootInstance(ctx context.Context, t *task.Task, _ map[string]an
 	if err != nil {
 		return 0, err
 	}
-	return driver.Finished, driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOn, 0)
+	return driver.Finished, driver.BootAnew(ctx, t, ifs.Power)
 }
 
 // CleanUp takes back what Prepare and the steps have set up for booting.
@@ -222,7 +233,7 @@ func (d *Deploy) TearDown(ctx context.Context, t *task.Task) error {
 	if err != nil {
 		return err
 	}
-	return driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0)
+	return driver.SwitchOff(ctx, t, ifs.Power)
 }
 
 // PrepareCleaning boots the agent.
@@ -243,7 +254,7 @@ func (d *Deploy) TearDownCleaning(ctx context.Context, t *task.Task) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0), ifs.Boot.CleanUpRamdisk(ctx, t))
+	return errors.Join(driver.SwitchOff(ctx, t, ifs.Power), ifs.Boot.CleanUpRamdisk(ctx, t))
 }
 
 // poll asks done until it says yes, with a growing pause, or the budget is

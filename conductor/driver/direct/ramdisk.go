@@ -51,7 +51,7 @@ func (r Ramdisk) Prepare(ctx context.Context, t *task.Task) error {
 		return err
 	}
 	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootMode(t.Node)
-	return driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0)
+	return driver.SwitchOff(ctx, t, ifs.Power)
 }
 
 // deploy boots the instance.
@@ -63,7 +63,7 @@ func (r Ramdisk) deploy(ctx context.Context, t *task.Task, _ map[string]any) (dr
 	if err := ifs.Boot.PrepareInstance(ctx, t); err != nil {
 		return 0, err
 	}
-	return driver.Finished, driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOn, 0)
+	return driver.Finished, driver.BootAnew(ctx, t, ifs.Power)
 }
 
 var _ driver.Deploy = Ramdisk{}
