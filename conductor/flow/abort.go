@@ -12,45 +12,52 @@ import (
 	"ferric/conductor/task"
 )
 
+// keyAborting in driver_internal_info says that an abort was acknowledged that
+// has not come to its end: it is gone on with after a restart.
+const keyAborting = "abort_requested"
+
 // abort ends what a waiting or held node is in the middle of (state-machine
-// contract, section 6).
+// contract, section 6). The node keeps its state until its machine has been
+// stopped, so that nothing says before that nothing is going on any more.
 func (f *Flow) abort(ctx context.Context, t *task.Task) error {
 	n := t.Node
 	switch n.ProvisionState {
 	case provision.CleanWait, provision.CleanHold, provision.ServiceWait, provision.ServiceHold:
 		kind := kindOf(n.ProvisionState)
 		step := *currentStep(n, kind)
-		name := step.String("step")
-		if name != "" && !step.Bool("abortable") {
+		if name := step.String("step"); name != "" && !step.Bool("abortable") {
 			step[keyAbortAfter] = true
 			t.Log.WithField("step", name).Infof("%s is to stop after the step that runs", kind.Name)
 			return t.Save(ctx)
 		}
-		return t.Background("abort of "+kind.Name, func(ctx context.Context, t *task.Task) error {
-			cancelStep(ctx, t)
-			return f.aborted(ctx, t, kind, name)
-		})
-	case provision.WaitCallback, provision.DeployHold:
-		return t.Background("abort of deployment", func(ctx context.Context, t *task.Task) error {
-			return f.aborted(ctx, t, steps.Deploy, n.DeployStep.String("step"))
-		})
-	case provision.InspectWait:
-		return t.Background("abort of inspection", func(ctx context.Context, t *task.Task) error {
-			return f.endInspection(ctx, t, "Inspection was aborted by request.", provision.Abort)
-		})
-	case provision.RescueWait:
-		return t.Background("abort of rescue", func(ctx context.Context, t *task.Task) error {
-			return f.endRescue(ctx, t, "By request, the rescue operation was aborted.", provision.Abort)
-		})
 	case provision.ServiceFailed:
 		if n.Maintenance {
 			return conflict("Node %s is in maintenance: the failed service cannot be aborted before an operator has ended it.", n.UUID)
 		}
-		return t.Background("abort of service", func(ctx context.Context, t *task.Task) error {
-			return f.abortService(ctx, t, "")
-		})
 	}
-	return t.Process(ctx, provision.Abort, "")
+	if err := t.Background("abort", f.endByRequest); err != nil {
+		return err
+	}
+	n.DriverInternalInfo[keyAborting] = true
+	return t.Save(ctx)
+}
+
+// endByRequest carries an abort out.
+func (f *Flow) endByRequest(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	switch n.ProvisionState {
+	case provision.CleanWait, provision.CleanHold, provision.ServiceWait, provision.ServiceHold:
+		cancelStep(ctx, t)
+		fallthrough
+	case provision.WaitCallback, provision.DeployHold:
+		kind := kindOf(n.ProvisionState)
+		return f.aborted(ctx, t, kind, currentStep(n, kind).String("step"))
+	case provision.InspectWait:
+		return f.endInspection(ctx, t, "Inspection was aborted by request.", provision.Abort)
+	case provision.RescueWait:
+		return f.endRescue(ctx, t, "By request, the rescue operation was aborted.", provision.Abort)
+	}
+	return f.abortService(ctx, t, "")
 }
 
 // cancelPatience bounds the wait for a step to end before the machine is

@@ -36,12 +36,11 @@ func (f *Flow) ResumeAllocations(ctx context.Context) error {
 		return err
 	}
 	return f.tasks.Go("earlier allocations", func(ctx context.Context) error {
+		var failed []error
 		for _, a := range waiting {
-			if err := f.allocate(ctx, a); err != nil {
-				return err
-			}
+			failed = append(failed, f.allocate(ctx, a))
 		}
-		return nil
+		return errors.Join(failed...)
 	})
 }
 

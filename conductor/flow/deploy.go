@@ -115,7 +115,7 @@ func (f *Flow) endDeployment(ctx context.Context, t *task.Task, text string, eve
 		t.SetError("%s Cleaning up failed too: %v", *n.LastError, err)
 	}
 	if f.cfg.PowerOffAfterDeployFailure && ifs.Power != nil {
-		if err := driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0); err != nil {
+		if err := driver.SwitchOff(ctx, t, ifs.Power); err != nil {
 			t.SetError("%s Powering off failed too: %v", *n.LastError, err)
 		}
 	}
@@ -125,7 +125,7 @@ func (f *Flow) endDeployment(ctx context.Context, t *task.Task, text string, eve
 }
 
 // instanceKeys of driver_internal_info go with the instance.
-var instanceKeys = []string{"is_whole_disk_image", "deploy_boot_mode", "root_uuid_or_disk_id", "automatic_lessee"}
+var instanceKeys = []string{"is_whole_disk_image", "deploy_boot_mode", "root_uuid_or_disk_id", "automatic_lessee", keyInterrupted}
 
 // tearDown removes the instance and cleans the node. The node is deleting; was
 // is the state before.

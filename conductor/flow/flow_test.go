@@ -468,6 +468,64 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestRestartInAbort: an abort that was acknowledged goes on, whether the next
+// process finds it when it starts or, without a free worker then, later.
+func TestRestartInAbort(t *testing.T) {
+	finders := map[string]func(r *rig) error{
+		"recovery":  func(r *rig) error { return r.flow.Recover(t.Context()) },
+		"later":     func(r *rig) error { return r.flow.CheckTimeouts(t.Context()) },
+		"heartbeat": func(r *rig) error { return r.flow.Heartbeat(t.Context(), r.row().UUID, r.heartbeat()) },
+	}
+	for state, want := range map[provision.State]provision.State{
+		provision.CleanWait: provision.CleanFailed, provision.CleanHold: provision.CleanFailed, provision.WaitCallback: provision.DeployFailed,
+		provision.DeployHold: provision.DeployFailed, provision.InspectWait: provision.InspectFailed, provision.RescueWait: provision.RescueFailed,
+		provision.ServiceWait: provision.Active, provision.ServiceHold: provision.Active, provision.ServiceFailed: provision.Active,
+	} {
+		for how, find := range finders {
+			if how == "heartbeat" && state != provision.CleanWait && state != provision.WaitCallback {
+				continue
+			}
+			t.Run(string(state)+" "+how, func(t *testing.T) {
+				r := newRig(t, nil)
+				r.change(byAgent)
+				r.change(in(state))
+				r.change(func(n *store.Node) {
+					n.DriverInternalInfo = store.Object{"abort_requested": true, driver.KeyAgentToken: "t", "service_interrupted_instance": true}
+				})
+				if err := find(r); err != nil {
+					t.Fatal(err)
+				}
+				n := r.reach(want)
+				if n.DriverInternalInfo["abort_requested"] != nil || n.DriverInternalInfo.String(driver.KeyAgentToken) != "" {
+					t.Errorf("left: %v", n.DriverInternalInfo)
+				}
+			})
+		}
+	}
+}
+
+// TestAbortIsDurable: an abort is in the row before its machine is stopped.
+func TestAbortIsDurable(t *testing.T) {
+	r := newRig(t, nil)
+	r.change(byAgent)
+	r.must("manage", provision.Manageable)
+	r.must("provide", provision.CleanWait)
+	r.kill() // what goes on in the background ends
+	if err := r.do("abort", flow.ProvisionRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	r.tasks.Wait()
+	if n := r.row(); n.ProvisionState != provision.CleanWait || !n.DriverInternalInfo.Bool("abort_requested") {
+		t.Fatalf("state %s, %v; want the abort to be known", n.ProvisionState, n.DriverInternalInfo)
+	}
+	r.db.Close()
+	r.start()
+	if err := r.flow.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.reach(provision.CleanFailed)
+}
+
 func TestVerbsRefused(t *testing.T) {
 	r := newRig(t, func(c *flow.Config) { c.MaxConcurrentClean = 1 })
 	if err := r.do("active", flow.ProvisionRequest{}); !errors.Is(err, flow.ErrInvalid) || !strings.Contains(err.Error(), `while it is in state "enroll"`) {
@@ -492,7 +550,15 @@ func TestVerbsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.must("provide", provision.CleanWait)
-	if err := r.do("clean", flow.ProvisionRequest{}); !errors.Is(err, flow.ErrTooMany) {
+	if err := r.do("clean", flow.ProvisionRequest{}); !errors.Is(err, flow.ErrInvalid) {
+		t.Errorf("cleaning of a node that is cleaned, over the limit: %v", err)
+	}
+	other := &store.Node{UUID: uuid.NewString(), Driver: "fake-hardware", ProvisionState: provision.Manageable}
+	if err := r.flow.CreateNode(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	verb, _ := provision.VerbFor("clean")
+	if err := r.flow.Provision(t.Context(), other.ID, flow.ProvisionRequest{Verb: verb}); !errors.Is(err, flow.ErrTooMany) {
 		t.Errorf("cleaning over the limit: %v", err)
 	}
 	if err := r.flow.DeleteNode(t.Context(), r.node); !errors.Is(err, flow.ErrConflict) {

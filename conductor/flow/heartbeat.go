@@ -115,7 +115,9 @@ func (f *Flow) heartbeat(ctx context.Context, t *task.Task, hb ipa.Heartbeat) er
 		info[driver.KeyAgentVerifyCA] = hb.AgentVerifyCA
 	}
 	next := onHeartbeat[n.ProvisionState]
-	if n.Maintenance && !f.cfg.AllowProvisioningMaintenance && next != nil {
+	if next != nil && info.Bool(keyAborting) {
+		next = (*Flow).endByRequest
+	} else if n.Maintenance && !f.cfg.AllowProvisioningMaintenance && next != nil {
 		next = func(f *Flow, ctx context.Context, t *task.Task) error {
 			return f.fail(ctx, t, "The operation of node %s was ended because the node is in maintenance and [conductor]allow_provisioning_in_maintenance is off.", n.UUID)
 		}

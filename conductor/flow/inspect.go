@@ -103,6 +103,7 @@ func (f *Flow) endInspection(ctx context.Context, t *task.Task, text string, eve
 func forgetInspection(n *store.Node) {
 	driver.WipeAgent(n)
 	delete(n.DriverInternalInfo, keyBMCAddresses)
+	delete(n.DriverInternalInfo, keyAborting)
 }
 
 // ContinueInspection takes over what an agent found on its machine. The node
@@ -225,8 +226,8 @@ func (f *Flow) processInspection(ctx context.Context, t *task.Task, data *inspec
 	}
 	// How to switch a machine that has only just been discovered may be unknown.
 	unknown := err == nil && n.DriverInternalInfo.Bool(keyDiscovered) && ifs.Power.Validate(ctx, n) != nil
-	if err == nil && cfg.PowerOff && !n.DisablePowerOff && !unknown {
-		err = driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0)
+	if err == nil && cfg.PowerOff && !unknown {
+		err = driver.SwitchOff(ctx, t, ifs.Power)
 	}
 	if err != nil {
 		return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to tear down node %s after inspection: %v", n.UUID, err))

@@ -58,38 +58,6 @@ func (f *Flow) CheckTimeouts(ctx context.Context) error {
 	return nil
 }
 
-// failForgotten ends working states without a lock: a worker keeps its node's
-// lock for as long as the state lasts.
-func (f *Flow) failForgotten(ctx context.Context) error {
-	var working []provision.State
-	for _, a := range provision.States {
-		if a.Kind == provision.Transient {
-			working = append(working, a.State)
-		}
-	}
-	nodes, err := f.store.NodesIn(ctx, working...)
-	if err != nil {
-		return err
-	}
-	for _, n := range nodes {
-		if n.Reservation != nil {
-			continue
-		}
-		err := f.tasks.TryDo(ctx, n.ID, "forgotten work", func(ctx context.Context, t *task.Task) error {
-			if !t.Node.ProvisionState.Is(provision.Transient) {
-				return nil
-			}
-			return t.Background("forgotten work", func(ctx context.Context, t *task.Task) error {
-				return f.fail(ctx, t, "Operation in state %q was interrupted: nothing in the conductor works on node %s any more.", t.Node.ProvisionState, t.Node.UUID)
-			})
-		})
-		if err != nil {
-			f.log.WithField("node", n.UUID).WithError(err).Warn("cannot fail forgotten work, the next check tries again")
-		}
-	}
-	return nil
-}
-
 // lastSeen says how far the machine came: first of all what went wrong, such as
 // two machines with one MAC address, else the last thing that was seen of it.
 func (f *Flow) lastSeen(ctx context.Context, n *store.Node) string {
@@ -212,7 +180,7 @@ func syncableLocked(n *store.Node) bool {
 func (p *PowerSync) reconcile(ctx context.Context, t *task.Task, power driver.Power, actual string, failure error) error {
 	n := t.Node
 	wanted := n.PowerState
-	if failure == nil && (wanted == nil || *wanted == driver.PowerError || !p.flow.cfg.ForcePowerStateDuringSync) {
+	if failure == nil && (wanted == nil || *wanted == driver.PowerError || !p.flow.cfg.ForcePowerStateDuringSync || n.DisablePowerOff) {
 		p.count(n, 0)
 		if wanted != nil && *wanted != actual {
 			t.Log.Warnf("power state is %s, not %s as recorded; recorded state corrected", actual, *wanted)

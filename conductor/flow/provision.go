@@ -18,7 +18,7 @@ import (
 // durable and the work has begun. It returns *task.LockedError,
 // task.ErrNoFreeWorker, or one of the errors of this package.
 func (f *Flow) Provision(ctx context.Context, id int64, req ProvisionRequest) error {
-	if err := f.checkLimits(ctx, req.Verb.Event); err != nil {
+	if err := f.checkLimits(ctx, id, req.Verb.Event); err != nil {
 		return err
 	}
 	return f.tasks.Do(ctx, id, "provision action "+req.Verb.Target, func(ctx context.Context, t *task.Task) error {
@@ -91,7 +91,7 @@ func (f *Flow) validate(ctx context.Context, n *store.Node, operation string, in
 
 // checkLimits refuses what would exceed the concurrent deployments or
 // cleanings of the whole database.
-func (f *Flow) checkLimits(ctx context.Context, event provision.Event) error {
+func (f *Flow) checkLimits(ctx context.Context, id int64, event provision.Event) error {
 	var states []provision.State
 	var limit int
 	switch event {
@@ -107,6 +107,11 @@ func (f *Flow) checkLimits(ctx context.Context, event provision.Event) error {
 		return err
 	}
 	if count >= limit {
+		if n, err := f.store.NodeByID(ctx, id); err != nil {
+			return err
+		} else if _, err := provision.Next(n.ProvisionState, event); err != nil {
+			return nil // which is the first thing to be refused
+		}
 		return fmt.Errorf("%w: %d nodes are in %v already", ErrTooMany, count, states)
 	}
 	return nil
@@ -182,8 +187,8 @@ func (f *Flow) delete(ctx context.Context, t *task.Task) error {
 	if err != nil {
 		return err
 	}
-	if err := ifs.Power.Validate(ctx, n); err != nil {
-		return fmt.Errorf("failed to validate power info of node %s: %w", n.UUID, err)
+	if err := ifs.Power.Validate(ctx, n); err != nil { // which the API answers with 500 (REST contract, section 1.2)
+		return &textError{text: fmt.Sprintf("Failed to delete instance: Failed to validate power info. Error: %v", err)}
 	}
 	return t.Start(ctx, provision.Delete, "", "tear down", f.tearDown(n.ProvisionState))
 }

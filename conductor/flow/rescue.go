@@ -86,7 +86,7 @@ func (f *Flow) rescuer(ctx context.Context, n *store.Node) (driver.Interfaces, e
 	case errors.Is(err, driver.ErrUnsupported):
 		return ifs, err
 	case err != nil: // which the API answers with 500 (REST contract, section 1.2)
-		return ifs, fmt.Errorf("Failed to rescue instance %s of node %s. Validation failed. Error: %v", optional(n.InstanceUUID), n.UUID, err)
+		return ifs, &textError{text: fmt.Sprintf("Failed to rescue instance %s of node %s. Validation failed. Error: %v", optional(n.InstanceUUID), n.UUID, err)}
 	}
 	return ifs, nil
 }
@@ -175,6 +175,7 @@ func (f *Flow) endRescue(ctx context.Context, t *task.Task, text string, event p
 		}
 	}
 	delete(n.InstanceInfo, keyRescueHash)
+	delete(n.DriverInternalInfo, keyAborting)
 	driver.WipeAgent(n)
 	return t.Process(ctx, event, "")
 }

@@ -63,7 +63,7 @@ func setSteps(n *store.Node, kind steps.Kind, list []steps.Step, index int) erro
 
 // wipeSteps forgets all that a phase kept while it ran.
 func wipeSteps(n *store.Node, kind steps.Kind) {
-	for _, key := range []string{kind.List, kind.Index, kind.Running, kind.Command, kind.Busy, kind.Reboot, kind.NoRamdisk, kind.Cached, kind.Versions, kind.Asked(), keyStepsValidated} {
+	for _, key := range []string{kind.List, kind.Index, kind.Running, kind.Command, kind.Busy, kind.Reboot, kind.NoRamdisk, kind.Cached, kind.Versions, kind.Asked(), keyStepsValidated, keyAborting} {
 		delete(n.DriverInternalInfo, key)
 	}
 	*currentStep(n, kind) = store.Object{}

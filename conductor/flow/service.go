@@ -12,6 +12,10 @@ import (
 	"ferric/conductor/task"
 )
 
+// keyInterrupted in driver_internal_info says that the instance has been stopped
+// for a service and is to be booted again. It outlives a service that fails.
+const keyInterrupted = "service_interrupted_instance"
+
 // service changes a machine that runs an instance, by steps that a user asks
 // for (deploy flow, section 9).
 func (f *Flow) service(ctx context.Context, t *task.Task, req ProvisionRequest) error {
@@ -23,6 +27,9 @@ func (f *Flow) service(ctx context.Context, t *task.Task, req ProvisionRequest) 
 		return err
 	}
 	wipeSteps(n, steps.Service) // of a service that is held or failed
+	if n.ProvisionState == provision.Active {
+		delete(n.DriverInternalInfo, keyInterrupted)
+	}
 	n.DriverInternalInfo[steps.Service.NoRamdisk] = req.DisableRamdisk
 	if err := n.DriverInternalInfo.Encode(steps.Service.Asked(), requested(req.ServiceSteps)); err != nil {
 		return err
@@ -40,9 +47,7 @@ func (f *Flow) startService(ctx context.Context, t *task.Task) error {
 	if err == nil {
 		asked, err = askedSteps(n, steps.Service)
 	}
-	disabled := info.Bool(steps.Service.NoRamdisk)
-	info[steps.Service.NoRamdisk] = true // until the instance is interrupted
-	agent := err == nil && !disabled && ifs.Deploy.UsesAgent() && needsAgent(ifs, steps.Service, asked)
+	agent := err == nil && !info.Bool(steps.Service.NoRamdisk) && ifs.Deploy.UsesAgent() && needsAgent(ifs, steps.Service, asked)
 	if agent {
 		err = ifs.Boot.Validate(ctx, n)
 	}
@@ -50,9 +55,10 @@ func (f *Flow) startService(ctx context.Context, t *task.Task) error {
 		return f.serviceFailed(ctx, t, fmt.Sprintf("Failed to prepare node %s for service: %v", n.UUID, err))
 	}
 	if !agent {
+		info[steps.Service.NoRamdisk] = true
 		return f.loadServiceSteps(ctx, t)
 	}
-	delete(info, steps.Service.NoRamdisk)
+	info[keyInterrupted] = true
 	if err := f.bootAgent(ctx, t, ifs, nil); err != nil {
 		return f.serviceFailed(ctx, t, fmt.Sprintf("Failed to prepare node %s for service: %v", n.UUID, err))
 	}
@@ -107,18 +113,21 @@ func (f *Flow) serviced(ctx context.Context, t *task.Task) error {
 }
 
 // bootInstanceAgain takes the agent of a service away and boots the instance.
-// Where there was no agent, the instance has never stopped.
 func (f *Flow) bootInstanceAgain(ctx context.Context, t *task.Task) error {
-	if withoutAgent(t.Node, steps.Service) {
+	if !t.Node.DriverInternalInfo.Bool(keyInterrupted) {
 		return nil
 	}
 	ifs, err := f.drivers.Interfaces(t.Node)
 	if err != nil {
 		return err
 	}
-	return driver.Restart(ctx, t, ifs.Power, func() error {
+	err = driver.Restart(ctx, t, ifs.Power, func() error {
 		return errors.Join(ifs.Boot.CleanUpRamdisk(ctx, t), ifs.Boot.PrepareInstance(ctx, t))
 	})
+	if err == nil {
+		delete(t.Node.DriverInternalInfo, keyInterrupted)
+	}
+	return err
 }
 
 func forgetService(n *store.Node) {
@@ -139,24 +148,16 @@ func (f *Flow) serviceFailed(ctx context.Context, t *task.Task, text string) err
 	if err := t.Save(ctx); err != nil {
 		return err
 	}
-	if !withoutAgent(n, steps.Service) {
+	if n.DriverInternalInfo.Bool(keyInterrupted) {
 		ifs, err := f.drivers.Interfaces(n)
 		if err == nil {
-			err = ifs.Boot.CleanUpRamdisk(ctx, t)
-			if !n.DisablePowerOff {
-				err = errors.Join(err, driver.SwitchPower(ctx, t, ifs.Power, driver.PowerOff, 0))
-			}
+			err = errors.Join(ifs.Boot.CleanUpRamdisk(ctx, t), driver.SwitchOff(ctx, t, ifs.Power))
 		}
 		if err != nil {
 			t.SetError("%s Tearing down the service failed too: %v", *n.LastError, err)
 		}
 	}
-	// That an agent took part is what a later abort has to know.
-	without := n.DriverInternalInfo[steps.Service.NoRamdisk]
 	forgetService(n)
-	if without != nil {
-		n.DriverInternalInfo[steps.Service.NoRamdisk] = without
-	}
 	return t.Process(ctx, provision.Fail, "")
 }
 
@@ -174,6 +175,7 @@ func (f *Flow) abortService(ctx context.Context, t *task.Task, text string) erro
 	}
 	if err := f.bootInstanceAgain(ctx, t); err != nil {
 		t.SetError("Failed to boot the instance of node %s after the service was aborted: %v", n.UUID, err)
+		delete(n.DriverInternalInfo, keyAborting) // until it is asked for again
 		return t.Save(ctx)
 	}
 	forgetService(n)

@@ -169,9 +169,28 @@ func TestNeverOff(t *testing.T) {
 	r.must("rescue", provision.RescueWait)
 	r.must("abort", provision.RescueFailed)
 	r.must("unrescue", provision.Active)
-	events, err := r.db.Events(t.Context(), r.node)
+	want := []string{"rebooting requested", "rebooting requested", "rebooting requested"}
+	if power := r.power(); !slices.Equal(power, want) {
+		t.Errorf("power: %q; want %q", power, want)
+	}
+	// Neither does a deployment, and not one that fails either.
+	r.must("rebuild", provision.WaitCallback)
+	r.boot()
+	r.agent.finish(ipa.StatusFailed, ipa.Cleaning.New("no disk"))
+	r.beat()
+	r.reach(provision.DeployFailed)
+	r.must("undeploy", provision.CleanWait)
+	if power := r.power(); slices.Contains(power, "power off requested") || slices.Contains(power, "power on requested") {
+		t.Errorf("power: %q; want no power off", power)
+	}
+}
+
+// power lists what the machine was told.
+func (r *rig) power() []string {
+	r.t.Helper()
+	events, err := r.db.Events(r.t.Context(), r.node)
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	var power []string
 	for _, e := range events {
@@ -179,10 +198,7 @@ func TestNeverOff(t *testing.T) {
 			power = append(power, e.Detail)
 		}
 	}
-	want := []string{"rebooting requested", "rebooting requested", "rebooting requested"}
-	if !slices.Equal(power, want) {
-		t.Errorf("power: %q; want %q", power, want)
-	}
+	return power
 }
 
 func TestRescue(t *testing.T) {
@@ -288,6 +304,47 @@ func TestServiceFails(t *testing.T) {
 	}
 	if n = r.must("abort", provision.Active); *n.PowerState != driver.PowerOn {
 		t.Errorf("after the abort the machine is %s", *n.PowerState)
+	}
+}
+
+// TestServiceAgain: a service without an agent that follows one with an agent,
+// which was held or has failed, boots the instance all the same.
+func TestServiceAgain(t *testing.T) {
+	own := flow.ProvisionRequest{ServiceSteps: []flow.Step{{Interface: "power", Step: "power_on"}}, DisableRamdisk: true}
+	for name, end := range map[string]func(r *rig){
+		"held": func(r *rig) {
+			r.agent.finish(ipa.StatusSucceeded, nil)
+			r.beat()
+			r.reach(provision.ServiceHold)
+		},
+		"failed": func(r *rig) {
+			r.agent.finish(ipa.StatusFailed, ipa.Cleaning.New("too hot"))
+			r.beat()
+			r.reach(provision.ServiceFailed)
+			if err := r.flow.SetMaintenance(t.Context(), r.node, false, nil); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := serve(t, false)
+			end(r)
+			if err := r.do("service", own); err != nil {
+				t.Fatal(err)
+			}
+			n := r.reach(provision.Active)
+			power := r.power()
+			if power[len(power)-1] != "power on requested" || *n.PowerState != driver.PowerOn || n.DriverInternalInfo["service_interrupted_instance"] != nil {
+				t.Errorf("power %q, %s, %v; want the instance booted", power, *n.PowerState, n.DriverInternalInfo)
+			}
+			if err := r.do("service", own); err != nil {
+				t.Fatal(err)
+			}
+			r.reach(provision.Active)
+			if again := r.power(); len(again) != len(power) {
+				t.Errorf("power %q; want the instance left alone", again)
+			}
+		})
 	}
 }
 
