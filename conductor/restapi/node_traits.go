@@ -105,7 +105,7 @@ func (s *Server) changeNodeTraits(ctx context.Context, r *request, change func(n
 
 func (s *Server) traitRoutes() []route {
 	return []route{
-		{method: "GET", path: "/nodes/:node/traits", policy: "baremetal:node:traits:list", since: ironic.VersionTraits, older: 406, handle: s.listTraits, result: "Traits", doc: "Lists the traits of a node."},
+		{method: "GET", path: "/nodes/:node/traits", policy: "baremetal:node:traits:list", since: ironic.VersionTraits, older: 406, lateSince: true, handle: s.listTraits, result: "Traits", doc: "Lists the traits of a node."},
 		{method: "PUT", path: "/nodes/:node/traits", policy: "baremetal:node:traits:set", since: ironic.VersionTraits, older: 405, handle: s.setTraits, status: 204, args: []arg{{name: "traits", kind: argList}}, doc: "Replaces the traits of a node."},
 		{method: "DELETE", path: "/nodes/:node/traits", policy: "baremetal:node:traits:delete", since: ironic.VersionTraits, handle: s.deleteTraits, status: 204, doc: "Removes all traits of a node."},
 		{method: "PUT", path: "/nodes/:node/traits/:trait", policy: "baremetal:node:traits:set", since: ironic.VersionTraits, older: 405, handle: s.addTrait, status: 204, doc: "Adds a trait to a node; the body has to be empty."},

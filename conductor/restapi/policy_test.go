@@ -186,6 +186,31 @@ func TestProjectsSeeTheirOwn(t *testing.T) {
 	}
 }
 
+// TestRefusedBeforeVersions: who may not set the state of a node, or not see
+// the node, is told so also where the microversion is too old for it.
+func TestRefusedBeforeVersions(t *testing.T) {
+	s, node, _ := tenants(t)
+	for _, tc := range []struct {
+		token, minor, method, path, body string
+		status                           int
+	}{
+		{"system reader", "75", "PUT", "states/boot_mode", `{"target": "uefi"}`, 403},
+		{"system reader", "75", "PUT", "states/secure_boot", `{"target": true}`, 403},
+		{"system reader", "11", "PUT", "states/raid", `{}`, 403},
+		{"red reader", "75", "PUT", "states/boot_mode", `{"target": "uefi"}`, 404},
+		{"red reader", "11", "PUT", "states/raid", `{}`, 404},
+		{"red reader", "36", "GET", "traits", "", 404},
+		{systemAdmin, "75", "PUT", "states/boot_mode", `{"target": "uefi"}`, 404},
+		{systemAdmin, "11", "PUT", "states/raid", `{}`, 406},
+		{systemAdmin, "36", "GET", "traits", "", 406},
+	} {
+		h := http.Header{"X-Openstack-Ironic-Api-Version": {"1." + tc.minor}, "X-Auth-Token": {tc.token}}
+		if a := s.callWith(h, tc.method, "/v1/nodes/"+node+"/"+tc.path, tc.body); a.status != tc.status {
+			t.Errorf("%s: %s %s at 1.%s: %d %s, want %d", tc.token, tc.method, tc.path, tc.minor, a.status, a.body, tc.status)
+		}
+	}
+}
+
 func TestProjectAdminsOwnNodes(t *testing.T) {
 	create := func(owner string) string { return `{"driver": "fake-hardware"` + owner + `}` }
 	for _, allowed := range []bool{true, false} {

@@ -83,14 +83,14 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 			route: &rt, version: versionOf(c), base: s.linkBase(c.Request()), params: map[string]string{}, identity: identityOf(c), source: s.source(c.Request()),
 			jsonSuffix: c.Get(keyJSONSuffix) != nil, log: s.requestLog(c),
 		}
-		if r.version < rt.since {
-			return rt.tooNew()
-		}
 		for i, name := range c.ParamNames() {
 			r.params[name] = c.ParamValues()[i]
 			if strings.Contains(r.params[name], "/") { // echo gives all of the rest to a parameter at the end
 				return echo.ErrNotFound
 			}
+		}
+		if r.version < rt.since {
+			return s.tooNew(c.Request().Context(), r)
 		}
 		err := s.permit(r)
 		if err != nil {
@@ -116,7 +116,16 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 }
 
 // tooNew is the answer to a request whose microversion is older than the route.
-func (rt *route) tooNew() error {
+func (s *Server) tooNew(ctx context.Context, r *request) error {
+	rt := r.route
+	if rt.lateSince {
+		if err := s.permit(r); err != nil {
+			return err
+		}
+		if _, err := s.node(ctx, r); err != nil {
+			return err
+		}
+	}
 	switch rt.older {
 	case http.StatusMethodNotAllowed:
 		return api.Routing(rt.older, "The method is not allowed before API version %s.", rt.since)

@@ -3,6 +3,7 @@ package restapi
 import (
 	"errors"
 	"net/http"
+	"regexp"
 	"slices"
 
 	"github.com/labstack/echo/v4"
@@ -22,6 +23,8 @@ type route struct {
 
 	since ironic.Version // microversion that it appeared in; 0 is the first
 	older int            // status below since; 0 is 404
+	// lateSince has those who may not call it told so, whatever the microversion.
+	lateSince bool
 
 	args []arg
 	// anyArgs lets arguments through that are not in args: those of a vendor's method.
@@ -104,9 +107,14 @@ func (s *Server) register(e *echo.Echo, routes []route) {
 	}
 }
 
-// hideLaterPaths answers 404, not 405, where at the request's microversion
-// nothing was by any method.
-func hideLaterPaths(routes []route) echo.MiddlewareFunc {
+// underVerbs matches the paths of what is done to a node. All of them have been
+// there since the first microversion, unlike those of what a node has.
+var underVerbs = regexp.MustCompile(`^/nodes/[^/]+/(states/[^/]|management(/|$))`)
+
+// unrouted tells 404 and 405 apart as Ironic does. Where at the request's
+// microversion nothing was by any method it is 404, and with a verb that does
+// not exist it is 405.
+func unrouted(routes []route) echo.MiddlewareFunc {
 	appeared := map[string]ironic.Version{}
 	for _, rt := range routes {
 		since := rt.since
@@ -120,9 +128,13 @@ func hideLaterPaths(routes []route) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			err := next(c)
-			if errors.Is(err, echo.ErrMethodNotAllowed) && versionOf(c) < appeared[c.Path()] {
+			verb := underVerbs.MatchString(c.Request().URL.Path)
+			switch {
+			case errors.Is(err, echo.ErrMethodNotAllowed) && !verb && versionOf(c) < appeared[c.Path()]:
 				c.Response().Header().Del(echo.HeaderAllow)
 				return echo.ErrNotFound
+			case errors.Is(err, echo.ErrNotFound) && verb && c.Request().Method != http.MethodGet:
+				return echo.ErrMethodNotAllowed
 			}
 			return err
 		}

@@ -182,7 +182,7 @@ func (s *Server) serve(routes []route) http.Handler {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.handleError
 	e.Pre(s.recoverPanic, s.healthCheck, s.cors, s.identify, normalisePath, s.legacyPaths, s.authenticate(routes), negotiate)
-	e.Use(hideLaterPaths(routes))
+	e.Use(unrouted(routes))
 	s.register(e, routes)
 	return e
 }
