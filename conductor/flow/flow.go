@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -179,6 +180,8 @@ type Flow struct {
 	tasks   *task.Manager
 	drivers driver.Resolver
 	log     *logrus.Entry
+
+	discovering sync.Mutex // so that a machine is enrolled once
 }
 
 // New makes the flows over their parts.

@@ -76,6 +76,7 @@ func bmcAddresses(ctx context.Context, n *store.Node) []string {
 // inspected ends an inspection that went well.
 func (f *Flow) inspected(ctx context.Context, t *task.Task) error {
 	forgetInspection(t.Node)
+	delete(t.Node.DriverInternalInfo, keyDiscoveredBy)
 	t.Event(ctx, "provision", "inspected")
 	return t.Process(ctx, provision.Done, "")
 }
@@ -137,22 +138,18 @@ func (f *Flow) findInspected(ctx context.Context, nodeUUID string, data *inspect
 	if err != nil {
 		return nil, err
 	}
+	owners, err := f.store.NodesWithAddress(ctx, data.MACs())
+	if err != nil {
+		return nil, err
+	}
 	if nodeUUID != "" {
+		if len(owners) > 0 && !slices.Contains(owners, nodeUUID) {
+			return nil, fmt.Errorf("the addresses %v are those of another node than %s: %w", data.MACs(), nodeUUID, store.ErrNotFound)
+		}
 		waiting = slices.DeleteFunc(waiting, func(n *store.Node) bool { return n.UUID != nodeUUID })
 		return only(waiting, "the UUID "+nodeUUID)
 	}
-	var owners []int64
-	for _, mac := range data.MACs() {
-		port, err := f.store.PortByAddress(ctx, mac)
-		if errors.Is(err, store.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		owners = append(owners, port.NodeID)
-	}
-	byMAC := slices.DeleteFunc(slices.Clone(waiting), func(n *store.Node) bool { return !slices.Contains(owners, n.ID) })
+	byMAC := slices.DeleteFunc(slices.Clone(waiting), func(n *store.Node) bool { return !slices.Contains(owners, n.UUID) })
 	if len(byMAC) > 0 {
 		return only(byMAC, fmt.Sprintf("one of the addresses %v", data.MACs()))
 	}
@@ -168,21 +165,52 @@ func (f *Flow) findInspected(ctx context.Context, nodeUUID string, data *inspect
 	return only(byBMC, fmt.Sprintf("one of the addresses %v or a BMC at one of %v", data.MACs(), known))
 }
 
-// keyDiscovered in driver_internal_info marks nodes that nobody enrolled.
-const keyDiscovered = "auto_discovered"
+const (
+	// keyDiscovered in driver_internal_info marks nodes that nobody enrolled.
+	keyDiscovered = "auto_discovered"
+	// keyDiscoveredBy are the addresses that such a node is known by until it has ports.
+	keyDiscoveredBy = "auto_discovered_addresses"
+)
 
 // discover enrols the machine that the data is of, which no node has anything
-// to do with, as one that waits for its data.
+// to do with, as one that waits for its data. A machine that sends its data once
+// more, because the answer was lost or the inspection failed, is the same one.
 func (f *Flow) discover(ctx context.Context, data *inspection.Data) (*store.Node, error) {
+	macs := data.MACs()
+	if len(macs) == 0 {
+		return nil, fmt.Errorf("a machine without a valid address cannot be enrolled: %w", store.ErrNotFound)
+	}
+	f.discovering.Lock()
+	defer f.discovering.Unlock()
+	earlier, err := f.store.NodesIn(ctx, provision.InspectWait, provision.Inspecting, provision.InspectFailed)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range earlier {
+		var addresses []string
+		if err := n.DriverInternalInfo.Decode(keyDiscoveredBy, &addresses); err != nil {
+			return nil, err
+		}
+		switch {
+		case !slices.ContainsFunc(addresses, func(a string) bool { return slices.Contains(macs, a) }):
+		case n.ProvisionState == provision.InspectWait:
+			return n, nil
+		default:
+			return nil, fmt.Errorf("the machine with %v was discovered as node %s, which is in state %s: %w", macs, n.UUID, n.ProvisionState, store.ErrNotFound)
+		}
+	}
 	now, target := time.Now().UTC().Truncate(time.Microsecond), provision.Manageable
 	n := &store.Node{
 		UUID: uuid.NewString(), Driver: f.cfg.AutoDiscoveryDriver, ProvisionState: provision.InspectWait, TargetProvisionState: &target,
 		ProvisionUpdatedAt: &now, InspectionStartedAt: &now, DriverInternalInfo: store.Object{keyDiscovered: true},
 	}
-	if err := f.CreateNode(ctx, n); err != nil {
-		return nil, fmt.Errorf("enrol the machine with %v: %w", data.MACs(), err)
+	if err := n.DriverInternalInfo.Encode(keyDiscoveredBy, macs); err != nil {
+		return nil, err
 	}
-	f.log.WithFields(logrus.Fields{"node": n.UUID, "addresses": data.MACs()}).Info("a machine was discovered")
+	if err := f.CreateNode(ctx, n); err != nil {
+		return nil, fmt.Errorf("enrol the machine with %v: %w", macs, err)
+	}
+	f.log.WithFields(logrus.Fields{"node": n.UUID, "addresses": macs}).Info("a machine was discovered")
 	return n, nil
 }
 
@@ -216,8 +244,10 @@ func (f *Flow) processInspection(ctx context.Context, t *task.Task, data *inspec
 	if err != nil {
 		return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to inspect node %s: %v", n.UUID, err))
 	}
+	kept := *n
 	*n = changed
 	if err := f.saveInspection(ctx, t, s, before); err != nil {
+		*n = kept // which can be written; a name that was taken meanwhile cannot
 		return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to keep what was inspected of node %s: %v", n.UUID, err))
 	}
 	ifs, err := f.drivers.Interfaces(n)

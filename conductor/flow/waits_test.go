@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"ferric/conductor/inspection"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
+	"ferric/conductor/task"
 )
 
 // byAgent has the agent do what the machine can have done by it.
@@ -64,6 +67,19 @@ func TestInspection(t *testing.T) {
 	}
 	if _, _, err := r.flow.ContinueInspection(t.Context(), "00000000-0000-4000-8000-000000000000", found(t, nil), true); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("data of another node: %v", err)
+	}
+	others := func(document map[string]any) {
+		document["inventory"].(map[string]any)["interfaces"].([]any)[0].(map[string]any)["mac_address"] = "52:54:00:77:00:99"
+	}
+	other := &store.Node{UUID: uuid.NewString(), Driver: "fake-hardware"}
+	if err := r.flow.CreateNode(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.flow.CreatePort(t.Context(), &store.Port{UUID: uuid.NewString(), Address: "52:54:00:77:00:99", NodeID: other.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.flow.ContinueInspection(t.Context(), r.row().UUID, found(t, others), true); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("data of a machine with another node's address: %v", err)
 	}
 	got, token, err := r.flow.ContinueInspection(t.Context(), "", found(t, nil), true)
 	if err != nil || got.ID != r.node || len(token) < 32 {
@@ -518,6 +534,42 @@ func TestRamdiskDeployment(t *testing.T) {
 	}
 	if n := r.must("deleted", provision.CleanWait); len(n.InstanceInfo) != 0 {
 		t.Errorf("instance_info %v", n.InstanceInfo)
+	}
+}
+
+// TestDiscoveryOnce: a machine that sends its data several times becomes one
+// node, also while nothing is known of it but that, and after a failure.
+func TestDiscoveryOnce(t *testing.T) {
+	r := newRig(t, func(c *flow.Config) { c.AutoDiscovery, c.AutoDiscoveryDriver = true, "fake-hardware" })
+	fails := func(document map[string]any) {
+		document["error"] = "no disks"
+		for i, nic := range document["inventory"].(map[string]any)["interfaces"].([]any) {
+			nic.(map[string]any)["mac_address"] = fmt.Sprintf("52:54:00:77:01:%02d", i)
+		}
+	}
+	var sending sync.WaitGroup
+	var accepted atomic.Int32
+	for range 8 {
+		data := found(t, fails)
+		sending.Go(func() {
+			_, _, err := r.flow.ContinueInspection(t.Context(), "", data, false)
+			var locked *task.LockedError
+			switch {
+			case err == nil:
+				accepted.Add(1)
+			case !errors.Is(err, store.ErrNotFound) && !errors.As(err, &locked):
+				t.Errorf("data at the same time: %v", err)
+			}
+		})
+	}
+	sending.Wait()
+	r.tasks.Wait()
+	nodes, err := r.db.NodesIn(t.Context(), provision.InspectFailed)
+	if err != nil || len(nodes) != 1 || accepted.Load() != 1 {
+		t.Fatalf("%d nodes, data was taken %d times, %v; want one of each", len(nodes), accepted.Load(), err)
+	}
+	if _, _, err := r.flow.ContinueInspection(t.Context(), "", found(t, fails), false); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("data after the failure: %v", err)
 	}
 }
 

@@ -107,6 +107,10 @@ type Data struct {
 	PluginData map[string]any // all else, and what hooks add
 }
 
+// maxInterfaces of a machine, of each of which a port may be made: more than any
+// has, and few enough to look all of them up.
+const maxInterfaces = 1024
+
 // Parse takes the document of an agent apart. It must tell of interfaces with
 // MAC addresses, for nothing else says which machine it is.
 func Parse(document map[string]any) (*Data, error) {
@@ -117,6 +121,9 @@ func Parse(document map[string]any) (*Data, error) {
 	list, ok := inventory["interfaces"].([]any)
 	if !ok || len(list) == 0 {
 		return nil, fmt.Errorf("%w: inventory has no interfaces", ErrMalformed)
+	}
+	if len(list) > maxInterfaces {
+		return nil, fmt.Errorf("%w: inventory has %d interfaces, at most %d can be taken", ErrMalformed, len(list), maxInterfaces)
 	}
 	for i, item := range list {
 		nic, ok := item.(map[string]any)
@@ -143,11 +150,21 @@ func (d *Data) MACs() []string {
 	for _, item := range list {
 		nic, _ := item.(map[string]any)
 		text, _ := nic["mac_address"].(string)
-		if mac, err := net.ParseMAC(text); err == nil {
-			macs = append(macs, mac.String())
+		if mac := macAddress(text); mac != "" {
+			macs = append(macs, mac)
 		}
 	}
 	return macs
+}
+
+// macAddress is an address as ports have it, or "" for a text that is none. The
+// longer ones of other kinds of hardware are no address of a port.
+func macAddress(text string) string {
+	mac, err := net.ParseMAC(text)
+	if err != nil || len(mac) != 6 {
+		return ""
+	}
+	return mac.String()
 }
 
 // BMCAddresses are those of the machine's BMC as the machine knows them.

@@ -2,6 +2,7 @@ package inspection_test
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -186,4 +187,30 @@ func FuzzProcess(f *testing.F) {
 			t.Errorf("ports %v of no addresses", s.Ports)
 		}
 	})
+}
+
+// TestForeignAddresses: a network of another kind has no addresses of ports.
+func TestForeignAddresses(t *testing.T) {
+	d := parse(t, `{"inventory": {"interfaces": [
+		{"name": "ib0", "mac_address": "a0:00:02:20:fe:80:00:00:00:00:00:00:00:02:c9:03:00:0f:12:34"},
+		{"name": "eui", "mac_address": "02:00:5e:10:00:00:00:01"}, {"name": "eth0", "mac_address": "52:54:00:aa:00:01"}]}}`)
+	if got := d.MACs(); !slices.Equal(got, []string{"52:54:00:aa:00:01"}) {
+		t.Errorf("addresses %q", got)
+	}
+	c := inspection.DefaultConfig()
+	c.AddPorts = "all"
+	s := &inspection.Subject{Node: &store.Node{UUID: "node"}, Data: d}
+	if err := c.Process(s); err != nil || shown(s.Ports) != "01 new pxe" {
+		t.Errorf("ports %q, %v", shown(s.Ports), err)
+	}
+}
+
+func TestTooManyInterfaces(t *testing.T) {
+	nics := make([]any, 1025)
+	for i := range nics {
+		nics[i] = map[string]any{"mac_address": "52:54:00:aa:00:01"}
+	}
+	if _, err := inspection.Parse(map[string]any{"inventory": map[string]any{"interfaces": nics}}); !errors.Is(err, inspection.ErrMalformed) {
+		t.Errorf("%d interfaces: %v", len(nics), err)
+	}
 }

@@ -30,11 +30,11 @@ func (d *Data) nics() (list []nic, booted bool) {
 		members, _ := item.(map[string]any)
 		name, _ := members["name"].(string)
 		text, _ := members["mac_address"].(string)
-		mac, err := net.ParseMAC(text)
-		if name == "" || err != nil {
+		mac := macAddress(text)
+		if name == "" || mac == "" {
 			continue
 		}
-		n := nic{name: name, mac: mac.String(), pxe: mac.String() == pxe}
+		n := nic{name: name, mac: mac, pxe: mac == pxe}
 		for _, key := range []string{"ipv6_address", "ipv4_address"} {
 			text, _ := members[key].(string)
 			address, _, _ := strings.Cut(text, "%") // the zone of a link-local one
@@ -62,11 +62,7 @@ func (d *Data) pxeAddress() string {
 			text = text[strings.Index(text, ":")+1:]
 		}
 	}
-	mac, err := net.ParseMAC(text)
-	if err != nil {
-		return ""
-	}
-	return mac.String()
+	return macAddress(text)
 }
 
 // validateInterfaces finds the interfaces that ports may be made of.
