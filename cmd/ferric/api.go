@@ -52,7 +52,6 @@ func (c *connection) flags(cmd *cobra.Command) {
 	for _, name := range []string{"os-endpoint", "os-cacert", "os-baremetal-api-version", "os-cloud", "max-retries"} {
 		flags.Lookup(name).Hidden = true
 	}
-	c.stderr = cmd.ErrOrStderr()
 }
 
 // retryDelay is how long the baremetal client waits between two tries.

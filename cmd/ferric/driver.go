@@ -26,7 +26,7 @@ func driverList(c *connection) *cobra.Command {
 	var long bool
 	var only string
 	var fields []string
-	var out output
+	out := output{titles: map[string]string{"name": "Supported driver(s)"}}
 	cmd := &cobra.Command{Use: "list", Short: "List the hardware types", Args: cobra.NoArgs}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		columns, query := drivers.columns, url.Values{}

@@ -23,9 +23,8 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the whole program: its exit status is 2 for mistakes in the command
-// line, 130 after an interrupt, 1 for everything else that failed.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// newRoot is the command line, with all its words.
+func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "ferric",
 		Short:         "ferric deploys operating systems onto bare-metal servers",
@@ -35,10 +34,17 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	c := new(connection)
+	c := &connection{stderr: stderr}
 	c.flags(root)
 	root.AddCommand(newConductorCommand(c), newRamdiskCommand(), newLabCommand())
 	root.AddCommand(apiCommands(c)...)
+	return root
+}
+
+// run is the whole program: its exit status is 2 for mistakes in the command
+// line, 130 after an interrupt, 1 for everything else that failed.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot(stdin, stdout, stderr)
 	understood := false // the command line, before anything is done
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {

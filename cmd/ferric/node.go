@@ -27,10 +27,10 @@ func nodeCommand(c *connection) *cobra.Command {
 		oldTraitWords(c, "add"), oldTraitWords(c, "remove"),
 		group("maintenance", "Maintenance of a node", maintenanceSet(c), nodeDo(c, "unset NODE...", "End maintenance", http.MethodDelete, []string{"maintenance"})),
 		group("vif", "Virtual interfaces of a node", queryList(c, "list NODE", "List the VIFs of a node", []string{"id"}, below("vifs", "vifs"), cobra.ExactArgs(1)), vifAttach(c), vifDetach(c)),
-		group("bios", "BIOS settings of a node", group("setting", "BIOS settings of a node", detailedList(c, "List the BIOS settings of a node", "bios", []string{"name", "value"},
+		group("bios", "BIOS settings of a node", group("setting", "BIOS settings of a node", detailedList(c, "List the BIOS settings of a node", "bios", map[string]string{"name": "BIOS setting name", "value": "BIOS setting value"}, []string{"name", "value"},
 			[]string{"name", "value", "attribute_type", "allowable_values", "lower_bound", "min_length", "max_length", "read_only", "reset_required", "unique", "upper_bound"}), biosShow(c))),
 		group("firmware", "Firmware of a node", queryList(c, "list NODE", "List the firmware components of a node", []string{"component", "initial_version", "current_version", "last_version_flashed", "created_at", "updated_at"}, below("firmware", "firmware"), cobra.ExactArgs(1))),
-		group("history", "What happened to a node", detailedList(c, "List what happened to a node", "history",
+		group("history", "What happened to a node", detailedList(c, "List what happened to a node", "history", nil,
 			[]string{"uuid", "created_at", "severity", "event"},
 			[]string{"uuid", "created_at", "severity", "event_type", "event", "conductor", "user", "project", "state", "target_provision_state", "duration_seconds"}),
 			nodeShow(c, "get NODE EVENT", "Show an event of a node", 2, func(args []string) string { return nodePath(args[0], "history", url.PathEscape(args[1])) })),
@@ -226,8 +226,8 @@ func vifDetach(c *connection) *cobra.Command {
 }
 
 // detailedList lists what is below a node; with --long, all that the API has of it.
-func detailedList(c *connection, short, below string, columns, long []string) *cobra.Command {
-	var out output
+func detailedList(c *connection, short, below string, titles map[string]string, columns, long []string) *cobra.Command {
+	out := output{titles: titles}
 	var detailed bool
 	var fields []string
 	cmd := &cobra.Command{Use: "list NODE", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: nodes.complete(c)}
@@ -424,6 +424,7 @@ func passthruList(c *connection, path func(ident string, below ...string) string
 		for _, name := range sortedKeys(methods) {
 			row := methods[name]
 			row["name"] = name
+			joinLists(row)
 			rows = append(rows, row)
 		}
 		return out.list(cmd.OutOrStdout(), []string{"name", "http_methods", "async", "description", "attach"}, rows)

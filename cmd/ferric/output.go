@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,6 +23,7 @@ type output struct {
 	width    int
 	sort     []string
 	descend  bool
+	titles   map[string]string // headings of this list only, by attribute
 }
 
 // showFlags adds -f and -c to a command that prints an object.
@@ -52,6 +52,7 @@ func (o *output) flags(cmd *cobra.Command, own string) {
 
 // list prints rows with the given attributes as columns.
 func (o *output) list(w io.Writer, attributes []string, rows []map[string]any) error {
+	heading := func(name string) string { return first(o.titles[name], heading(name)) }
 	for i := len(o.sort) - 1; i >= 0; i-- {
 		by, err := find(attributes, heading, o.sort[i])
 		if err != nil {
@@ -78,12 +79,19 @@ func (o *output) list(w io.Writer, attributes []string, rows []map[string]any) e
 		}
 		return o.encode(w, list)
 	case "csv":
-		out := csv.NewWriter(w)
-		records := [][]string{headings}
-		for _, row := range rows {
-			records = append(records, cells(attributes, row))
+		if err := writeCSV(w, anyOf(headings)); err != nil {
+			return err
 		}
-		return out.WriteAll(records)
+		for _, row := range rows {
+			record := make([]any, len(attributes))
+			for i, name := range attributes {
+				record[i] = row[name]
+			}
+			if err := writeCSV(w, record); err != nil {
+				return err
+			}
+		}
+		return nil
 	case "value":
 		for _, row := range rows {
 			if _, err := fmt.Fprintln(w, strings.Join(cells(attributes, row), " ")); err != nil {
@@ -99,6 +107,32 @@ func (o *output) list(w io.Writer, attributes []string, rows []map[string]any) e
 		return o.render(w, t)
 	}
 	return o.unknown()
+}
+
+// writeCSV writes a record with all in quotes that is not a number or a truth,
+// as the baremetal client does; nothing is "".
+func writeCSV(w io.Writer, record []any) error {
+	fields := make([]string, len(record))
+	for i, value := range record {
+		switch value.(type) {
+		case nil:
+			fields[i] = `""`
+		case bool, float64:
+			fields[i] = cell(value)
+		default:
+			fields[i] = `"` + strings.ReplaceAll(cell(value), `"`, `""`) + `"`
+		}
+	}
+	_, err := io.WriteString(w, strings.Join(fields, ",")+"\n")
+	return err
+}
+
+func anyOf(list []string) []any {
+	out := make([]any, len(list))
+	for i, text := range list {
+		out[i] = text
+	}
+	return out
 }
 
 // show prints one object, all its attributes in alphabetical order.
