@@ -23,7 +23,7 @@ CELL      ?= .
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help fuzz deps test-deps test-full test-ironic test-clients test-keystone matrix go-version build ramdisk demo test lint bench generate clean
+.PHONY: help fuzz deps test-deps test-full test-ironic test-clients test-keystone test-twin matrix go-version build ramdisk demo test lint bench generate clean
 
 help:
 	@echo "make demo [OS=small|debian] [CLEAN=metadata|full] [KEEP=1]"
@@ -38,6 +38,8 @@ help:
 	@echo "                 have users of a real Keystone, Debian's, call a conductor"
 	@echo "make test-clients"
 	@echo "                 run clients and test suites that others wrote against a conductor"
+	@echo "make test-twin [IRONIC_VERSION=29.0.6]"
+	@echo "                 send the same requests to a conductor and to a real Ironic, and compare the answers"
 	@echo "make build       build bin/ferric and bin/ferric-agent"
 	@echo "make ramdisk     build kernel and initramfs of the agent in $(CACHE)/ramdisk"
 	@echo "make deps        install the distribution's packages that the demo needs"
@@ -100,6 +102,11 @@ test-keystone: test-deps build
 test-clients: test-deps build
 	@GO="$(GO)" integration/setup/clients.sh $(CACHE)/clients
 	FERRIC_CLIENTS=$(abspath $(CACHE)/clients) FERRIC_BIN=$(abspath $(BIN)) $(GO) test -v -count=1 -timeout 60m ./integration/clients
+
+# The Ironic is one from PyPI; about ten minutes. FERRIC_TWIN_SCENES chooses scenes by a regular expression.
+test-twin: test-deps build
+	@integration/setup/ironic.sh $(IRONIC) $(IRONIC_VERSION)
+	FERRIC_TWIN=$(abspath $(IRONIC))/bin/python FERRIC_BIN=$(abspath $(BIN)) $(GO) test -v -count=1 -timeout 60m ./integration/twin
 
 lint: go-version
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these files" >&2; exit 1; }
