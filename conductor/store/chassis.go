@@ -43,6 +43,23 @@ func (s *Store) ListChassis(ctx context.Context, q Query) ([]*Chassis, error) {
 	return chassisTable.list(ctx, s, q)
 }
 
+// inChassis fails with ErrNotFound when the chassis that the node is to move to
+// has gone; a node that got there before is seen by DeleteChassis.
+func inChassis(tx *sqlx.Tx, n *Node) error {
+	if n.ChassisUUID == nil {
+		return nil
+	}
+	var valid bool
+	err := tx.Get(&valid, "SELECT EXISTS (SELECT 1 FROM chassis WHERE uuid = ?1) OR EXISTS (SELECT 1 FROM nodes WHERE id = ?2 AND chassis_uuid = ?1)", *n.ChassisUUID, n.ID)
+	if err == nil && !valid {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("put node %s into chassis %s: %w", n.Label(), *n.ChassisUUID, err)
+	}
+	return nil
+}
+
 // DeleteChassis removes a chassis, or fails with ErrNotEmpty when it has nodes.
 func (s *Store) DeleteChassis(ctx context.Context, c *Chassis) error {
 	return s.write(ctx, func(tx *sqlx.Tx) error {

@@ -123,6 +123,9 @@ func (s *Store) CreateNode(ctx context.Context, n *Node) error {
 	n.CreatedAt = now()
 	n.Revision = n.CreatedAt.UnixMicro()
 	return s.write(ctx, func(tx *sqlx.Tx) error {
+		if err := inChassis(tx, n); err != nil {
+			return err
+		}
 		res, err := tx.NamedExec(insertNode, n)
 		if err != nil {
 			return fmt.Errorf("create node %s: %w", n.Label(), constraint(err))
@@ -139,6 +142,9 @@ func (s *Store) SaveNode(ctx context.Context, n *Node) error {
 
 func saveNode(tx *sqlx.Tx, n *Node) error {
 	if err := dropAllocation(tx, n); err != nil {
+		return err
+	}
+	if err := inChassis(tx, n); err != nil {
 		return err
 	}
 	t := now()

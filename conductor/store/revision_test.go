@@ -3,8 +3,6 @@ package store
 import (
 	"path/filepath"
 	"testing"
-
-	"github.com/jmoiron/sqlx"
 )
 
 // TestRevision: whatever changes a node, its revision never comes again.
@@ -24,7 +22,6 @@ func TestRevision(t *testing.T) {
 		{"saved without the lock", func() error { return s.SaveUnreserved(ctx, n) }},
 		{"reserved", func() error { _, err := s.Reserve(ctx, "host", n.ID); return err }},
 		{"released", func() error { return s.Release(ctx, "host", n.ID) }},
-		{"touched", func() error { return s.write(ctx, func(tx *sqlx.Tx) error { return touchNode(tx, n.ID) }) }},
 		{"changed in passing", func() error { _, err := s.exec(ctx, "UPDATE nodes SET owner = 'x' WHERE id = ?", n.ID); return err }},
 		{"made anew", func() error {
 			if err := s.DeleteNode(ctx, n.ID); err != nil {

@@ -141,13 +141,6 @@ func (s *Store) exec(ctx context.Context, query string, args ...any) (rows int64
 	return rows, err
 }
 
-// touchNode raises the revision of a node of whose representation something
-// changed that is not in its row, such as its traits.
-func touchNode(tx *sqlx.Tx, nodeID int64) error {
-	_, err := tx.Exec("UPDATE nodes SET revision = revision + 1 WHERE id = ?", nodeID)
-	return err
-}
-
 func migrate(ctx context.Context, db *sqlx.DB) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {

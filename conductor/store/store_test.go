@@ -206,3 +206,36 @@ func TestOrphans(t *testing.T) {
 		}
 	}
 }
+
+// TestChassisGone: a node gets into a chassis that is there, even if it was
+// there just before only.
+func TestChassisGone(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db.sqlite"))
+	ctx := t.Context()
+	c := &store.Chassis{UUID: uuid.NewString(), Extra: store.Object{}}
+	in, out := &store.Node{UUID: uuid.NewString(), ChassisUUID: &c.UUID}, &store.Node{UUID: uuid.NewString()}
+	if err := s.CreateNode(ctx, in); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("node in no chassis: %v, want ErrNotFound", err)
+	}
+	for what, err := range map[string]error{"chassis": s.CreateChassis(ctx, c), "node out of it": s.CreateNode(ctx, out)} {
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	if err := s.CreateNode(ctx, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteChassis(ctx, c); !errors.Is(err, store.ErrNotEmpty) {
+		t.Errorf("delete a chassis with a node: %v, want ErrNotEmpty", err)
+	}
+	if err := s.DeleteNode(ctx, in.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteChassis(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	out.ChassisUUID = &c.UUID
+	if err := s.SaveNode(ctx, out); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("node into a chassis that is gone: %v, want ErrNotFound", err)
+	}
+}
