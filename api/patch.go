@@ -92,8 +92,10 @@ func Root(op ironic.PatchOperation) string {
 // Roots lists the attributes that the patch touches, each once, in order.
 func (p Patch) Roots() []string {
 	var roots []string
+	seen := map[string]bool{}
 	for _, op := range p.Operations {
-		if root := Root(op); !slices.Contains(roots, root) {
+		if root := Root(op); !seen[root] {
+			seen[root] = true
 			roots = append(roots, root)
 		}
 	}

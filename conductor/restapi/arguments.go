@@ -187,8 +187,10 @@ func (a arguments) list(name string) ([]string, error) {
 		return nil, badRequest("Expected a list for %s.", name)
 	}
 	var distinct []string
+	seen := map[string]bool{"": true}
 	for _, item := range items {
-		if item != "" && !slices.Contains(distinct, item) {
+		if !seen[item] {
+			seen[item] = true
 			distinct = append(distinct, item)
 		}
 	}

@@ -1,8 +1,6 @@
 package restapi
 
-import (
-	"strings"
-)
+import "ferric/conductor/store"
 
 // filter is an argument of a list that selects rows. where makes the SQL
 // condition with one placeholder for each of its arguments, "" for none.
@@ -79,11 +77,8 @@ func whereIn(column string) where {
 		if err != nil {
 			return "", nil, err
 		}
-		args := make([]any, len(items))
-		for i, item := range items {
-			args[i] = item
-		}
-		return column + " IN (" + strings.TrimSuffix(strings.Repeat("?, ", len(items)), ", ") + ")", args, nil
+		// One placeholder, however long the list is.
+		return column + " IN (SELECT value FROM json_each(?))", []any{store.Strings(items)}, nil
 	}
 }
 

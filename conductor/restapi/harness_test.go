@@ -40,6 +40,15 @@ type service struct {
 
 func newService(t *testing.T, configure ...func(*restapi.Config)) *service {
 	t.Helper()
+	handler, db, tasks := newAPI(t, configure...)
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return &service{t, server.URL, db, tasks}
+}
+
+// newAPI is what a service serves.
+func newAPI(t testing.TB, configure ...func(*restapi.Config)) (http.Handler, *store.Store, *task.Manager) {
+	t.Helper()
 	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "ferric.sqlite"))
 	if err != nil {
 		t.Fatal(err)
@@ -74,14 +83,12 @@ func newService(t *testing.T, configure ...func(*restapi.Config)) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(api.Handler())
 	t.Cleanup(func() {
-		server.Close()
 		stop()
 		tasks.Wait()
 		db.Close()
 	})
-	return &service{t, server.URL, db, tasks}
+	return api.Handler(), db, tasks
 }
 
 // answer is what came back; object is the decoded body.

@@ -47,7 +47,7 @@ func isBool(v any) bool {
 
 func isCount(v any, least float64) bool {
 	n, ok := v.(float64)
-	return ok && n == math.Trunc(n) && n >= least
+	return ok && n == math.Trunc(n) && n >= least && n <= math.MaxInt32
 }
 
 func isDisks(v any) bool {

@@ -247,13 +247,19 @@ func (s *Server) newParent(ctx context.Context, r *request, was *store.Node, ide
 
 // withNodes calls fn with the fresh nodes of an item, the one it belongs to and
 // the one it is to belong to, which may be the same. Nobody else changes them
-// meanwhile.
+// meanwhile. Two nodes are locked in the order of their ids, so that requests
+// that move items both ways do not wait for each other.
 func (s *Server) withNodes(ctx context.Context, from, to int64, purpose string, fn func(ctx context.Context, from, to *store.Node) error) error {
-	return s.conductor.WithNode(ctx, from, purpose, func(ctx context.Context, n *store.Node) error {
+	return s.conductor.WithNode(ctx, min(from, to), purpose, func(ctx context.Context, first *store.Node) error {
 		if from == to {
-			return fn(ctx, n, n)
+			return fn(ctx, first, first)
 		}
-		return s.conductor.WithNode(ctx, to, purpose, func(ctx context.Context, m *store.Node) error { return fn(ctx, n, m) })
+		return s.conductor.WithNode(ctx, max(from, to), purpose, func(ctx context.Context, second *store.Node) error {
+			if from < to {
+				return fn(ctx, first, second)
+			}
+			return fn(ctx, second, first)
+		})
 	})
 }
 

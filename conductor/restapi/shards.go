@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"ferric/api/ironic"
-	"ferric/conductor/store"
+	"ferric/conductor/restapi/auth"
 )
 
 // listShards counts the nodes of each shard; those without one are under null.
@@ -22,14 +22,15 @@ func (s *Server) listChildren(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	q := store.Query{Where: []string{"parent_node = ?"}, Args: []any{n.UUID}}
-	nodes, err := s.store.Nodes(ctx, q)
+	nodes, err := s.store.Children(ctx, n.UUID)
 	if err != nil {
 		return reply{}, err
 	}
 	children := []string{}
-	for _, child := range nodes {
-		children = append(children, child.UUID)
+	for _, child := range nodes { // of which a lessee of the parent may have none
+		if s.policy.Allows(r.identity, r.route.policy, auth.Target{Owner: child.Owner, Lessee: child.Lessee}) {
+			children = append(children, child.UUID)
+		}
 	}
 	return ok(map[string]any{"children": children, "links": ironic.Link{Href: r.base + "/v1/nodes/?parent_node=" + n.UUID, Rel: "children"}})
 }

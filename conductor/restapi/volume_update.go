@@ -67,6 +67,9 @@ func (s *Server) updateConnector(ctx context.Context, r *request) (reply, error)
 		if c, err = s.store.VolumeConnector(ctx, c.UUID); err != nil { // as it is under the lock
 			return err
 		}
+		if c.NodeID != from.ID {
+			return conflict("Volume connector %s has been moved to node %s.", c.UUID, c.NodeUUID)
+		}
 		if err := connectorFields.patch(c, patch); err != nil {
 			return err
 		}
@@ -102,6 +105,9 @@ func (s *Server) updateTarget(ctx context.Context, r *request) (reply, error) {
 		}
 		if t, err = s.store.VolumeTarget(ctx, t.UUID); err != nil { // as it is under the lock
 			return err
+		}
+		if t.NodeID != from.ID {
+			return conflict("Volume target %s has been moved to node %s.", t.UUID, t.NodeUUID)
 		}
 		if err := targetFields.patch(t, patch); err != nil {
 			return err
