@@ -33,8 +33,9 @@ const (
 type Client struct {
 	base         *url.URL
 	http         *http.Client
-	version      *atomic.Int64 // of the next request; falls to the server's maximum
-	only         bool          // no other version
+	version      *atomic.Int64   // of the next request; falls to the server's maximum
+	only         bool            // no other version
+	onLocked     func(err error) // may be nil
 	lockPatience time.Duration
 	lockDelay    time.Duration
 	pollInterval time.Duration
@@ -88,6 +89,14 @@ func (c *Client) Patient(patience time.Duration) *Client {
 	return &other
 }
 
+// OnLocked returns a client that calls a function before it asks again what was
+// refused because of a lock.
+func (c *Client) OnLocked(f func(err error)) *Client {
+	other := *c
+	other.onLocked = f
+	return &other
+}
+
 // Version tells the version that is spoken, after asking the server.
 func (c *Client) Version(ctx context.Context) (ironic.Version, error) {
 	if err := c.get(ctx, "/v1", nil, nil); err != nil {
@@ -111,6 +120,9 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 		}
 	}
 	err := c.send(ctx, method, path, query, body, out)
+	if locked(err) && c.lockPatience > 0 && c.onLocked != nil {
+		c.onLocked(err)
+	}
 	for deadline := time.Now().Add(c.lockPatience); locked(err) && time.Now().Before(deadline); {
 		select {
 		case <-ctx.Done():
@@ -165,7 +177,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 		}
 		if resp.StatusCode >= 300 {
 			refusal := decodeError(resp.StatusCode, answer)
-			if resp.StatusCode == http.StatusNotAcceptable && version < ironic.VersionLatest {
+			if version < ironic.VersionLatest && ofOldServer(refusal) {
 				refusal.Text += fmt.Sprintf(" (version %s of the API is spoken; this client knows %s)", version, ironic.VersionLatest)
 			}
 			return refusal
@@ -178,6 +190,14 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 		}
 		return nil
 	}
+}
+
+// ofOldServer tells refusals that a server makes of what it does not know yet:
+// a path of which it says nothing else, or an attribute.
+func ofOldServer(refusal *api.Error) bool {
+	return refusal.Status == http.StatusNotAcceptable ||
+		refusal.Status == http.StatusNotFound && refusal.Text == http.StatusText(http.StatusNotFound) ||
+		strings.Contains(refusal.Text, "is not a valid field")
 }
 
 func (c *Client) request(ctx context.Context, method, path string, query url.Values, body []byte, version ironic.Version) (*http.Response, error) {

@@ -72,6 +72,36 @@ func TestTooNewField(t *testing.T) {
 	}
 }
 
+// TestOnly: whoever asks for a version hears that the server has not got it.
+func TestOnly(t *testing.T) {
+	c := server(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(ironic.HeaderMaximumVersion, "1.82")
+		w.WriteHeader(http.StatusNotAcceptable)
+	})
+	_, err := c.Only(90).Node(t.Context(), "n")
+	if !IsStatus(err, http.StatusNotAcceptable) || !strings.Contains(err.Error(), "1.90") || !strings.Contains(err.Error(), "1.82") {
+		t.Errorf("error %v, want one with both versions", err)
+	}
+}
+
+// TestOldServer: what an older server refuses to know is told from what is not there.
+func TestOldServer(t *testing.T) {
+	for body, hint := range map[string]bool{
+		``: true,
+		`{"error_message": {"faultstring": "Field firmware is not a valid field."}}`: true,
+		`{"error_message": {"faultstring": "Node n could not be found."}}`:           false,
+	} {
+		c := server(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			io.WriteString(w, body)
+		})
+		_, err := c.At(82).Node(t.Context(), "n")
+		if err == nil || strings.Contains(err.Error(), "version 1.82 of the API is spoken") != hint {
+			t.Errorf("error %v of %q; versions in it: want %v", err, body, hint)
+		}
+	}
+}
+
 func TestErrorShapes(t *testing.T) {
 	for _, tc := range []struct{ name, body, want string }{
 		{"Ironic's", string(api.Errorf(404, "Node abc could not be found.").Body()), "Node abc could not be found."},
