@@ -66,6 +66,7 @@ func (c *connection) client(ctx context.Context) (*client.Client, error) {
 	if c.retries >= 0 {
 		api = api.Patient(time.Duration(c.retries) * retryDelay)
 	}
+	api = api.OnLocked(func(err error) { fmt.Fprintf(c.stderr, "%s Trying again.\n", printable(err.Error())) })
 	version := first(c.version, os.Getenv("OS_BAREMETAL_API_VERSION"))
 	if version == "" || version == "latest" {
 		return api, nil

@@ -43,6 +43,8 @@ type attribute struct {
 	kind   kind
 	use    use
 	values []string // that the shell offers
+	// offers, unless nil, gives what the shell offers.
+	offers func(c *connection) cobra.CompletionFunc
 	// put is where below the resource the value is put; others are patched.
 	put string
 	// reset lets set take --reset-FLAG, which is what unset --FLAG does.
@@ -67,7 +69,7 @@ func (a attribute) noFlag() string {
 // values are the flags of a command by attribute.
 type values map[string]any
 
-func (n noun) flags(cmd *cobra.Command, u use) values {
+func (n noun) flags(cmd *cobra.Command, c *connection, u use) values {
 	v := values{}
 	for _, a := range n.attributes {
 		if a.use&u == 0 || a.use&argument != 0 && u == onCreate {
@@ -102,6 +104,9 @@ func (n noun) flags(cmd *cobra.Command, u use) values {
 		}
 		if a.values != nil && u != onUnset {
 			mustComplete(cmd, name, a.values)
+		}
+		if a.offers != nil && u != onUnset {
+			mustCompleteBy(cmd, name, a.offers(c))
 		}
 		if a.use&required != 0 && u == onCreate {
 			if err := cmd.MarkFlagRequired(name); err != nil {

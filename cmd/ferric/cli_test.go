@@ -22,8 +22,12 @@ import (
 )
 
 // startConductor runs a real conductor with fake hardware and gives its address.
-func startConductor(t *testing.T) string {
+// Who may ask is a matter of its options, everybody without any.
+func startConductor(t *testing.T, options ...string) string {
 	t.Helper()
+	if options == nil {
+		options = []string{"auth_strategy = noauth"}
+	}
 	dir := t.TempDir()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,7 +38,7 @@ func startConductor(t *testing.T) string {
 	file := filepath.Join(dir, "ferric.conf")
 	if err := os.WriteFile(file, fmt.Appendf(nil, `
 my_ip = 127.0.0.1
-auth_strategy = noauth
+%s
 enabled_hardware_types = fake-hardware
 [api]
 host_ip = 127.0.0.1
@@ -44,7 +48,7 @@ connection = sqlite:///%s/ferric.sqlite
 [netboot]
 tftp_port = 0
 http_listen = 127.0.0.1:0
-`, address.Port, dir), 0o600); err != nil {
+`, strings.Join(options, "\n"), address.Port, dir), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cfg, warnings, err := conductor.LoadConfig(file)

@@ -9,7 +9,7 @@ import (
 )
 
 // drivers are the hardware types; they are only looked at.
-var drivers = noun{name: "driver", path: "/v1/drivers", key: "drivers", shown: joinLists, columns: []string{"name", "hosts"}}
+var drivers = noun{name: "driver", path: "/v1/drivers", key: "drivers", noPages: true, shown: joinLists, columns: []string{"name", "hosts"}}
 
 func driverPath(name string, below ...string) string {
 	return drivers.item(name) + "/" + strings.Join(below, "/")

@@ -70,15 +70,3 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // sortedKeys of a map.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-// mustComplete offers the values of a flag that was just defined.
-func mustComplete(cmd *cobra.Command, flag string, values []string) {
-	mustCompleteBy(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-}
-
-// mustCompleteBy has a function offer the values of a flag that was just defined.
-func mustCompleteBy(cmd *cobra.Command, flag string, offer cobra.CompletionFunc) {
-	if err := cmd.RegisterFlagCompletionFunc(flag, offer); err != nil {
-		panic(err)
-	}
-}

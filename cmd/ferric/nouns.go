@@ -29,7 +29,7 @@ var (
 			"target_provision_state", "target_raid_config", "traits", "uuid", "updated_at", "vendor_interface"},
 		by: []attribute{{name: "instance_uuid", flag: "instance", help: "NODE is the UUID of the instance on it"}},
 		attributes: append([]attribute{
-			{name: "driver", use: onCreate | onSet | onList | required, help: "hardware type"},
+			{name: "driver", use: onCreate | onSet | onList | required, offers: drivers.completeIdents, help: "hardware type"},
 			{name: "uuid", use: onCreate},
 			{name: "name", use: both},
 			{name: "driver_info", kind: object, use: both, help: "how the BMC is reached"},
@@ -74,8 +74,8 @@ var (
 		by: byAddress,
 		attributes: []attribute{
 			{name: "address", use: onCreate | argument | onSet | onList, help: "MAC address"},
-			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, help: "UUID or name of the node"},
-			{name: "node", use: onList, help: "UUID or name of the node"},
+			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, offers: completeNodes, help: "UUID or name of the node"},
+			{name: "node", use: onList, offers: completeNodes, help: "UUID or name of the node"},
 			{name: "uuid", use: onCreate},
 			{name: "name", use: both},
 			{name: "description", use: both},
@@ -98,8 +98,8 @@ var (
 		long:    []string{"uuid", "address", "created_at", "extra", "standalone_ports_supported", "node_uuid", "name", "updated_at", "internal_info", "mode", "properties", "physical_network", "category"},
 		by:      byAddress,
 		attributes: []attribute{
-			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, help: "UUID or name of the node"},
-			{name: "node", use: onList, help: "UUID or name of the node"},
+			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, offers: completeNodes, help: "UUID or name of the node"},
+			{name: "node", use: onList, offers: completeNodes, help: "UUID or name of the node"},
 			{name: "shard", flag: "shards", kind: texts, use: onList, help: "those of nodes of this shard"},
 			{name: "address", use: both | onList, help: "MAC address"},
 			{name: "name", use: both},
@@ -124,8 +124,8 @@ var (
 		name: "volume connector", path: "/v1/volume/connectors", key: "connectors",
 		columns: []string{"uuid", "node_uuid", "type", "connector_id"}, long: []string{"uuid", "node_uuid", "type", "connector_id", "extra", "created_at", "updated_at"},
 		attributes: []attribute{
-			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, help: "UUID or name of the node"},
-			{name: "node", use: onList, help: "UUID or name of the node"},
+			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, offers: completeNodes, help: "UUID or name of the node"},
+			{name: "node", use: onList, offers: completeNodes, help: "UUID or name of the node"},
 			{name: "type", use: onCreate | onSet | required, values: []string{"iqn", "ip", "mac", "wwnn", "wwpn", "port", "portgroup"}, help: "iqn, ip, mac, wwnn, wwpn, port or portgroup"},
 			{name: "connector_id", use: onCreate | onSet | required},
 			{name: "uuid", use: onCreate},
@@ -138,8 +138,8 @@ var (
 		columns: []string{"uuid", "node_uuid", "volume_type", "boot_index", "volume_id"},
 		long:    []string{"uuid", "node_uuid", "volume_type", "properties", "boot_index", "extra", "volume_id", "created_at", "updated_at"},
 		attributes: []attribute{
-			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, help: "UUID or name of the node"},
-			{name: "node", use: onList, help: "UUID or name of the node"},
+			{name: "node_uuid", flag: "node", use: onCreate | onSet | required, offers: completeNodes, help: "UUID or name of the node"},
+			{name: "node", use: onList, offers: completeNodes, help: "UUID or name of the node"},
 			{name: "volume_type", flag: "type", use: onCreate | onSet | required},
 			{name: "boot_index", kind: number, use: onCreate | onSet | required},
 			{name: "volume_id", use: onCreate | onSet | required},
@@ -195,10 +195,16 @@ var (
 	}
 )
 
+// completeNodes stands for nodes.completeIdents, which the tables above cannot
+// name: nodes is one of them.
+func completeNodes(c *connection) cobra.CompletionFunc {
+	return noun{path: "/v1/nodes", key: "nodes"}.completeIdents(c)
+}
+
 func interfaceAttributes() []attribute {
 	var list []attribute
 	for _, kind := range interfaceKinds {
-		list = append(list, attribute{name: kind + "_interface", use: both, reset: true})
+		list = append(list, attribute{name: kind + "_interface", use: both, reset: true, offers: completeInterfaces(kind)})
 	}
 	return list
 }

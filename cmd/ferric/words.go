@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/spf13/cobra"
 )
 
 // Options of the baremetal client whose value may be missing, or be several
@@ -14,8 +16,12 @@ var (
 	wordsFollow     = []string{"--fields", "--shards", "--device-types"}
 )
 
-// joinWords joins such options with their values.
+// joinWords joins such options with their values. What a shell asks stays as it
+// is.
 func joinWords(args []string) []string {
+	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		return args
+	}
 	var joined []string
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
