@@ -142,7 +142,7 @@ func TestPortNames(t *testing.T) {
 		{"88", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:00:01", "name": "eth0"}`, 201, ""},
 		{"88", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:00:02", "name": "eth0"}`, 409, "A port with name eth0 already exists."},
 		{"88", "POST", "/v1/ports", `{` + node + `, "address": "52:54:00:00:00:02", "name": "a.json"}`, 201, ""},
-		{"87", "GET", "/v1/ports/eth0", "", 400, "UUID"},
+		{"87", "GET", "/v1/ports/eth0", "", 404, "Port eth0 could not be found."},
 		{"88", "GET", "/v1/ports/eth0", "", 200, ""},
 		{"88", "GET", "/v1/ports/eth0/detail", "", 404, ""},
 		{"88", "GET", "/v1/ports/eth1", "", 404, "Port eth1 could not be found."},

@@ -146,8 +146,8 @@ func count(conditions ...bool) int {
 // is no name.
 func (s *Server) port(ctx context.Context, r *request) (*store.Port, error) {
 	ident := r.params["port"]
-	if !isUUID(ident) && r.version < ironic.VersionPortName {
-		return nil, badRequest("Expected UUID for port_uuid: %s", ident)
+	if !isUUID(ident) && r.version < ironic.VersionPortName && logicalName.MatchString(ident) {
+		return nil, s.ports().none(ident) // there were no names then
 	}
 	p, err := s.ports().find(ctx, r, ident)
 	if err != nil {
