@@ -28,6 +28,7 @@ const Masked = "******"
 type Link struct {
 	Href string `json:"href"`
 	Rel  string `json:"rel"`
+	Type string `json:"type,omitempty"`
 }
 
 // Time is a moment as the API writes it: ISO 8601 with offset, microseconds

@@ -200,7 +200,7 @@ func (a arguments) list(name string) ([]string, error) {
 // uuid is "" for an argument that is missing, else the usual spelling.
 func (a arguments) uuid(name string) (string, error) {
 	text, err := a.text(name)
-	if err != nil || text == "" {
+	if err != nil || !a.has(name) {
 		return "", err
 	}
 	id, ok := parseUUID(text)

@@ -107,6 +107,9 @@ func TestNodeFilters(t *testing.T) {
 		{"82", "sort_key=name&sort_dir=desc", "b,a", 200, ""},
 		{"82", "sort_key=provision_state", "b,a", 200, ""},
 		{"82", "sort_dir=down", "", 400, "sort direction"},
+		{"82", "sort_dir=", "", 400, "sort direction"},
+		{"82", "marker=", "", 400, "Expected UUID"},
+		{"82", "instance_uuid=", "", 400, "Expected UUID"},
 		{"82", "sort_key=colour", "", 400, "colour"},
 		{"82", "sort_key=driver_info", "", 400, "driver_info"},
 		{"82", "sort_key=name;DROP%20TABLE%20nodes", "", 400, "malformed"},
@@ -201,7 +204,7 @@ func TestPages(t *testing.T) {
 	id := s.want(200, "82", "GET", "/v1/nodes/n0", "").object["uuid"].(string)
 	s.edit("n0", func(n *store.Node) { n.Maintenance, n.Retired, n.InstanceUUID = true, true, ptr(uuid1) })
 	for query, want := range map[string]any{
-		"limit=1&maintenance=false&fields=uuid,name&driver=fake-hardware": "sort_key=id&sort_dir=asc&fields=uuid%2Cname&limit=1&marker=" +
+		"limit=1&maintenance=false&fields=uuid,name&driver=fake-hardware": "sort_key=id&sort_dir=asc&fields=uuid,name&limit=1&marker=" +
 			s.want(200, "82", "GET", "/v1/nodes/n1", "").object["uuid"].(string),
 		"limit=1&maintenance=true&retired=yes&associated=1&detail=true": "sort_key=id&sort_dir=asc&associated=True&maintenance=True&retired=True&detail=True&limit=1&marker=" + id,
 		"limit=1&sort_key=name&owner=":                                  nil,

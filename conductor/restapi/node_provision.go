@@ -184,7 +184,7 @@ func given(a arguments, name string) bool {
 
 // configDrive is nil, text (a URL, or base64 of a gzipped image), or an object.
 func configDrive(a arguments, verb provision.Verb, v ironic.Version) (any, error) {
-	if !given(a, "configdrive") {
+	if _, list := a.values["configdrive"].([]any); !list && !given(a, "configdrive") {
 		return nil, nil
 	}
 	drive := a.values["configdrive"]

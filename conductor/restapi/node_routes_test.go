@@ -89,6 +89,9 @@ func TestV1(t *testing.T) {
 				t.Errorf("%s at 1.%d is %v", name, minor, got[name])
 			}
 		}
+		if links, _ := got["links"].([]any); len(links) != 2 || links[1].(map[string]any)["type"] != "text/html" {
+			t.Errorf("links at 1.%d are %v", minor, got["links"])
+		}
 		if len(got) != want {
 			t.Errorf("GET /v1 at 1.%d has %d members, want %d", minor, len(got), want)
 		}

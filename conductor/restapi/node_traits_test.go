@@ -104,7 +104,7 @@ func TestShards(t *testing.T) {
 	s.want(404, "82", "GET", "/v1/nodes/parent/children", "")
 	s.want(404, "83", "GET", "/v1/nodes/nobody/children", "")
 	s.want(404, "83", "GET", "/v1/nodes/parent/children/"+a, "")
-	want = map[string]any{"children": []any{a, b}, "links": map[string]any{"href": s.url + "/v1/nodes/?parent_node=" + parent, "rel": "children"}}
+	want = map[string]any{"children": []any{a, b}, "links": map[string]any{"href": s.url + "/v1/nodes?parent_node=" + parent, "rel": "children"}}
 	if diff := cmp.Diff(want, s.want(200, "83", "GET", "/v1/nodes/parent/children", "").object); diff != "" {
 		t.Errorf("children (-want +got):\n%s", diff)
 	}

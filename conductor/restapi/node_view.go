@@ -220,7 +220,7 @@ func interfaceName(at func(n *store.Node) **string) column[store.Node] { return 
 
 func checkProperties(o store.Object) error {
 	for _, key := range []string{"memory_mb", "local_gb", "cpus"} {
-		if !nonNegative(o[key]) {
+		if o[key] != "" && !nonNegative(o[key]) { // empty is not known
 			return fmt.Errorf("%s must be a non-negative integer, not %v", key, o[key])
 		}
 	}

@@ -159,8 +159,11 @@ func (s *Server) newNode(body map[string]any, v ironic.Version) (*store.Node, er
 	if err := s.checkBootMode(n); err != nil {
 		return nil, err
 	}
-	if (n.ResourceClass == nil || *n.ResourceClass == "") && s.cfg.DefaultResourceClass != "" {
-		n.ResourceClass = &s.cfg.DefaultResourceClass
+	if n.ResourceClass == nil || *n.ResourceClass == "" {
+		n.ResourceClass = nil
+		if s.cfg.DefaultResourceClass != "" {
+			n.ResourceClass = &s.cfg.DefaultResourceClass
+		}
 	}
 	if n.ConductorGroup == "" {
 		n.ConductorGroup = strings.ToLower(s.cfg.DefaultConductorGroup)

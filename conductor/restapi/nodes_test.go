@@ -141,6 +141,7 @@ func TestCreate(t *testing.T) {
 		{"115", `{"driver": "fake-hardware", "conductor_group": "Nowhere"}`, 400, "No valid host was found"},
 		{"115", `{"driver": "fake-hardware", "boot_mode": "uefi", "secure_boot": true, "console_enabled": true, "disable_power_off": "yes"}`, 201, ""},
 		{"115", `{"driver": "fake-hardware", "name": "ports"}`, 201, ""},
+		{"115", `{"driver": "fake-hardware", "properties": {"cpus": "", "local_gb": null}}`, 201, ""},
 		{"115", `{"driver": "fake-hardware", "name": "get_all"}`, 400, "invalid or reserved name"},
 		{"9", `{"driver": "fake-hardware", "name": "host-1.rack_2.example"}`, 201, ""},
 		{"9", `{"driver": "fake-hardware", "name": "Host"}`, 400, "invalid or reserved name"},
@@ -165,6 +166,9 @@ func TestCreate(t *testing.T) {
 		if a.status == 201 && a.header.Get("Location") != s.url+"/v1/nodes/"+a.object["uuid"].(string) {
 			t.Errorf("Location is %q", a.header.Get("Location"))
 		}
+	}
+	if class := s.want(201, "115", "POST", "/v1/nodes", `{"driver": "fake-hardware", "resource_class": ""}`).object["resource_class"]; class != nil {
+		t.Errorf("an empty resource class is kept as %v", class)
 	}
 }
 

@@ -82,7 +82,7 @@ func readSort[T any](p *page, a arguments, fs fields[T], v ironic.Version) error
 	if err != nil {
 		return err
 	}
-	if dir != "" && dir != "asc" && dir != "desc" {
+	if a.has("sort_dir") && dir != "asc" && dir != "desc" {
 		return badRequest("Invalid sort direction: %s. Acceptable values are 'asc' or 'desc'", dir)
 	}
 	p.desc = dir == "desc"
@@ -139,7 +139,7 @@ func (p page) next(base, path, marker string, a arguments, carried ...string) st
 		b.WriteString("&detail=True")
 	}
 	if p.chosen {
-		b.WriteString("&fields=" + url.QueryEscape(strings.Join(p.fields, ",")))
+		b.WriteString("&fields=" + strings.Join(p.fields, ","))
 	}
 	return b.String() + "&limit=" + strconv.Itoa(p.limit) + "&marker=" + url.QueryEscape(marker)
 }

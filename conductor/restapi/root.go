@@ -36,7 +36,7 @@ var rootResources = []struct {
 func (s *Server) rootV1(ctx context.Context, r *request) (reply, error) {
 	body := map[string]any{
 		"id":          "v1",
-		"links":       []ironic.Link{{Href: r.base + "/v1/", Rel: "self"}, {Href: "https://docs.openstack.org/ironic/latest/contributor/webapi.html", Rel: "describedby"}},
+		"links":       []ironic.Link{{Href: r.base + "/v1/", Rel: "self"}, {Href: "https://docs.openstack.org/ironic/latest/contributor/webapi.html", Rel: "describedby", Type: "text/html"}},
 		"media_types": map[string]string{"base": "application/json", "type": "application/vnd.openstack.ironic.v1+json"},
 		"version":     apiVersion(r),
 	}

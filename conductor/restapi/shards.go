@@ -32,7 +32,7 @@ func (s *Server) listChildren(ctx context.Context, r *request) (reply, error) {
 			children = append(children, child.UUID)
 		}
 	}
-	return ok(map[string]any{"children": children, "links": ironic.Link{Href: r.base + "/v1/nodes/?parent_node=" + n.UUID, Rel: "children"}})
+	return ok(map[string]any{"children": children, "links": ironic.Link{Href: r.base + "/v1/nodes?parent_node=" + n.UUID, Rel: "children"}})
 }
 
 // familyRoutes show nodes by what they have in common.
