@@ -26,43 +26,13 @@ func (s *Server) updatePort(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	patch, err := portFields.readPatch(r)
-	if err != nil {
-		return reply{}, err
+	change := func(ctx context.Context, p *store.Port, from, to *store.Node, patch api.Patch) error {
+		return s.changePort(ctx, r, p, from, to, patch)
 	}
-	// What is wrong by itself is said at once, not after waiting for the lock.
-	trial := *p
-	if err := portFields.patch(&trial, patch); err != nil {
-		return reply{}, err
-	}
-	from, err := s.store.NodeByID(ctx, p.NodeID)
-	if err != nil {
-		return reply{}, err
-	}
-	to, err := s.newParent(ctx, r, from, trial.NodeUUID)
-	if err != nil {
-		return reply{}, err
-	}
-	trial = *p
-	if err := s.changePort(ctx, r, &trial, from, to, patch); err != nil {
-		return reply{}, err
-	}
-	err = s.withNodes(ctx, from.ID, to.ID, "update of port", func(ctx context.Context, from, to *store.Node) error {
-		if p, err = s.store.Port(ctx, p.UUID); err != nil { // as it is under the lock
-			return err
-		}
-		if p.NodeID != from.ID {
-			return conflict("Port %s has been moved to node %s.", p.UUID, p.NodeUUID)
-		}
-		if err := s.changePort(ctx, r, p, from, to, patch); err != nil {
-			return err
-		}
-		return s.store.SavePort(ctx, p)
+	return updateInNode(ctx, s, r, s.ports(), p, inNode[store.Port]{
+		what: "update of port", early: change, change: change, save: s.store.SavePort,
+		node: func(p *store.Port) (int64, string) { return p.NodeID, p.NodeUUID },
 	})
-	if err != nil {
-		return reply{}, s.ports().taken(err, &trial)
-	}
-	return ok(PortView(p, r.version, r.base, nil))
 }
 
 // changePort applies a patch to the row, with the checks of section 4. from is

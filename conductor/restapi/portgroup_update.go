@@ -15,46 +15,30 @@ func (s *Server) updatePortgroup(ctx context.Context, r *request) (reply, error)
 	if err != nil {
 		return reply{}, err
 	}
-	patch, err := portgroupFields.readPatch(r)
-	if err != nil {
-		return reply{}, err
-	}
+	return updateInNode(ctx, s, r, s.portgroups(), g, inNode[store.Portgroup]{
+		what: "update of portgroup",
+		node: func(g *store.Portgroup) (int64, string) { return g.NodeID, g.NodeUUID },
+		early: func(_ context.Context, g *store.Portgroup, _, _ *store.Node, patch api.Patch) error {
+			return trialPortgroup(g, patch)
+		},
+		change: func(ctx context.Context, g *store.Portgroup, from, to *store.Node, patch api.Patch) error {
+			return s.changePortgroup(ctx, r, g, from, to, patch)
+		},
+		save: s.store.SavePortgroup,
+	})
+}
+
+// trialPortgroup finds what is wrong with a patch by itself.
+func trialPortgroup(g *store.Portgroup, patch api.Patch) error {
 	for _, op := range patch.Operations {
 		if op.Op == "remove" && op.Path == "/mode" {
-			return reply{}, badRequest("'mode' is a mandatory attribute and can not be removed")
+			return badRequest("'mode' is a mandatory attribute and can not be removed")
 		}
 	}
-	trial := *g
-	if err := portgroupFields.patch(&trial, patch); err != nil {
-		return reply{}, err
+	if err := portgroupFields.patch(g, patch); err != nil {
+		return err
 	}
-	if err := checkPortgroupName(&trial); err != nil {
-		return reply{}, err
-	}
-	from, err := s.store.NodeByID(ctx, g.NodeID)
-	if err != nil {
-		return reply{}, err
-	}
-	to, err := s.newParent(ctx, r, from, trial.NodeUUID)
-	if err != nil {
-		return reply{}, err
-	}
-	err = s.withNodes(ctx, from.ID, to.ID, "update of portgroup", func(ctx context.Context, from, to *store.Node) error {
-		if g, err = s.store.Portgroup(ctx, g.UUID); err != nil { // as it is under the lock
-			return err
-		}
-		if g.NodeID != from.ID {
-			return conflict("Portgroup %s has been moved to node %s.", g.UUID, g.NodeUUID)
-		}
-		if err := s.changePortgroup(ctx, r, g, from, to, patch); err != nil {
-			return err
-		}
-		return s.store.SavePortgroup(ctx, g)
-	})
-	if err != nil {
-		return reply{}, s.portgroups().taken(err, &trial)
-	}
-	return ok(portgroupView(r, g, nil))
+	return checkPortgroupName(g)
 }
 
 // changePortgroup applies a patch to the row, with the checks of section 5.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 
-	"ferric/api/ironic"
 	"ferric/conductor/store"
 )
 
@@ -220,63 +219,4 @@ func article(noun string) string {
 		return "An"
 	}
 	return "A"
-}
-
-// parentNode finds the node that an item is to belong to. When there is none it
-// is the body that is wrong, so that the status is 400.
-func (s *Server) parentNode(ctx context.Context, r *request, ident string) (*store.Node, error) {
-	missing := badRequest("Node %s could not be found.", ident)
-	n, err := s.store.Node(ctx, ident)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, missing
-	}
-	if err != nil {
-		return nil, err
-	}
-	return n, s.permitNode(r, n, missing)
-}
-
-// newParent finds the node that an item of the node was is to belong to; a new
-// one has to be the caller's to change as well.
-func (s *Server) newParent(ctx context.Context, r *request, was *store.Node, ident string) (*store.Node, error) {
-	if was.UUID == ident {
-		return was, nil
-	}
-	return s.parentNode(ctx, r, ident)
-}
-
-// withNodes calls fn with the fresh nodes of an item, the one it belongs to and
-// the one it is to belong to, which may be the same. Nobody else changes them
-// meanwhile. Two nodes are locked in the order of their ids, so that requests
-// that move items both ways do not wait for each other.
-func (s *Server) withNodes(ctx context.Context, from, to int64, purpose string, fn func(ctx context.Context, from, to *store.Node) error) error {
-	return s.conductor.WithNode(ctx, min(from, to), purpose, func(ctx context.Context, first *store.Node) error {
-		if from == to {
-			return fn(ctx, first, first)
-		}
-		return s.conductor.WithNode(ctx, max(from, to), purpose, func(ctx context.Context, second *store.Node) error {
-			if from < to {
-				return fn(ctx, first, second)
-			}
-			return fn(ctx, second, first)
-		})
-	})
-}
-
-// refuseBelow answers requests for one item below its parent: items are made,
-// shown and changed at the top level only.
-func refuseBelow(context.Context, *request) (reply, error) {
-	return reply{}, badRequest("Malformed request URI: the operation is not permitted below another resource.")
-}
-
-// refusals are the routes below a parent that refuseBelow answers. rules is
-// what the names of the resource's rules begin with.
-func refusals(path, rules string, since ironic.Version) []route {
-	const doc = "Is refused; single items are at the top level."
-	return []route{
-		{method: "POST", path: path, policy: rules + ":create", since: since, handle: refuseBelow, anyArgs: true, doc: doc},
-		{method: "GET", path: path + "/:item", policy: rules + ":get", since: since, handle: refuseBelow, anyArgs: true, doc: doc},
-		{method: "PATCH", path: path + "/:item", policy: rules + ":update", since: since, handle: refuseBelow, anyArgs: true, doc: doc},
-		{method: "DELETE", path: path + "/:item", policy: rules + ":delete", since: since, handle: refuseBelow, anyArgs: true, doc: doc},
-	}
 }

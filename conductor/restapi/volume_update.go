@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"ferric/api"
 	"ferric/api/ironic"
 	"ferric/conductor/restapi/auth"
 	"ferric/conductor/store"
@@ -48,38 +49,18 @@ func (s *Server) updateConnector(ctx context.Context, r *request) (reply, error)
 	if err != nil {
 		return reply{}, err
 	}
-	patch, err := connectorFields.readPatch(r)
-	if err != nil {
-		return reply{}, err
-	}
-	trial := *c
-	if err := connectorFields.patch(&trial, patch); err != nil {
-		return reply{}, err
-	}
-	to, err := s.volumeParent(ctx, r, c.NodeID, trial.NodeUUID)
-	if err != nil {
-		return reply{}, err
-	}
-	err = s.withNodes(ctx, c.NodeID, to.ID, "volume connector update", func(ctx context.Context, from, to *store.Node) error {
-		if err := checkPoweredOff("volume connector update", from, to); err != nil {
-			return err
-		}
-		if c, err = s.store.VolumeConnector(ctx, c.UUID); err != nil { // as it is under the lock
-			return err
-		}
-		if c.NodeID != from.ID {
-			return conflict("Volume connector %s has been moved to node %s.", c.UUID, c.NodeUUID)
-		}
-		if err := connectorFields.patch(c, patch); err != nil {
-			return err
-		}
-		c.NodeID = to.ID
-		return s.store.SaveVolumeConnector(ctx, c)
+	return updateInNode(ctx, s, r, s.connectors(), c, inNode[store.VolumeConnector]{
+		what: "volume connector update",
+		node: func(c *store.VolumeConnector) (int64, string) { return c.NodeID, c.NodeUUID },
+		change: func(_ context.Context, c *store.VolumeConnector, from, to *store.Node, patch api.Patch) error {
+			if err := checkPoweredOff("volume connector update", from, to); err != nil {
+				return err
+			}
+			c.NodeID = to.ID
+			return connectorFields.patch(c, patch)
+		},
+		save: s.store.SaveVolumeConnector,
 	})
-	if err != nil {
-		return reply{}, s.connectors().taken(err, &trial)
-	}
-	return ok(s.connectors().view(r, c, nil))
 }
 
 func (s *Server) updateTarget(ctx context.Context, r *request) (reply, error) {
@@ -87,47 +68,18 @@ func (s *Server) updateTarget(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	patch, err := targetFields.readPatch(r)
-	if err != nil {
-		return reply{}, err
-	}
-	trial := *t
-	if err := targetFields.patch(&trial, patch); err != nil {
-		return reply{}, err
-	}
-	to, err := s.volumeParent(ctx, r, t.NodeID, trial.NodeUUID)
-	if err != nil {
-		return reply{}, err
-	}
-	err = s.withNodes(ctx, t.NodeID, to.ID, "volume target update", func(ctx context.Context, from, to *store.Node) error {
-		if err := checkPoweredOff("volume target update", from, to); err != nil {
-			return err
-		}
-		if t, err = s.store.VolumeTarget(ctx, t.UUID); err != nil { // as it is under the lock
-			return err
-		}
-		if t.NodeID != from.ID {
-			return conflict("Volume target %s has been moved to node %s.", t.UUID, t.NodeUUID)
-		}
-		if err := targetFields.patch(t, patch); err != nil {
-			return err
-		}
-		t.NodeID = to.ID
-		return s.store.SaveVolumeTarget(ctx, t)
+	return updateInNode(ctx, s, r, s.targets(), t, inNode[store.VolumeTarget]{
+		what: "volume target update",
+		node: func(t *store.VolumeTarget) (int64, string) { return t.NodeID, t.NodeUUID },
+		change: func(_ context.Context, t *store.VolumeTarget, from, to *store.Node, patch api.Patch) error {
+			if err := checkPoweredOff("volume target update", from, to); err != nil {
+				return err
+			}
+			t.NodeID = to.ID
+			return targetFields.patch(t, patch)
+		},
+		save: s.store.SaveVolumeTarget,
 	})
-	if err != nil {
-		return reply{}, s.targets().taken(err, &trial)
-	}
-	return ok(s.targetView(r, t, nil))
-}
-
-// volumeParent finds the node that a volume is to belong to.
-func (s *Server) volumeParent(ctx context.Context, r *request, nodeID int64, ident string) (*store.Node, error) {
-	from, err := s.store.NodeByID(ctx, nodeID)
-	if err != nil {
-		return nil, err
-	}
-	return s.newParent(ctx, r, from, ident)
 }
 
 func (s *Server) deleteConnector(ctx context.Context, r *request) (reply, error) {
