@@ -58,16 +58,11 @@ func (f *Flow) reconfigure(ctx context.Context, id int64, what string, change fu
 		if err := ifs.Management.Validate(ctx, n); err != nil {
 			return err
 		}
-		err = t.Background("change of the "+what, func(ctx context.Context, t *task.Task) error {
+		return f.inBackground(ctx, t, "changing the "+what+" of", func(ctx context.Context, t *task.Task) error {
 			if err := do(ctx, t); err != nil {
-				t.SetError("Failed to change the %s: %v", what, err)
+				return err
 			}
 			return t.Save(ctx)
 		})
-		if err != nil {
-			return err
-		}
-		n.LastError = nil
-		return t.Save(ctx)
 	})
 }

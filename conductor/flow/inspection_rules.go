@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
 
 	"ferric/conductor/inspection"
@@ -110,13 +112,23 @@ func portAttributes(p *store.Port) map[string]any {
 	}
 }
 
+// nodeName is the form of names (REST contract, section 3.3): what a machine says
+// of itself may become one.
+var nodeName = regexp.MustCompile(`^[A-Za-z0-9\-._~]{1,255}$`)
+
 // takeOver writes what rules have changed into the rows.
 func (f *Flow) takeOver(ctx context.Context, s *inspection.Subject, before, after *rules.Subject) error {
 	n := *s.Node
 	if err := writeChanged(ruleAttributes(&n), before.Node, after.Node, "the node"); err != nil {
 		return err
 	}
+	if err := rules.CheckTraits(n.Traits); err != nil {
+		return err
+	}
 	if n.Name != nil && (s.Node.Name == nil || *s.Node.Name != *n.Name) {
+		if !nodeName.MatchString(*n.Name) || uuid.Validate(*n.Name) == nil { // which would be taken for that of another node
+			return fmt.Errorf("%.100q cannot be the name of a node", *n.Name)
+		}
 		if _, err := f.store.Node(ctx, *n.Name); !errors.Is(err, store.ErrNotFound) {
 			return errors.Join(err, fmt.Errorf("a node with name %s already exists", *n.Name))
 		}

@@ -24,11 +24,18 @@ var rescueStates = []provision.State{
 	provision.Rescue, provision.RescueWait, provision.RescueFailed, provision.UnrescueFailed,
 }
 
+// maxPassword is the longest that crypt(3) takes. Hashing takes time by the
+// square of the length.
+const maxPassword = 512
+
 // rescue boots the machine of an instance into a ramdisk that mends it.
 func (f *Flow) rescue(ctx context.Context, t *task.Task, req ProvisionRequest) error {
 	n := t.Node
 	if n.Maintenance {
 		return inMaintenance(n, "rescue")
+	}
+	if len(req.RescuePassword) > maxPassword {
+		return invalid("rescue_password has %d bytes, at most %d can be used to log in.", len(req.RescuePassword), maxPassword)
 	}
 	ifs, err := f.rescuer(ctx, n)
 	if err != nil {

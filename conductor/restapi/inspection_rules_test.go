@@ -98,6 +98,9 @@ func TestInspectionRulesUse(t *testing.T) {
 		{"what cannot be changed", ``, `{"op": "set-attribute", "args": {"path": "provision_state", "value": "active"}}`, provision.InspectFailed, "cannot change provision_state"},
 		{"a value of the wrong kind", ``, `{"op": "set-attribute", "args": {"path": "properties", "value": "x"}}`, provision.InspectFailed, "wrong kind"},
 		{"an interface that is none", ``, `{"op": "set-attribute", "args": {"path": "power_interface", "value": "nope"}}`, provision.InspectFailed, "nope"},
+		{"a name that is another node's UUID", ``, `{"op": "set-attribute", "args": {"path": "name", "value": "5344a3e2-978a-444e-990a-cbf47c62ef88"}}`, provision.InspectFailed, "cannot be the name"},
+		{"a name that is none", ``, `{"op": "set-attribute", "args": {"path": "name", "value": "{inventory[cpu]}"}}`, provision.InspectFailed, "cannot be the name"},
+		{"a trait that is none", ``, `{"op": "extend-attribute", "args": {"path": "traits", "value": "{inventory[cpu]}"}}`, provision.InspectFailed, "not the name of a trait"},
 		{"a name that is taken", ``, `{"op": "set-attribute", "args": {"path": "name", "value": "other"}}`, provision.InspectFailed, "already exists"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

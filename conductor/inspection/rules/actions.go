@@ -267,6 +267,20 @@ var traitName = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,254}$`)
 
 const maxTraits = 50
 
+// CheckTraits says what is wrong with the traits of a node, whichever way rules
+// have made them.
+func CheckTraits(traits []string) error {
+	if len(traits) > maxTraits {
+		return fmt.Errorf("a node has at most %d traits", maxTraits)
+	}
+	for _, name := range traits {
+		if !traitName.MatchString(name) {
+			return fmt.Errorf("%.100q is not the name of a trait", name)
+		}
+	}
+	return nil
+}
+
 func addTrait(e *evaluation, args, _ map[string]any) error {
 	name := text(args["name"])
 	traits, _ := e.s.Node["traits"].([]any)
