@@ -103,11 +103,11 @@ func (s *Server) agentConfig(token string, v ironic.Version) ipa.LookupConfig {
 // heartbeatArgs are the members of a heartbeat (REST contract, section 8.2).
 // Literal table.
 var heartbeatArgs = []arg{
-	{name: "callback_url", kind: argText},
+	{name: "callback_url", kind: argText, doc: "Where the agent is called; empty for one that cannot be."},
 	{name: "agent_version", kind: argText, since: ironic.VersionHeartbeatVersion, older: 400},
-	{name: "agent_token", kind: argText, since: ironic.VersionAgentToken, older: 400},
-	{name: "agent_verify_ca", kind: argText, since: ironic.VersionAgentVerifyCA, older: 400},
-	{name: "agent_status", kind: argText, since: ironic.VersionAgentStatus, older: 400},
+	{name: "agent_token", kind: argText, since: ironic.VersionAgentToken, older: 400, doc: "What the lookup handed out."},
+	{name: "agent_verify_ca", kind: argText, since: ironic.VersionAgentVerifyCA, older: 400, doc: "Certificate of the agent, PEM."},
+	{name: "agent_status", kind: argText, since: ironic.VersionAgentStatus, older: 400, doc: "start, end or error."},
 	{name: "agent_status_message", kind: argText, since: ironic.VersionAgentStatus, older: 400},
 }
 

@@ -15,8 +15,10 @@ var driverInterfaces = []struct {
 	name  string
 	since ironic.Version
 }{
-	{"bios", 40}, {"boot", 30}, {"console", 30}, {"deploy", 30}, {"firmware", 86}, {"inspect", 30}, {"management", 30}, {"network", 30},
-	{"power", 30}, {"raid", 30}, {"rescue", 38}, {"storage", 33}, {"vendor", 30},
+	{"bios", ironic.VersionBIOS}, {"boot", ironic.VersionDynamicDriver}, {"console", ironic.VersionDynamicDriver}, {"deploy", ironic.VersionDynamicDriver},
+	{"firmware", ironic.VersionFirmware}, {"inspect", ironic.VersionDynamicDriver}, {"management", ironic.VersionDynamicDriver},
+	{"network", ironic.VersionDynamicDriver}, {"power", ironic.VersionDynamicDriver}, {"raid", ironic.VersionDynamicDriver},
+	{"rescue", ironic.VersionRescue}, {"storage", ironic.VersionStorageInterface}, {"vendor", ironic.VersionDynamicDriver},
 }
 
 // hostedDriver is a hardware type with the conductors that serve it.
@@ -177,7 +179,7 @@ func (s *Server) showDriverProperties(ctx context.Context, r *request) (reply, e
 func (s *Server) driverRoutes() []route {
 	return append(vendorRoutes("/drivers/:driver/vendor_passthru", "baremetal:driver:vendor_passthru", s.listDriverMethods, s.callDriverMethod), []route{
 		{method: "GET", path: "/drivers", policy: "baremetal:driver:get", handle: s.listDrivers, result: "Drivers", doc: "Lists the hardware types.",
-			args: []arg{{name: "type", kind: argText, since: ironic.VersionDynamicDriver}, {name: "detail", kind: argFlag, since: ironic.VersionDynamicDriver}, {name: "fields", kind: argNames, since: ironic.VersionDriverFields}}},
+			args: []arg{{name: "type", kind: argText, since: ironic.VersionDynamicDriver, doc: "dynamic or classic; of the latter there are none."}, {name: "detail", kind: argFlag, since: ironic.VersionDynamicDriver, doc: "Shows the interfaces, too."}, {name: "fields", kind: argNames, since: ironic.VersionDriverFields}}},
 		{method: "GET", path: "/drivers/:driver", policy: "baremetal:driver:get", handle: s.showDriver, result: "Driver", doc: "Shows a hardware type.",
 			args: []arg{{name: "fields", kind: argNames, since: ironic.VersionDriverFields}}},
 		{method: "GET", path: "/drivers/:driver/properties", policy: "baremetal:driver:get_properties", handle: s.showDriverProperties, result: "DriverProperties", doc: "Describes the members of driver_info."},

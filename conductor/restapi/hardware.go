@@ -38,17 +38,17 @@ func (s *Server) hardwareRoutes() []route {
 		{method: "GET", path: "/nodes/:node/states/console", policy: "baremetal:node:get_console", handle: s.showConsole, result: "Console", doc: "Tells how to reach the console."},
 		{method: "GET", path: "/nodes/states/console/:node", policy: "baremetal:node:get_console", handle: s.showConsole, result: "Console", doc: "Tells how to reach the console, as older clients ask."},
 		{method: "PUT", path: "/nodes/:node/states/console", policy: "baremetal:node:set_console_state", handle: s.setConsole, status: 202, doc: "Switches the console on or off.",
-			args: []arg{{name: "enabled", kind: argFlag}}},
+			args: []arg{{name: "enabled", kind: argFlag, doc: "Whether it is to be on."}}},
 		{method: "PUT", path: "/nodes/:node/management/inject_nmi", policy: "baremetal:node:inject_nmi", since: ironic.VersionInjectNMI, handle: s.injectNMI, status: 204, doc: "Interrupts the machine."},
 		{method: "GET", path: indicators, policy: "baremetal:node:get_indicator_state", since: ironic.VersionIndicators, handle: s.listIndicators, result: "Indicators", doc: "Lists the lamps of the machine."},
 		{method: "GET", path: indicators + "/:indicator", policy: "baremetal:node:get_indicator_state", since: ironic.VersionIndicators, handle: s.showIndicator, result: "IndicatorState", doc: "Tells how a lamp is."},
 		{method: "PUT", path: indicators + "/:indicator", policy: "baremetal:node:set_indicator_state", since: ironic.VersionIndicators, handle: s.setIndicator, status: 204, doc: "Switches a lamp.",
-			args: []arg{{name: "state", kind: argText}}},
+			args: []arg{{name: "state", kind: argText, doc: "One of the lamp's states."}}},
 		{method: "GET", path: vmedia, policy: "baremetal:node:vmedia:get", since: ironic.VersionVirtualMediaList, handle: s.listVirtualMedia, result: "VirtualMedia", doc: "Lists the virtual drives of the machine."},
 		{method: "POST", path: vmedia, policy: "baremetal:node:vmedia:attach", since: ironic.VersionVirtualMedia, handle: s.attachVirtualMedia, status: 204, doc: "Puts an image into a virtual drive.",
-			args: []arg{{name: "device_type", kind: argText}, {name: "image_url", kind: argText}, {name: "image_download_source", kind: argText}}},
+			args: []arg{{name: "device_type", kind: argText, doc: "disk, cdrom or floppy."}, {name: "image_url", kind: argText}, {name: "image_download_source", kind: argText, doc: "http, local or swift; is checked and changes nothing."}}},
 		{method: "DELETE", path: vmedia, policy: "baremetal:node:vmedia:detach", since: ironic.VersionVirtualMedia, handle: s.detachVirtualMedia, status: 204, doc: "Empties virtual drives.",
-			args: []arg{{name: "device_types", kind: argNames}}},
+			args: []arg{{name: "device_types", kind: argNames, doc: "Those to empty, without it all."}}},
 	}...)
 }
 
@@ -249,7 +249,7 @@ func vendorRoutes(base, policy string, list, call handler) []route {
 	for _, m := range httpMethods {
 		routes = append(routes,
 			route{method: m, path: base, policy: policy, handle: call, body: "VendorArguments", result: "VendorResult", doc: "Calls a method of the vendor interface.",
-				args: []arg{{name: "method", kind: argText}}},
+				args: []arg{{name: "method", kind: argText, doc: "Name of the method."}}},
 			route{method: m, path: base + "/:method", policy: policy, handle: call, body: "VendorArguments", result: "VendorResult", doc: "Calls a method of the vendor interface."})
 	}
 	return routes

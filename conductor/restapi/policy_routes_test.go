@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"strings"
 	"testing"
 
 	"ferric/conductor/restapi/auth"
@@ -12,6 +13,14 @@ func TestRoutesHavePolicies(t *testing.T) {
 	for _, rt := range (&Server{}).routes() {
 		if !policy.Knows(rt.policy) {
 			t.Errorf("%s %s: no rule %q", rt.method, rt.path, rt.policy)
+		}
+		if rt.doc == "" || rt.handle == nil || rt.method == "GET" && rt.result == "" && !refused(rt) {
+			t.Errorf("%s %s says not what it does or answers", rt.method, rt.path)
+		}
+		for _, a := range rt.args {
+			if a.kind == "" {
+				t.Errorf("%s %s: %s is of no kind", rt.method, rt.path, a.name)
+			}
 		}
 	}
 	for root, rule := range nodeRules {
@@ -25,6 +34,9 @@ func TestRoutesHavePolicies(t *testing.T) {
 		}
 	}
 }
+
+// refused is for routes that only say where the right one is.
+func refused(rt route) bool { return strings.HasPrefix(rt.doc, "Is refused") }
 
 // RouteLines are the routes as "METHOD path policy", for tests over HTTP.
 func RouteLines() (lines [][3]string) {

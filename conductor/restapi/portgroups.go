@@ -261,5 +261,5 @@ func (s *Server) portgroupRoutes() []route {
 		{method: "GET", path: "/portgroups/:portgroup/ports/detail", policy: "baremetal:port:list", since: ironic.VersionPortgroupPorts, handle: s.listPortgroupPortsDetail, args: portSlice, result: "Ports", doc: "Lists the ports of a portgroup with all attributes."},
 		{method: "GET", path: "/nodes/:node/portgroups", policy: "baremetal:portgroup:list", since: ironic.VersionPortgroupPorts, handle: s.listNodePortgroups, args: page, result: "Portgroups", doc: "Lists the portgroups of a node."},
 		{method: "GET", path: "/nodes/:node/portgroups/detail", policy: "baremetal:portgroup:list", since: ironic.VersionPortgroupPorts, handle: s.listNodePortgroupsDetail, args: slice, result: "Portgroups", doc: "Lists the portgroups of a node with all attributes."},
-	}, refusals("/nodes/:node/portgroups", "baremetal:portgroup", 24), refusals("/portgroups/:portgroup/ports", "baremetal:port", 24))
+	}, refusals("/nodes/:node/portgroups", "baremetal:portgroup", ironic.VersionPortgroupPorts), refusals("/portgroups/:portgroup/ports", "baremetal:port", ironic.VersionPortgroupPorts))
 }

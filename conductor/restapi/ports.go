@@ -334,5 +334,5 @@ func (s *Server) portRoutes() []route {
 		{method: "DELETE", path: "/ports/:port", policy: "baremetal:port:delete", handle: s.deletePort, status: 204, doc: "Deletes a port."},
 		{method: "GET", path: "/nodes/:node/ports", policy: "baremetal:port:list", handle: s.listNodePorts, args: page, result: "Ports", doc: "Lists the ports of a node."},
 		{method: "GET", path: "/nodes/:node/ports/detail", policy: "baremetal:port:list", handle: s.listNodePortsDetail, args: slice, result: "Ports", doc: "Lists the ports of a node with all attributes."},
-	}, refusals("/nodes/:node/ports", "baremetal:port", 1))
+	}, refusals("/nodes/:node/ports", "baremetal:port", ironic.VersionMin))
 }

@@ -131,5 +131,5 @@ func (s *Server) volumeRoutes() []route {
 		{method: "GET", path: "/nodes/:node/volume", policy: get, since: ironic.VersionVolumes, handle: s.showNodeVolume, result: "Volume", doc: "Leads to the volume connectors and targets of a node."},
 		{method: "GET", path: "/nodes/:node/volume/connectors", policy: list, since: ironic.VersionVolumes, handle: s.listConnectors, args: volumePageArgs, result: "VolumeConnectors", doc: "Lists the volume connectors of a node."},
 		{method: "GET", path: "/nodes/:node/volume/targets", policy: list, since: ironic.VersionVolumes, handle: s.listTargets, args: volumePageArgs, result: "VolumeTargets", doc: "Lists the volume targets of a node."},
-	}, refusals("/nodes/:node/volume/connectors", "baremetal:volume", 32), refusals("/nodes/:node/volume/targets", "baremetal:volume", 32))
+	}, refusals("/nodes/:node/volume/connectors", "baremetal:volume", ironic.VersionVolumes), refusals("/nodes/:node/volume/targets", "baremetal:volume", ironic.VersionVolumes))
 }
