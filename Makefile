@@ -23,7 +23,7 @@ CELL      ?= .
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help fuzz deps test-deps test-full test-ironic test-clients test-keystone test-twin matrix go-version build ramdisk demo test lint bench generate clean
+.PHONY: help fuzz deps test-deps test-full test-ironic test-clients test-keystone test-tempest test-twin matrix go-version build ramdisk demo test lint bench generate clean
 
 help:
 	@echo "make demo [OS=small|debian] [CLEAN=metadata|full] [KEEP=1]"
@@ -36,6 +36,8 @@ help:
 	@echo "                 have real Ironics, Debian's and one from PyPI, drive the agent"
 	@echo "make test-keystone"
 	@echo "                 have users of a real Keystone, Debian's, call a conductor"
+	@echo "make test-tempest"
+	@echo "                 run tempest's tests of Ironic's API as users of that Keystone"
 	@echo "make test-clients"
 	@echo "                 run clients and test suites that others wrote against a conductor"
 	@echo "make test-twin [IRONIC_VERSION=29.0.6]"
@@ -97,6 +99,13 @@ test-ironic: test-deps ramdisk
 test-keystone: test-deps build
 	@integration/setup/keystone.sh
 	FERRIC_KEYSTONE=1 FERRIC_BIN=$(abspath $(BIN)) $(GO) test -v -count=1 -timeout 15m ./integration/keystone
+
+# About ten minutes, most of them Keystone's.
+test-tempest: test-deps build
+	@integration/setup/keystone.sh
+	@GO="$(GO)" integration/setup/clients.sh $(CACHE)/clients
+	FERRIC_TEMPEST=$(abspath $(CACHE)/clients)/python/bin/python FERRIC_BIN=$(abspath $(BIN)) \
+		$(GO) test -v -count=1 -timeout 40m -run '^TestTempest$$' ./integration/keystone
 
 # Clients and suites of others, from PyPI and the Go module proxy, against `ferric conductor`.
 test-clients: test-deps build

@@ -17,7 +17,7 @@ import (
 const ferricConf = `[DEFAULT]
 host = keystone
 auth_strategy = keystone
-enabled_hardware_types = fake-hardware
+%[5]s
 graceful_shutdown_timeout = 5
 [database]
 connection = sqlite:///%[1]s/ferric.sqlite
@@ -39,12 +39,14 @@ project_domain_name = Default
 token_cache_time = 2
 `
 
-func startFerric(t *testing.T, authURL string) (url string) {
+// startFerric starts a conductor that asks Keystone, with further options of the
+// DEFAULT section, until the test ends.
+func startFerric(t *testing.T, authURL, options string) (url string) {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(os.Getenv("FERRIC_BIN"), "ferric")
 	config := filepath.Join(dir, "ferric.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, ferricConf, dir, ferricPort, authURL, password), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, ferricConf, dir, ferricPort, authURL, password, options), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
@@ -100,25 +102,15 @@ func TestKeystone(t *testing.T) {
 	for _, name := range []string{"blue", "green", "red", "service"} {
 		projects[name] = k.create("project", object{"name": name, "domain_id": "default"})
 	}
-	enrol := func(name, project, role string) {
-		t.Helper()
-		id := k.create("user", object{"name": name, "password": password, "domain_id": "default"})
-		path := "/system/users/" + id + "/roles/" + roles[role]
-		if project != "" {
-			path = "/projects/" + projects[project] + "/users/" + id + "/roles/" + roles[role]
-		}
-		k.call(204, "PUT", path, nil)
-	}
-	enrol("ironic", "service", "service")
-	enrol("watcher", "", "reader")
+	k.enrol("ironic", roles["service"], projects["service"])
+	k.enrol("watcher", roles["reader"], "")
 	for _, project := range []string{"blue", "green", "red"} {
 		for _, role := range []string{"admin", "member", "reader"} {
-			enrol(project+"-"+role, project, role)
+			k.enrol(project+"-"+role, roles[role], projects[project])
 		}
 	}
-	ferric := startFerric(t, k.url)
-	service := k.create("service", object{"type": "baremetal", "name": "ironic"})
-	k.create("endpoint", object{"service_id": service, "interface": "public", "region_id": "RegionOne", "url": ferric})
+	ferric := startFerric(t, k.url, "enabled_hardware_types = fake-hardware")
+	k.publish(ferric)
 
 	root := k.as("admin", "")
 	root.do("node", "create", "--driver", "fake-hardware", "--name", "n-blue", "--driver-info", "a=b")

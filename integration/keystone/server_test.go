@@ -3,7 +3,9 @@ package keystone_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	_ "github.com/mattn/go-sqlite3"
 
 	"ferric/integration/lab"
 )
@@ -41,6 +45,7 @@ const keystoneConf = `[DEFAULT]
 use_stderr = true
 [database]
 connection = sqlite:///%[1]s/keystone.sqlite
+sqlite_synchronous = false
 [token]
 provider = fernet
 [fernet_tokens]
@@ -74,6 +79,7 @@ func startKeystone(t *testing.T) *keystone {
 		t.Fatal(err)
 	}
 	url := fmt.Sprintf("http://127.0.0.1:%d/v3", keystonePort)
+	letReadersBe(t, filepath.Join(dir, "keystone.sqlite"))
 	owner := []string{"--keystone-user", me.Username, "--keystone-group", group.Name}
 	for _, args := range [][]string{
 		{"db_sync"},
@@ -113,6 +119,20 @@ func startKeystone(t *testing.T) *keystone {
 	await(t, url)
 	k.token = k.login("admin", "", "")
 	return k
+}
+
+// letReadersBe makes a database that can be written while others read it, as
+// Keystone does within one request: without this it finds the database locked.
+func letReadersBe(t *testing.T, path string) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.ExecContext(t.Context(), "PRAGMA journal_mode=WAL")
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // await waits until something answers.
@@ -207,6 +227,24 @@ func (k *keystone) roleIDs(names ...string) map[string]string {
 		}
 	}
 	return ids
+}
+
+// enrol makes a user with a role in a project, or with "" in the system.
+func (k *keystone) enrol(name, roleID, projectID string) {
+	k.t.Helper()
+	id := k.create("user", object{"name": name, "password": password, "domain_id": "default"})
+	path := "/system/users/" + id + "/roles/" + roleID
+	if projectID != "" {
+		path = "/projects/" + projectID + "/users/" + id + "/roles/" + roleID
+	}
+	k.call(204, "PUT", path, nil)
+}
+
+// publish has the catalogue tell where the conductor is.
+func (k *keystone) publish(url string) {
+	k.t.Helper()
+	service := k.create("service", object{"type": "baremetal", "name": "ironic"})
+	k.create("endpoint", object{"service_id": service, "interface": "public", "region_id": "RegionOne", "url": url})
 }
 
 // client runs the baremetal command as somebody.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what `make test-clients` runs in the folder $1, at these versions:
+# Installs what `make test-clients` and `make test-tempest` run in the folder $1, at these versions:
 # the newest clients and suites from PyPI in a virtual environment, and
 # gophercloud's acceptance tests, built from its module.
 set -eu
