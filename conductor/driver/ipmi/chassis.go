@@ -84,6 +84,27 @@ func (b *BMCs) Reboot(ctx context.Context, info Info, timeout time.Duration) err
 	return b.SetPower(ctx, info, rebooting, timeout)
 }
 
+// HardReset restarts the machine without its power going off; one that is off is powered on.
+func (b *BMCs) HardReset(ctx context.Context, info Info, timeout time.Duration) error {
+	if timeout <= 0 {
+		timeout = b.cfg.PowerStateChangeTimeout
+	}
+	ctx, o, end, err := b.begin(ctx, info, "reset", timeout+b.commandLimit(2))
+	if err != nil {
+		return err
+	}
+	defer end()
+	if state, err := o.powerState(ctx); err != nil {
+		return err
+	} else if state == powerOff {
+		return o.change(ctx, powerOn, chassis.ChassisControlPowerUp, timeout)
+	}
+	if _, err := o.command(ctx, types.CommandChassisControl, []byte{uint8(chassis.ChassisControlHardReset)}); err != nil {
+		return err
+	}
+	return o.waitFor(ctx, powerOn, timeout)
+}
+
 func (o *operation) powerState(ctx context.Context) (string, error) {
 	data, err := o.command(ctx, types.CommandGetChassisStatus, nil)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/bougou/go-ipmi/pkg/hal"
+	"github.com/bougou/go-ipmi/pkg/hal/mock"
 	"github.com/sirupsen/logrus"
 
 	"ferric/conductor/driver"
@@ -70,6 +71,23 @@ func TestNodeInterfaces(t *testing.T) {
 	}
 	if len(management.SupportedBootDevices()) != 5 || len(power.SupportedPowerStates()) != 5 {
 		t.Errorf("devices %v, states %v; want 5 of each", management.SupportedBootDevices(), power.SupportedPowerStates())
+	}
+}
+
+// TestNeverOff: a machine that must not be powered off is reset, and powered on
+// when it is off all the same.
+func TestNeverOff(t *testing.T) {
+	power := NewPower(newBMCs(t, nil))
+	node, machine := newNode(t, func(n *store.Node) { n.DisablePowerOff = true })
+	chassis := machine.(*mock.Chassis)
+	for resets := range 2 {
+		if err := power.SetPowerState(t.Context(), node, driver.Rebooting, 0); err != nil {
+			t.Fatal(err)
+		}
+		if on, err := chassis.PowerState(t.Context()); err != nil || !on || chassis.ColdResets != resets {
+			t.Errorf("on = %t, %d resets, %v; want it on after %d", on, chassis.ColdResets, err, resets)
+		}
+		chassis.SetPowerHook = func(on bool) error { t.Errorf("power was set to %t", on); return nil }
 	}
 }
 

@@ -40,10 +40,19 @@ func (p *Power) PowerState(ctx context.Context, n *store.Node) (string, error) {
 }
 
 // SetPowerState is BMCs.SetPower. With ipmi_force_boot_device, the boot device is sent again before each power on.
+// A machine that must not be powered off is reset where others are rebooted.
 func (p *Power) SetPowerState(ctx context.Context, t *task.Task, target string, timeout time.Duration) error {
 	info, err := nodeInfo(t.Node)
 	if err != nil {
 		return err
+	}
+	if t.Node.DisablePowerOff && target == driver.Rebooting {
+		if info.ForceBootDevice {
+			if err := p.bmcs.resendBootDevice(ctx, t, info); err != nil {
+				return err
+			}
+		}
+		return p.bmcs.HardReset(ctx, info, timeout)
 	}
 	targets := []string{target}
 	if info.ForceBootDevice {
