@@ -165,26 +165,26 @@ func (s *Server) provisionRequest(a arguments, verb provision.Verb, v ironic.Ver
 	return req, nil
 }
 
-// given reports whether the argument says anything: lists, objects and
-// configuration drives that are empty do not. A password that is empty is a
-// mistake.
+// given reports whether the argument says anything: lists of steps and
+// configuration drives that are empty do not. A password that is empty and a
+// value of another type are mistakes.
 func given(a arguments, name string) bool {
 	switch v := a.values[name].(type) {
 	case nil:
 		return false
 	case string:
-		return v != "" || name == "rescue_password"
+		return v != "" || name != "configdrive" && name != "runbook"
 	case []any:
-		return len(v) > 0
+		return len(v) > 0 || name == "configdrive"
 	case map[string]any:
-		return len(v) > 0
+		return len(v) > 0 || name != "configdrive"
 	}
 	return true
 }
 
 // configDrive is nil, text (a URL, or base64 of a gzipped image), or an object.
 func configDrive(a arguments, verb provision.Verb, v ironic.Version) (any, error) {
-	if _, list := a.values["configdrive"].([]any); !list && !given(a, "configdrive") {
+	if !given(a, "configdrive") {
 		return nil, nil
 	}
 	drive := a.values["configdrive"]

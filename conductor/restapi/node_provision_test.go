@@ -87,6 +87,8 @@ func TestProvisionRefusals(t *testing.T) {
 		{provision.Manageable, nil, "82", `{"target": "provide", "configdrive": "http://x/"}`, 400, "configdrive"},
 		{provision.Active, nil, "34", `{"target": "rebuild", "configdrive": "http://x/"}`, 406, "1.35"},
 		{provision.Available, nil, "115", `{"target": "active", "configdrive": []}`, 400, "string or an object"},
+		{provision.Available, nil, "115", `{"target": "active", "deploy_steps": {}}`, 400, "deploy_steps"},
+		{provision.Available, nil, "115", `{"target": "active", "deploy_steps": ""}`, 400, "deploy_steps"},
 		{provision.Available, nil, "55", `{"target": "active", "configdrive": {"meta_data": {}}}`, 406, "1.56"},
 		{provision.Available, nil, "58", `{"target": "active", "configdrive": {"vendor_data": {}}}`, 406, "1.59"},
 		{provision.Available, nil, "82", `{"target": "active", "configdrive": {"meta_data": "x"}}`, 400, "meta_data"},

@@ -33,7 +33,7 @@ var headers = []string{
 // compare tells the differences of two answers, in words.
 func compare(ferric, ironic answer) []string {
 	if ferric.status != ironic.status {
-		return []string{fmt.Sprintf("status: ferric %d, Ironic %d", ferric.status, ironic.status)}
+		return []string{fmt.Sprintf("status: ferric %d, Ironic %d: %s", ferric.status, ironic.status, ferric.excerpt())}
 	}
 	var found []string
 	for _, name := range headers {
