@@ -111,7 +111,7 @@ func readLine(text string, versions []version) (line, error) {
 			l.node, l.state = fill(node), state
 			return l, nil
 		case strings.HasPrefix(word, "@"):
-			l.versions = nil
+			l.text, l.versions = after, nil
 			for _, v := range strings.Split(strings.TrimSuffix(word[1:], ","), ",") {
 				l.versions = append(l.versions, version(v))
 			}
