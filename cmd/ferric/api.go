@@ -14,9 +14,6 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
-	"github.com/gophercloud/gophercloud/v2/openstack"
-	"github.com/gophercloud/gophercloud/v2/openstack/config"
-	"github.com/gophercloud/gophercloud/v2/openstack/config/clouds"
 	"github.com/spf13/cobra"
 
 	"ferric/api"
@@ -149,58 +146,6 @@ func (c *connection) transport() (*http.Transport, error) {
 	return transport, nil
 }
 
-// keystoneClient has Keystone's token sent with every request. Without a base
-// the address is that of the service "baremetal" in the catalog.
-func (c *connection) keystoneClient(ctx context.Context, base, cloud string, transport *http.Transport) (*client.Client, error) {
-	var auth gophercloud.AuthOptions
-	var endpoint gophercloud.EndpointOpts
-	var trusted *tls.Config
-	var err error
-	if cloud != "" {
-		auth, endpoint, trusted, err = clouds.Parse(clouds.WithCloudName(cloud))
-	} else {
-		auth, err = openstack.AuthOptionsFromEnv()
-		endpoint.Region = os.Getenv("OS_REGION_NAME")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("credentials: %w", err)
-	}
-	if transport.TLSClientConfig == nil && trusted != nil {
-		transport.TLSClientConfig = trusted // those of clouds.yaml
-	}
-	if os.Getenv("OS_SYSTEM_SCOPE") == "all" {
-		auth.Scope = &gophercloud.AuthScope{System: true}
-	}
-	auth.AllowReauth = true
-	provider, err := config.NewProviderClient(ctx, auth, config.WithTLSConfig(transport.TLSClientConfig))
-	if err != nil {
-		return nil, fmt.Errorf("ask Keystone for a token: %w", err)
-	}
-	if base == "" {
-		service, err := openstack.NewBareMetalV1(provider, endpoint)
-		if err != nil {
-			return nil, fmt.Errorf("find the API in Keystone's catalog: %w", err)
-		}
-		base = strings.TrimSuffix(strings.TrimRight(service.Endpoint, "/"), "/v1")
-	}
-	return client.New(base, &tokens{provider, c.watched(transport)})
-}
-
-// tokens is a transport that adds Keystone's token.
-type tokens struct {
-	provider *gophercloud.ProviderClient
-	next     http.RoundTripper
-}
-
-// RoundTrip implements http.RoundTripper.
-func (t *tokens) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	for name, value := range t.provider.AuthenticatedHeaders() {
-		r.Header.Set(name, value)
-	}
-	return t.next.RoundTrip(r)
-}
-
 func first(candidates ...string) string {
 	for _, c := range candidates {
 		if c != "" {
@@ -214,6 +159,8 @@ func first(candidates ...string) string {
 type usage struct{ error }
 
 func usageError(format string, args ...any) error { return usage{fmt.Errorf(format, args...)} }
+
+const whoAsks = "Who you are is taken from $OS_USERNAME and $OS_PASSWORD (HTTP basic authentication), or from $OS_CLOUD, or $OS_AUTH_URL with the variables of Keystone."
 
 // explain makes of an error what an operator can act upon.
 func explain(err error) string {
@@ -237,13 +184,16 @@ func explain(err error) string {
 		}
 		return text + "\nIs the conductor running there? Its address is taken from --api or $OS_ENDPOINT."
 	}
+	if gophercloud.ResponseCodeIs(err, http.StatusUnauthorized) {
+		return "Keystone refuses the user or the password.\n" + whoAsks
+	}
 	var refusal *api.Error
 	if !errors.As(err, &refusal) {
 		return text
 	}
 	switch refusal.Status {
 	case http.StatusUnauthorized:
-		return text + "\nWho you are is taken from $OS_USERNAME and $OS_PASSWORD (HTTP basic authentication), or from $OS_CLOUD, or $OS_AUTH_URL with the variables of Keystone."
+		return text + "\n" + whoAsks
 	case http.StatusForbidden:
 		return text + "\nYou are known, but your roles do not allow this."
 	case http.StatusConflict:
