@@ -153,6 +153,23 @@ func TestKeystone(t *testing.T) {
 		t.Errorf("owner of what a project's administrator made: %q", out)
 	}
 
+	// Our own command line, with Keystone's catalog for the address.
+	for user, sees := range map[string]string{"blue-reader": "n-blue\n", "red-reader": "n-red\nn-red-2\n"} {
+		who := k.as(user, strings.TrimSuffix(user, "-reader"))
+		who.program = filepath.Join(os.Getenv("FERRIC_BIN"), "ferric")
+		if out := who.do("node", "list", "-f", "value", "-c", "Name"); out != sees {
+			t.Errorf("%s sees by ferric %q, want %q", user, out, sees)
+		}
+		out, status := who.run("node", "maintenance", "set", strings.Fields(sees)[0])
+		if status != 1 || !strings.Contains(out, "your roles do not allow this") {
+			t.Errorf("%s sets maintenance by ferric: status %d, %s", user, status, out)
+		}
+		who.env = append(who.env, "OS_PASSWORD=wrong")
+		if out, status := who.run("node", "list"); status != 1 || !strings.Contains(out, "$OS_PASSWORD") || strings.Contains(out, password) {
+			t.Errorf("%s with a wrong password: status %d, %s", user, status, out)
+		}
+	}
+
 	// Without a token, with nonsense, and with one that is revoked.
 	for _, token := range []string{"", "nonsense"} {
 		if resp := get(t, ferric+"/v1/nodes", token); resp.StatusCode != 401 || resp.Header.Get("WWW-Authenticate") != fmt.Sprintf("Keystone uri=%q", k.url) {

@@ -247,10 +247,11 @@ func (k *keystone) publish(url string) {
 	k.create("endpoint", object{"service_id": service, "interface": "public", "region_id": "RegionOne", "url": url})
 }
 
-// client runs the baremetal command as somebody.
+// client runs the baremetal command, or another that has its words, as somebody.
 type client struct {
-	t   *testing.T
-	env []string
+	t       *testing.T
+	env     []string
+	program string
 }
 
 // as is a client of a user, with the scope of a project or with "" of the system.
@@ -261,7 +262,7 @@ func (k *keystone) as(name, project string) client {
 	}
 	return client{k.t, []string{"HOME=" + k.t.TempDir(), "PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "OS_AUTH_TYPE=password", "OS_AUTH_URL=" + k.url,
 		"OS_USERNAME=" + name, "OS_PASSWORD=" + password, "OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default",
-		"OS_IDENTITY_API_VERSION=3", "OS_REGION_NAME=RegionOne", scope}}
+		"OS_IDENTITY_API_VERSION=3", "OS_REGION_NAME=RegionOne", scope}, "baremetal"}
 }
 
 // run gives the output, of both kinds, and the exit status.
@@ -269,11 +270,11 @@ func (c client) run(args ...string) (out string, status int) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "baremetal", args...)
+	cmd := exec.CommandContext(ctx, c.program, args...)
 	cmd.Env = c.env
 	b, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil || ctx.Err() != nil {
-		c.t.Fatalf("baremetal %s: %v\n%s", strings.Join(args, " "), err, b)
+		c.t.Fatalf("%s %s: %v\n%s", c.program, strings.Join(args, " "), err, b)
 	}
 	return string(b), cmd.ProcessState.ExitCode()
 }
@@ -283,7 +284,7 @@ func (c client) do(args ...string) string {
 	c.t.Helper()
 	out, status := c.run(args...)
 	if status != 0 {
-		c.t.Fatalf("baremetal %s: status %d\n%s", strings.Join(args, " "), status, out)
+		c.t.Fatalf("%s %s: status %d\n%s", c.program, strings.Join(args, " "), status, out)
 	}
 	return out
 }
