@@ -40,6 +40,7 @@ func TestNodePaths(t *testing.T) {
 		{"75", "PUT", "/v1/nodes/n1/states/boot_mode", `{"target": "uefi"}`, 404, "1.76"},
 		{"88", "PUT", "/v1/nodes/" + id + "/vmedia", "{}", 404, ""},
 		{"89", "PUT", "/v1/nodes/" + id + "/vmedia", "{}", 405, ""},
+		{"22", "PUT", "/v1/portgroups", "{}", 405, ""},
 		{"115", "GET", "/v1/nodes/a%20b", "", 400, "logical name"},
 		{"115", "GET", "/v1/nodes/nobody", "", 404, "Node nobody could not be found."},
 		{"115", "GET", "/v1/nodes/" + uuid1, "", 404, "Node " + uuid1 + " could not be found."},

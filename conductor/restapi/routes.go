@@ -107,12 +107,15 @@ func (s *Server) register(e *echo.Echo, routes []route) {
 	}
 }
 
-// underVerbs matches the paths of what is done to a node. All of them have been
-// there since the first microversion, unlike those of what a node has.
-var underVerbs = regexp.MustCompile(`^/nodes/[^/]+/(states/[^/]|management(/|$))`)
+// underVerbs matches the paths of what is done to a node, which have been there
+// since the first microversion, and underNode also those of what a node has.
+var (
+	underVerbs = regexp.MustCompile(`^/nodes/[^/]+/(states/[^/]|management(/|$))`)
+	underNode  = regexp.MustCompile(`^/nodes/[^/]+/[^/]`)
+)
 
-// unrouted tells 404 and 405 apart as Ironic does. Where at the request's
-// microversion nothing was by any method it is 404, and with a verb that does
+// unrouted tells 404 and 405 apart as Ironic does. Where a node had nothing by
+// any method at the request's microversion it is 404, and with a verb that does
 // not exist it is 405.
 func unrouted(routes []route) echo.MiddlewareFunc {
 	appeared := map[string]ironic.Version{}
@@ -128,9 +131,10 @@ func unrouted(routes []route) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			err := next(c)
-			verb := underVerbs.MatchString(c.Request().URL.Path)
+			path := c.Request().URL.Path
+			verb := underVerbs.MatchString(path)
 			switch {
-			case errors.Is(err, echo.ErrMethodNotAllowed) && !verb && versionOf(c) < appeared[c.Path()]:
+			case errors.Is(err, echo.ErrMethodNotAllowed) && underNode.MatchString(path) && !verb && versionOf(c) < appeared[c.Path()]:
 				c.Response().Header().Del(echo.HeaderAllow)
 				return echo.ErrNotFound
 			case errors.Is(err, echo.ErrNotFound) && verb && c.Request().Method != http.MethodGet:
