@@ -88,4 +88,7 @@ var deliberate = []struct{ request, difference, reason string }{
 	{`^GET lookup`, `^body\.config\.(agent_containers\.run_options|agent_md5_checksum_enable|agent_token):`, "defaults of the contract; no token before 1.62"},
 	{`^GET lookup`, `^body\.node\.instance_info\.traits:`, "each keeps what it needs"},
 	{`^GET portgroups`, `^body\.portgroups\[\]\.(properties|mode|category|dynamic_portgroup|physical_network): only Ironic`, "what is too new is hidden in lists, too"},
+	{`"remove","path":"/(retired|disable_power_off)"`, `^body\.(retired|disable_power_off): ferric false`, "removal resets to the default"},
+	{`"remove","path":"/retired_reason"`, `^status: ferric 406, Ironic 200: .*before API version`, "the contract has 406 for attributes that are too new"},
+	{`"/parent_node","value":"\$n1"`, `^status: ferric 400, Ironic 200:`, "no machine is its own parent"},
 }
