@@ -82,7 +82,7 @@ func TestInspection(t *testing.T) {
 		t.Fatalf("data: node %v, token of %d characters, %v", got, len(token), err)
 	}
 	n = r.reach(provision.Manageable)
-	if *n.PowerState != driver.PowerOff || n.InspectionFinishedAt == nil || n.LastError != nil || n.Properties["cpu_arch"] != "x86_64" || n.TargetProvisionState != nil {
+	if *n.PowerState != driver.PowerOff || n.InspectionStartedAt != nil || n.InspectionFinishedAt == nil || n.LastError != nil || n.Properties["cpu_arch"] != "x86_64" || n.TargetProvisionState != nil {
 		t.Errorf("inspected: %s, finished %v, error %v, properties %v, target %v", *n.PowerState, n.InspectionFinishedAt, n.LastError, n.Properties, n.TargetProvisionState)
 	}
 	if n.DriverInternalInfo.String(driver.KeyAgentToken) != "" {

@@ -370,7 +370,7 @@ func (t *Task) Process(ctx context.Context, event provision.Event, target provis
 		n.InspectionStartedAt, n.InspectionFinishedAt = &at, nil
 	}
 	if to == provision.Manageable && (from == provision.Inspecting || from == provision.InspectWait) {
-		n.InspectionFinishedAt = &at
+		n.InspectionStartedAt, n.InspectionFinishedAt = nil, &at
 	}
 	if err := t.Save(ctx); err != nil {
 		return err
