@@ -42,7 +42,7 @@ func TestHardware(t *testing.T) {
 		status                    int
 		part                      string // of the body
 	}{
-		{"1", "GET", "n1/states/console", "", 404, "n1"}, // a name
+		{"1", "GET", "n1/states/console", "", 406, "1.5"}, // a name
 		{"5", "GET", "n1/states/console", "", 200, `{"console_enabled":false,"console_info":null}`},
 		{"5", "GET", "bare/states/console", "", 200, `{"console_enabled":false,"console_info":null}`},
 		{"5", "PUT", "bare/states/console", `{"enabled": true}`, 400, "Driver fake-hardware does not support console " + unsupported},

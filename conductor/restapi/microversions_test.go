@@ -28,7 +28,7 @@ var changes = []change{
 	{minor: 2, method: "GET", path: "/v1/nodes/{node}", prepare: as(provision.Available), before: `200:"provision_state":null`, from: `200:"provision_state":"available"`},
 	{minor: 3, method: "GET", path: "/v1/nodes/{node}", before: "200:!driver_internal_info", from: "200:driver_internal_info"},
 	{minor: 4, method: "PUT", path: "/v1/nodes/{node}/states/provision", body: `{"target": "manage"}`, before: "406:1.4", from: "202"},
-	{minor: 5, method: "GET", path: "/v1/nodes/{name}", before: "404", from: "200:\"name\""},
+	{minor: 5, method: "GET", path: "/v1/nodes/{name}", before: "406", from: "200:\"name\""},
 	{minor: 6, method: "PUT", path: "/v1/nodes/{node}/states/provision", body: `{"target": "inspect"}`, prepare: as(provision.Manageable), before: "406", from: "202"},
 	{minor: 6, method: "GET", path: "/v1/nodes/{node}", before: "200:!inspection_started_at", from: "200:inspection_finished_at"},
 	{minor: 7, method: "GET", path: "/v1/nodes/{node}", before: "200:!clean_step", from: `200:"clean_step":{}`},

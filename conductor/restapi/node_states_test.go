@@ -60,7 +60,7 @@ func TestPower(t *testing.T) {
 		{"95", "on", `{"target": "power off"}`, 409, "power off"},
 		{"95", "on", `{"target": "soft power off"}`, 409, "soft power off"},
 		{"95", "locked", `{"target": "power on"}`, 409, "is locked by host elsewhere"},
-		{"1", "n1", `{"target": "rebooting"}`, 404, "n1"},
+		{"1", "n1", `{"target": "rebooting"}`, 406, "1.5"},
 		{"82", "n1", `{"target": "power on", "force": 1}`, 400, "Unexpected arguments: force"},
 		{"82", "n1", `{"target": "power off"}`, 202, ""},
 	} {

@@ -33,7 +33,7 @@ func (s *Server) findNode(ctx context.Context, r *request, ident string) (*store
 		return s.missingNode(ident)(s.store.Node(ctx, id))
 	}
 	if r.version < ironic.VersionNodeName {
-		return nil, nodeNotFound(ident) // there were no names then
+		return nil, s.nameTooNew(ctx, r, ident)
 	}
 	if !logicalName.MatchString(ident) || r.version < ironic.VersionAnyNodeName && !hostnameSafe.MatchString(ident) {
 		return nil, badRequest("Expected a logical name or UUID but received %q.", ident)
@@ -43,6 +43,16 @@ func (s *Server) findNode(ctx context.Context, r *request, ident string) (*store
 		n, err = s.store.Node(ctx, ident+".json")
 	}
 	return s.missingNode(ident)(n, err)
+}
+
+// nameTooNew tells a client that is older than names that the node is there
+// (REST contract, section 3.2), and of any other name what Ironic tells it: there
+// is no such node.
+func (s *Server) nameTooNew(ctx context.Context, r *request, ident string) error {
+	if n, err := s.store.Node(ctx, ident); err != nil || s.permitNode(r, n, nodeNotFound(ident)) != nil {
+		return nodeNotFound(ident)
+	}
+	return notAcceptable("Names of nodes are not acceptable before API version %s.", ironic.VersionNodeName)
 }
 
 func nodeNotFound(ident string) error { return notFound("Node %s could not be found.", ident) }

@@ -53,7 +53,7 @@ func TestTransport(t *testing.T) {
 		{"82", "GET", "/v1/nodes/a%20b", "", 400, "Expected a logical name or UUID"},
 		{"82", "GET", "/v1/nodes/a%2Fb", "", 404, "could not be found"},
 		{"82", "GET", "/v1/nodes/nobody", "", 404, "Node nobody could not be found."},
-		{"4", "GET", "/v1/nodes/n1", "", 404, "Node n1 could not be found."},
+		{"4", "GET", "/v1/nodes/n1", "", 406, "1.5"},
 		{"116", "GET", "/v1/nodes", "", 406, "[1.1, 1.115]"},
 		{"x", "GET", "/v1", "", 406, "Invalid value for X-OpenStack-Ironic-API-Version"},
 		{"999", "GET", "/", "", 200, ""}, // discovery answers whatever is asked for

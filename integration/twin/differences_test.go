@@ -16,6 +16,7 @@ var deliberate = []struct{ request, difference, reason string }{
 	{`^GET //v1`, `^status: ferric 404, Ironic 400:`, "the WSGI server of Ironic refuses it"},
 	{`^\+Content-Type= POST`, `kind of body|status`, "a body without Content-Type is read as JSON"},
 	{`^\+Accept=(text|application)/(html|xml|plain) `, `^status: ferric 200, Ironic 406:`, "there is JSON only, whatever is asked for"},
+	{``, `^status: ferric 406, Ironic 404: .*Names of nodes`, "the contract has 406 for a node that is there, and of another name it is said that it is not"},
 	{``, `^status: ferric 40[46], Ironic 400: .*before API version`, "the version is looked at before the arguments"},
 	{`^(PUT|DELETE|PATCH|POST) `, `^status: ferric 405, Ironic 40[04]:`, "the path is there, the method is not"},
 	{``, `^status: ferric 404, Ironic 405: .*The resource could not be found`, "a path that is too new, or not there, has no methods"},
