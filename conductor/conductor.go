@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -106,7 +107,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 		closeAll()
 		return fmt.Errorf("recover from an earlier run: %w", err)
 	}
-	if err := db.RegisterConductor(ctx, cfg.Host, "", registry.TypeNames()); err != nil {
+	if err := db.RegisterConductor(ctx, cfg.Host, strings.ToLower(cfg.ConductorGroup), registry.TypeNames()); err != nil {
 		closeAll()
 		return err
 	}

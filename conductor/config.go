@@ -40,6 +40,8 @@ type Config struct {
 	// APIHostIP and APIPort are where the API listens.
 	APIHostIP string `ini:"api.host_ip"`
 	APIPort   int    `ini:"api.port"`
+	// ConductorGroup is the group of nodes that this conductor serves.
+	ConductorGroup string `ini:"conductor.conductor_group"`
 	// WorkersPoolSize bounds the nodes that are worked on at once.
 	WorkersPoolSize int `ini:"conductor.workers_pool_size"`
 	// NodeLockedRetryAttempts and NodeLockedRetryInterval are the patience

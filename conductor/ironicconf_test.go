@@ -39,6 +39,7 @@ func TestIronicConf(t *testing.T) {
 		"ipmi":             {cfg.IPMI.CommandRetryTimeout, 30 * time.Second},
 		"tftp_server":      {cfg.Netboot.TFTPServer, "192.0.2.10"},
 		"kernel params":    {cfg.Netboot.KernelAppendParams, "nofb vga=normal\nconsole=ttyS0"},
+		"group":            {cfg.ConductorGroup, "east"},
 		"API for machines": {cfg.Boot.APIURL, "http://192.0.2.10:6385"},
 	}
 	for name, pair := range want {

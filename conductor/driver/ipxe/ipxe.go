@@ -4,6 +4,7 @@
 package ipxe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,16 @@ type Config struct {
 	// driver_info has its own: absolute path, file:// or http(s) URL.
 	DeployKernel  string `ini:"conductor.deploy_kernel"`
 	DeployRamdisk string `ini:"conductor.deploy_ramdisk"`
+	// DeployKernelByArch and DeployRamdiskByArch go before them for nodes with
+	// that cpu_arch.
+	DeployKernelByArch  map[string]string `ini:"conductor.deploy_kernel_by_arch"`
+	DeployRamdiskByArch map[string]string `ini:"conductor.deploy_ramdisk_by_arch"`
+	// RescueKernel and RescueRamdisk are those of a rescue; without them it
+	// boots what a deployment does.
+	RescueKernel        string            `ini:"conductor.rescue_kernel"`
+	RescueRamdisk       string            `ini:"conductor.rescue_ramdisk"`
+	RescueKernelByArch  map[string]string `ini:"conductor.rescue_kernel_by_arch"`
+	RescueRamdiskByArch map[string]string `ini:"conductor.rescue_ramdisk_by_arch"`
 	// FileURLAllowedPaths are the directories of which nodes may name files;
 	// others are the configuration's to name: whoever may enrol nodes is not to
 	// read any file of the conductor's by booting it.
@@ -83,9 +94,20 @@ func (b *Boot) Validate(_ context.Context, n *store.Node) error {
 	return err
 }
 
+// configured is what nodes of an architecture boot that name nothing themselves.
+func (b *Boot) configured(arch string, rescue bool) target {
+	c := b.cfg
+	t := target{Kernel: cmp.Or(c.DeployKernelByArch[arch], c.DeployKernel), Ramdisk: cmp.Or(c.DeployRamdiskByArch[arch], c.DeployRamdisk)}
+	if rescue {
+		t.Kernel = cmp.Or(c.RescueKernelByArch[arch], c.RescueKernel, t.Kernel)
+		t.Ramdisk = cmp.Or(c.RescueRamdiskByArch[arch], c.RescueRamdisk, t.Ramdisk)
+	}
+	return t
+}
+
 func (b *Boot) files(n *store.Node) (target, error) {
-	t := target{Kernel: b.cfg.DeployKernel, Ramdisk: b.cfg.DeployRamdisk}
 	rescue := slices.Contains([]provision.State{provision.Rescuing, provision.RescueWait}, n.ProvisionState)
+	t := b.configured(n.Properties.String("cpu_arch"), rescue)
 	var missing []string
 	for _, f := range []struct {
 		key   string

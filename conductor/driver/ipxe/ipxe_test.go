@@ -52,6 +52,24 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+func TestConfigured(t *testing.T) {
+	cfg := ipxe.Config{DeployKernel: "/k", DeployRamdisk: "/r", DeployKernelByArch: map[string]string{"aarch64": "/k64"}, RescueRamdisk: "/rescue"}
+	for _, tt := range []struct {
+		arch  string
+		state provision.State
+		want  string
+	}{
+		{"x86_64", provision.CleanWait, "/k /r"},
+		{"aarch64", provision.CleanWait, "/k64 /r"},
+		{"aarch64", provision.RescueWait, "/k64 /rescue"},
+	} {
+		kernel, ramdisk, err := ipxe.New(cfg, nil).Files(&store.Node{ProvisionState: tt.state, Properties: store.Object{"cpu_arch": tt.arch}})
+		if got := kernel + " " + ramdisk; err != nil || got != tt.want {
+			t.Errorf("%s in %s: %s, %v; want %s", tt.arch, tt.state, got, err, tt.want)
+		}
+	}
+}
+
 func TestDirectory(t *testing.T) {
 	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "db.sqlite"))
 	if err != nil {
