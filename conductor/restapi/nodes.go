@@ -49,7 +49,11 @@ func (s *Server) findNode(ctx context.Context, r *request, ident string) (*store
 // (REST contract, section 3.2), and of any other name what Ironic tells it: there
 // is no such node.
 func (s *Server) nameTooNew(ctx context.Context, r *request, ident string) error {
-	if n, err := s.store.Node(ctx, ident); err != nil || s.permitNode(r, n, nodeNotFound(ident)) != nil {
+	n, err := s.missingNode(ident)(s.store.Node(ctx, ident))
+	if err != nil {
+		return err
+	}
+	if s.permitNode(r, n, nodeNotFound(ident)) != nil {
 		return nodeNotFound(ident)
 	}
 	return notAcceptable("Names of nodes are not acceptable before API version %s.", ironic.VersionNodeName)
