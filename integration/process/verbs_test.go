@@ -59,7 +59,7 @@ func TestBeyondDeployment(t *testing.T) {
 	}
 	m.kernelParams(t, fmt.Sprintf("ipa-inspection-callback-url=%s/v1/continue_inspection ipa-inspection-dhcp-wait-timeout=0 BOOTIF=01-%s", c.url, strings.ReplaceAll(m.mac, ":", "-")))
 	n := m.provision(t, ironic.VerbInspect, ironic.StateManageable)
-	if n.InspectionStartedAt == nil || n.InspectionFinishedAt == nil || n.LastError != nil || *n.PowerState != ironic.PowerOff {
+	if n.InspectionStartedAt != nil || n.InspectionFinishedAt == nil || n.LastError != nil || *n.PowerState != ironic.PowerOff {
 		t.Errorf("inspected: from %v to %v, error %v, %s", n.InspectionStartedAt, n.InspectionFinishedAt, n.LastError, *n.PowerState)
 	}
 	if n.Properties["local_gb"] != 3.0 || n.Properties["cpu_arch"] == nil {
