@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// maxSightings bounds the memory of the guard.
-const maxSightings = 1 << 14
+// maxOccupants bounds the memory of the guard.
+const maxOccupants = 1 << 14
 
 // reportEvery is the least time between two reports about one MAC address.
 const reportEvery = time.Minute
@@ -23,17 +23,18 @@ type guard struct {
 	hold time.Duration
 
 	mu   sync.Mutex
-	seen map[string]*sighting
+	seen map[string]*occupant
 }
 
-type sighting struct {
+// occupant is the machine behind a MAC address.
+type occupant struct {
 	first    client
 	last     time.Time
 	reported time.Time
 }
 
 func newGuard(hold time.Duration) *guard {
-	return &guard{hold: hold, seen: make(map[string]*sighting)}
+	return &guard{hold: hold, seen: make(map[string]*occupant)}
 }
 
 // admit returns whether c may be answered. If not, first is the machine that has
@@ -48,8 +49,8 @@ func (g *guard) admit(c client, now time.Time) (first client, ok, report bool) {
 	s := g.seen[key]
 	if s == nil || now.Sub(s.last) >= g.hold {
 		g.prune(now)
-		if len(g.seen) < maxSightings {
-			g.seen[key] = &sighting{first: c, last: now}
+		if len(g.seen) < maxOccupants {
+			g.seen[key] = &occupant{first: c, last: now}
 		}
 		return client{}, true, false
 	}
@@ -68,7 +69,7 @@ func (g *guard) admit(c client, now time.Time) (first client, ok, report bool) {
 }
 
 func (g *guard) prune(now time.Time) {
-	if len(g.seen) < maxSightings {
+	if len(g.seen) < maxOccupants {
 		return
 	}
 	for key, s := range g.seen {

@@ -33,6 +33,8 @@ type Server struct {
 	dhcp   *dhcp
 	files  *files
 	http   http.Handler
+
+	sightings *Sightings
 }
 
 // New checks cfg, fills in its defaults from the network interface, and finds the
@@ -43,7 +45,7 @@ func New(cfg Config, dir Directory, events func(Event), log *logrus.Entry) (*Ser
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{settings: set, dir: dir, events: events, log: log}
+	s := &Server{settings: set, dir: dir, events: events, log: log, sightings: newSightings()}
 	if s.files, err = openFiles(set); err != nil {
 		return nil, err
 	}
