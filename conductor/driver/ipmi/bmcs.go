@@ -27,7 +27,8 @@ type BMCs struct {
 
 // bmc is what is remembered about one BMC. The fields below the queue belong to who holds it.
 type bmc struct {
-	queue *semaphore.Weighted // of one, first come first served
+	queue   *semaphore.Weighted // of one, first come first served
+	contact contact
 
 	lastCommand time.Time // end of the last command
 	suite       int       // that worked last, 0 if none did

@@ -32,12 +32,13 @@ const (
 
 // command sends one command when the BMC's queue lets it and tries again for CommandRetryTimeout if the BMC is
 // silent or busy. All commands that ferric sends this way may be repeated.
-func (o *operation) command(ctx context.Context, cmd types.Command, data []byte) ([]byte, error) {
+func (o *operation) command(ctx context.Context, cmd types.Command, data []byte) (response []byte, err error) {
 	leave, err := o.queue(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
+	defer func() { o.bmc.contact.note(o.name, err) }()
 	began := time.Now()
 	budget, cancel := context.WithTimeout(ctx, o.bmcs.cfg.CommandRetryTimeout)
 	defer cancel()

@@ -156,10 +156,11 @@ func (b *BMCs) once(ctx context.Context, info Info, name string, cmd types.Comma
 		return err
 	}
 	defer leave()
-	if _, err := o.attempt(ctx, cmd, data); err != nil {
-		return o.explain(o.interrupted(ctx, fmt.Errorf("%w (sent once only)", err)))
+	if _, err = o.attempt(ctx, cmd, data); err != nil {
+		err = o.explain(o.interrupted(ctx, fmt.Errorf("%w (sent once only)", err)))
 	}
-	return nil
+	o.bmc.contact.note(name, err)
+	return err
 }
 
 var (
