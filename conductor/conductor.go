@@ -162,7 +162,7 @@ func jobs(cfg Config, db *store.Store, flows *flow.Flow) []job {
 	return []job{
 		{"conductor keepalive", cfg.HeartbeatInterval, func(ctx context.Context) error { return db.TouchConductor(ctx, cfg.Host) }},
 		{"provision timeouts", cfg.CheckProvisionStateInterval, flows.CheckTimeouts},
-		{"power state sync", cfg.SyncPowerStateInterval, flows.NewPowerSync().Run},
+		{"power state sync", cfg.SyncPowerStateInterval, flows.NewPowerSync(cfg.SyncPowerStateInterval).Run},
 		{"power failure recovery", cfg.PowerFailureRecoveryInterval, flows.RecoverPowerFailures},
 		{"history purge", cfg.NodeHistoryCleanupInterval, func(ctx context.Context) error { return purgeHistory(ctx, cfg, db) }},
 	}

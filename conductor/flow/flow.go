@@ -52,6 +52,10 @@ type Config struct {
 	ForcePowerStateDuringSync bool `ini:"conductor.force_power_state_during_sync"`
 	// PowerStateSyncMaxRetries failures in a row put a node into maintenance.
 	PowerStateSyncMaxRetries int `ini:"conductor.power_state_sync_max_retries"`
+	// SyncPowerStateWorkers bounds the BMCs that the power sync asks at the same
+	// time (Ironic: 8). What it needs is the nodes a second times the seconds that
+	// a BMC takes: the rest is for BMCs that do not answer.
+	SyncPowerStateWorkers int `ini:"conductor.sync_power_state_workers"`
 	// PowerOffAfterDeployFailure switches a machine off whose deployment failed.
 	PowerOffAfterDeployFailure bool `ini:"deploy.power_off_after_deploy_failure"`
 	// EraseDevicesPriority and EraseDevicesMetadataPriority override the agent's; 0 switches the step off.
@@ -111,6 +115,7 @@ func DefaultConfig() Config {
 		AllowDeletingAvailableNodes:  true,
 		ForcePowerStateDuringSync:    true,
 		PowerStateSyncMaxRetries:     3,
+		SyncPowerStateWorkers:        128,
 		PowerOffAfterDeployFailure:   true,
 		EraseDevicesIterations:       1,
 		EraseDevicesZeroize:          true,
@@ -135,6 +140,9 @@ func (c Config) Validate() error {
 		if n, err := strconv.Atoi(text); err != nil || n < 0 {
 			return fmt.Errorf("[conductor]clean_step_priority_override: the priority %q of %s is no whole number of at least 0", text, id)
 		}
+	}
+	if c.SyncPowerStateWorkers < 1 {
+		return fmt.Errorf("[conductor]sync_power_state_workers is %d, it must be positive", c.SyncPowerStateWorkers)
 	}
 	return c.Inspection.Validate()
 }

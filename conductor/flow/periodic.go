@@ -30,7 +30,7 @@ func (f *Flow) CheckTimeouts(ctx context.Context) error {
 		if limit <= 0 {
 			continue
 		}
-		nodes, err := f.store.NodesIn(ctx, state)
+		nodes, err := f.store.SweptIn(ctx, state)
 		if err != nil {
 			return err
 		}

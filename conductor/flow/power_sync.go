@@ -6,6 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
 
 	"ferric/conductor/driver"
 	"ferric/conductor/provision"
@@ -17,45 +22,99 @@ import (
 // compare (state-machine contract, section 8).
 var noPowerSync = []provision.State{provision.WaitCallback, provision.CleanWait, provision.Enroll, provision.AdoptFailed}
 
-// powerSyncWorkers bounds the BMCs that are asked at the same time.
-const powerSyncWorkers = 8
+// powerSyncPage is how many nodes are read, and set out with, at a time.
+const powerSyncPage = 50
 
 // PowerSync compares the power state of nodes with their hardware. It counts
 // failures between its runs; the count is lost with the process, harmlessly.
 type PowerSync struct {
 	flow     *Flow
+	spread   time.Duration
 	mu       sync.Mutex
 	failures map[string]int // by node UUID
 }
 
-// NewPowerSync makes the periodic job's state.
-func (f *Flow) NewPowerSync() *PowerSync { return &PowerSync{flow: f, failures: map[string]int{}} }
+// NewPowerSync makes the periodic job's state. A pass spreads what it asks over
+// three quarters of the interval between two of them, so that neither the BMCs'
+// network nor the database has a rush, and the rest is there to catch up in.
+func (f *Flow) NewPowerSync(interval time.Duration) *PowerSync {
+	return &PowerSync{flow: f, spread: interval / 4 * 3, failures: map[string]int{}}
+}
 
-// Run does one pass over all nodes.
+// Run does one pass over all nodes. Those that are locked when their turn comes
+// have a second one at its end.
 func (p *PowerSync) Run(ctx context.Context) error {
-	nodes, err := p.flow.store.Nodes(ctx, store.Query{})
+	began := time.Now()
+	powered := store.Powered(noPowerSync...)
+	total, err := p.flow.store.CountSelected(ctx, powered)
 	if err != nil {
 		return err
 	}
-	work := make(chan *store.Node)
-	var wg sync.WaitGroup
-	for range powerSyncWorkers {
-		wg.Go(func() {
-			for n := range work {
-				if err := p.sync(ctx, n); err != nil {
-					p.flow.log.WithField("node", n.UUID).WithError(err).Warn("power state sync")
-				}
+	var pass errgroup.Group
+	pass.SetLimit(p.flow.cfg.SyncPowerStateWorkers)
+	var compared, failed atomic.Int64
+	start := func(n *store.Node) {
+		pass.Go(func() error {
+			if err := p.sync(ctx, n); err != nil {
+				failed.Add(1)
+				p.flow.log.WithField("node", n.UUID).WithError(err).Warn("power state sync")
 			}
+			compared.Add(1)
+			return nil
 		})
 	}
-	for _, n := range nodes {
-		if syncable(n) {
-			work <- n
+	var locked []int64
+	for seen := 0; ; {
+		powered.Limit = powerSyncPage
+		page, err := p.flow.store.Swept(ctx, powered)
+		if err != nil {
+			_ = pass.Wait() // whose errors have been logged
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, n := range page {
+			if syncable(n) {
+				start(n)
+			} else {
+				locked = append(locked, n.ID)
+			}
+		}
+		powered.After = page[len(page)-1].ID
+		if seen += len(page); seen < total {
+			until(ctx, began.Add(p.spread*time.Duration(seen)/time.Duration(total)))
 		}
 	}
-	close(work)
-	wg.Wait()
+	left := 0
+	for ids := range slices.Chunk(locked, powerSyncPage) {
+		page, err := p.flow.store.NodesByID(ctx, ids)
+		if err != nil {
+			_ = pass.Wait()
+			return err
+		}
+		for _, n := range page {
+			if syncable(n) {
+				start(n)
+			} else {
+				left++
+			}
+		}
+	}
+	_ = pass.Wait()
+	p.flow.log.WithFields(logrus.Fields{"compared": compared.Load(), "locked": left, "failed": failed.Load(),
+		"seconds": time.Since(began).Round(time.Millisecond).Seconds()}).Info("power state sync: pass done")
 	return nil
+}
+
+// until waits for a time, or for the end of ctx.
+func until(ctx context.Context, at time.Time) {
+	timer := time.NewTimer(time.Until(at))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 func syncable(n *store.Node) bool {
@@ -69,6 +128,7 @@ func (p *PowerSync) sync(ctx context.Context, n *store.Node) error {
 		return err
 	}
 	actual, err := ifs.Power.PowerState(ctx, n)
+	p.flow.log.WithFields(logrus.Fields{"node": n.UUID, "actual": actual}).Debug("power state compared")
 	if err == nil && n.PowerState != nil && *n.PowerState == actual {
 		p.count(n, 0)
 		return nil
@@ -142,7 +202,7 @@ func (p *PowerSync) count(n *store.Node, add int) int {
 
 // RecoverPowerFailures ends the maintenance of nodes whose BMC answers again.
 func (f *Flow) RecoverPowerFailures(ctx context.Context) error {
-	nodes, err := f.store.Nodes(ctx, store.Query{Where: []string{"fault = ?"}, Args: []any{"power failure"}})
+	nodes, err := f.store.Swept(ctx, store.Query{Where: []string{"fault = ?"}, Args: []any{"power failure"}})
 	if err != nil {
 		return err
 	}

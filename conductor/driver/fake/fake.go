@@ -14,8 +14,8 @@ import (
 	"ferric/conductor/store"
 )
 
-// Config says how long this hardware takes: seconds, or "least,most" for a
-// random time that is rather near to the first.
+// Config says how long this hardware takes: seconds, with a fraction where there
+// is one, or "least,most" for a random time that is rather near to the first.
 type Config struct {
 	// PowerDelay is that of the power interface, and so on.
 	PowerDelay      string `ini:"fake.power_delay"`
@@ -84,6 +84,9 @@ func (none) Properties() map[string]string               { return map[string]str
 // delay is how long something takes.
 type delay struct{ least, most time.Duration }
 
+// maxDelay is in seconds.
+const maxDelay = 1 << 20
+
 func parseDelay(text string) (delay, error) {
 	var d delay
 	if text = strings.TrimSpace(text); text == "" {
@@ -98,11 +101,11 @@ func parseDelay(text string) (delay, error) {
 			d.most = d.least
 			break
 		}
-		seconds, err := strconv.ParseUint(strings.TrimSpace(part.text), 10, 20)
-		if err != nil {
+		seconds, err := strconv.ParseFloat(strings.TrimSpace(part.text), 64)
+		if err != nil || !(seconds >= 0 && seconds <= maxDelay) {
 			return d, fmt.Errorf("%q is neither a number of seconds nor two of them with a comma between", text)
 		}
-		*part.to = time.Duration(seconds) * time.Second
+		*part.to = time.Duration(seconds * float64(time.Second))
 	}
 	if d.most < d.least {
 		return d, fmt.Errorf("in %q the second number is less than the first", text)

@@ -12,12 +12,13 @@ import (
 func TestDelay(t *testing.T) {
 	for text, want := range map[string]delay{
 		"": {}, "0": {}, "3": {3 * time.Second, 3 * time.Second}, " 1 , 5 ": {time.Second, 5 * time.Second},
+		"0.02,0.2": {20 * time.Millisecond, 200 * time.Millisecond},
 	} {
 		if got, err := parseDelay(text); err != nil || got != want {
 			t.Errorf("%q: %v, %v; want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"x", "-1", "1,", "1,2,3", "2,1", "1.5", "9999999"} {
+	for _, text := range []string{"x", "-1", "1,", "1,2,3", "2,1", "1.5.5", "NaN", "Inf", "9999999"} {
 		if d, err := parseDelay(text); err == nil {
 			t.Errorf("%q is taken for %v", text, d)
 		}
