@@ -83,7 +83,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer endWork()
 	tasks := task.NewManager(work, task.Config{
-		Host: cfg.Host, WorkersPoolSize: cfg.WorkersPoolSize,
+		Host: cfg.Host, WorkersPoolSize: cfg.WorkersPoolSize, ReservedWorkers: cfg.ReservedWorkersPercentage,
 		LockRetryAttempts: cfg.NodeLockedRetryAttempts, LockRetryInterval: cfg.NodeLockedRetryInterval,
 		History: cfg.history(),
 	}, db, log)

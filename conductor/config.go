@@ -44,6 +44,9 @@ type Config struct {
 	ConductorGroup string `ini:"conductor.conductor_group"`
 	// WorkersPoolSize bounds the nodes that are worked on at once.
 	WorkersPoolSize int `ini:"conductor.workers_pool_size"`
+	// ReservedWorkersPercentage of them, 0 to 50, are kept from heartbeats and
+	// timeouts, so that requests find one.
+	ReservedWorkersPercentage int `ini:"conductor.reserved_workers_pool_percentage"`
 	// NodeLockedRetryAttempts and NodeLockedRetryInterval are the patience
 	// with a locked node.
 	NodeLockedRetryAttempts int           `ini:"conductor.node_locked_retry_attempts"`
@@ -86,6 +89,7 @@ func DefaultConfig() Config {
 		APIHostIP: "0.0.0.0", APIPort: 6385,
 		DatabaseConnection:           "sqlite:////var/lib/ferric/ferric.sqlite",
 		WorkersPoolSize:              300,
+		ReservedWorkersPercentage:    5,
 		NodeLockedRetryAttempts:      3,
 		NodeLockedRetryInterval:      time.Second,
 		NodeHistory:                  true,
@@ -199,6 +203,9 @@ func (c *Config) complete() error {
 		if n <= 0 {
 			return fmt.Errorf("%s is %d, it must be positive", name, n)
 		}
+	}
+	if p := c.ReservedWorkersPercentage; p < 0 || p > 50 {
+		return fmt.Errorf("[conductor]reserved_workers_pool_percentage is %d, it can be 0 to 50", p)
 	}
 	for name, d := range map[string]time.Duration{
 		"[conductor]heartbeat_interval": c.HeartbeatInterval, "[conductor]check_provision_state_interval": c.CheckProvisionStateInterval,

@@ -96,6 +96,8 @@ type Config struct {
 	// NodeView and PortView make what agents are shown.
 	NodeView func(n *store.Node, unmaskConfigDrive bool) map[string]any `ini:"-"`
 	PortView func(p *store.Port) map[string]any                         `ini:"-"`
+	// Now is the clock of the host, which may be set at any time. nil is time.Now.
+	Now func() time.Time `ini:"-"`
 }
 
 // DefaultConfig has Ironic's defaults.
@@ -188,13 +190,14 @@ type Flow struct {
 	tasks   *task.Manager
 	drivers driver.Resolver
 	log     *logrus.Entry
+	ages    *ages
 
 	discovering sync.Mutex // so that a machine is enrolled once
 }
 
 // New makes the flows over their parts.
 func New(cfg Config, s *store.Store, tasks *task.Manager, drivers driver.Resolver, log *logrus.Entry) *Flow {
-	f := &Flow{cfg: cfg, store: s, tasks: tasks, drivers: drivers, log: log}
+	f := &Flow{cfg: cfg, store: s, tasks: tasks, drivers: drivers, log: log, ages: newAges(cfg.Now)}
 	tasks.Failed = f.workFailed
 	return f
 }

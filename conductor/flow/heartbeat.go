@@ -125,10 +125,14 @@ func (f *Flow) heartbeat(ctx context.Context, t *task.Task, hb ipa.Heartbeat) er
 		t.Log.WithField("state", n.ProvisionState).Debug("heartbeat recorded")
 		return t.Save(ctx)
 	}
-	if err := t.Background("heartbeat", func(ctx context.Context, t *task.Task) error { return next(f, ctx, t) }); err != nil {
-		return err
+	// Without a free worker the agent is asked to come again, but it was heard.
+	busy := t.BackgroundLater("heartbeat", func(ctx context.Context, t *task.Task) error { return next(f, ctx, t) })
+	if errors.Is(busy, task.ErrNoFreeWorker) {
+		n.ProvisionUpdatedAt = &now // the clock of the timeouts
+	} else if busy != nil {
+		return busy
 	}
-	return t.Save(ctx)
+	return errors.Join(t.Save(ctx), busy)
 }
 
 func (f *Flow) heartbeatCleaning(ctx context.Context, t *task.Task) error {

@@ -20,6 +20,35 @@ func (f *Flow) CheckTimeouts(ctx context.Context) error {
 	if err := f.failForgotten(ctx); err != nil {
 		return err
 	}
+	set, passed := f.ages.look()
+	most := time.Duration(-1)
+	if set != 0 {
+		f.log.Warnf("the clock of this host was set by %v; nodes that wait go on as if it had not been", set.Round(time.Second))
+		most = passed
+	}
+	return f.eachWait(ctx, func(n *store.Node, limit time.Duration) {
+		state := n.ProvisionState
+		if !f.overdue(n, limit, most) || n.Reservation != nil {
+			return
+		}
+		err := f.tasks.TryDo(ctx, n.ID, "timeout", func(ctx context.Context, t *task.Task) error {
+			if t.Node.ProvisionState != state || !f.overdue(t.Node, limit, most) { // a heartbeat came in between
+				return nil
+			}
+			return t.BackgroundLater("timeout", func(ctx context.Context, t *task.Task) error {
+				return f.fail(ctx, t, "Timeout reached while waiting for callback for node %s: no agent was heard for %v in state %q. %s",
+					t.Node.UUID, limit, state, f.lastSeen(ctx, t.Node))
+			})
+		})
+		if err != nil {
+			f.log.WithField("node", n.UUID).WithError(err).Warn("cannot end the wait of the node, the next check tries again")
+		}
+	})
+}
+
+// eachWait calls fn with every node that waits, and for how long it may.
+func (f *Flow) eachWait(ctx context.Context, fn func(n *store.Node, limit time.Duration)) error {
+	waiting := map[int64]bool{}
 	for state, limit := range map[provision.State]time.Duration{
 		provision.CleanWait:    f.cfg.CleanCallbackTimeout,
 		provision.WaitCallback: f.cfg.DeployCallbackTimeout,
@@ -35,24 +64,21 @@ func (f *Flow) CheckTimeouts(ctx context.Context) error {
 			return err
 		}
 		for _, n := range nodes {
-			if !overdue(n, state, limit) || n.Reservation != nil {
-				continue
-			}
-			err := f.tasks.TryDo(ctx, n.ID, "timeout", func(ctx context.Context, t *task.Task) error {
-				if !overdue(t.Node, state, limit) { // a heartbeat came in between
-					return nil
-				}
-				return t.Background("timeout", func(ctx context.Context, t *task.Task) error {
-					return f.fail(ctx, t, "Timeout reached while waiting for callback for node %s: no agent was heard for %v in state %q. %s",
-						t.Node.UUID, limit, state, f.lastSeen(ctx, t.Node))
-				})
-			})
-			if err != nil {
-				f.log.WithField("node", n.UUID).WithError(err).Warn("cannot end the wait of the node, the next check tries again")
-			}
+			waiting[n.ID] = true
+			fn(n, limit)
 		}
 	}
+	f.ages.forget(waiting)
 	return nil
+}
+
+// resumeWaits makes waits that began in an earlier process last for long enough
+// that agents which are alive are heard, however long nobody listened and
+// whatever became of the clock meanwhile.
+func (f *Flow) resumeWaits(ctx context.Context) error {
+	return f.eachWait(ctx, func(n *store.Node, limit time.Duration) {
+		f.overdue(n, limit, max(limit-hearing, 0))
+	})
 }
 
 // lastSeen says how far the machine came: first of all what went wrong, such as
@@ -82,11 +108,12 @@ func (f *Flow) lastSeen(ctx context.Context, n *store.Node) string {
 var troubles = []string{netboot.EventMACConflict, netboot.EventError, netboot.EventDeclined}
 
 // overdue says whether the node has waited for longer than limit: for an
-// inspection since it began, else since the last sign of the agent.
-func overdue(n *store.Node, state provision.State, limit time.Duration) bool {
+// inspection since it began, else since the last sign of the agent. For most
+// see ages.
+func (f *Flow) overdue(n *store.Node, limit, most time.Duration) bool {
 	since := n.ProvisionUpdatedAt
-	if state == provision.InspectWait && n.InspectionStartedAt != nil {
+	if n.ProvisionState == provision.InspectWait && n.InspectionStartedAt != nil {
 		since = n.InspectionStartedAt
 	}
-	return n.ProvisionState == state && !n.Maintenance && since != nil && time.Since(*since) > limit
+	return since != nil && f.ages.of(n, *since, most) > limit && !n.Maintenance
 }

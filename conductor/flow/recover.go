@@ -21,6 +21,9 @@ func (f *Flow) Recover(ctx context.Context) error {
 	if err := f.ResumeAllocations(ctx); err != nil {
 		return err
 	}
+	if err := f.resumeWaits(ctx); err != nil {
+		return err
+	}
 	nodes, err := f.store.Nodes(ctx, store.Query{})
 	if err != nil {
 		return err
@@ -61,7 +64,7 @@ func interrupted(n *store.Node) bool {
 // not keep the conductor from starting. What finds no free worker is left to
 // CheckTimeouts.
 func (f *Flow) settle(t *task.Task, why string) error {
-	return t.Background("recovery", func(ctx context.Context, t *task.Task) error {
+	return t.BackgroundLater("recovery", func(ctx context.Context, t *task.Task) error {
 		if !t.Node.ProvisionState.Is(provision.Transient) {
 			return f.endByRequest(ctx, t)
 		}

@@ -40,6 +40,7 @@ const maxErrorText = 4096
 type Config struct {
 	Host              string        // identity, value of nodes.reservation
 	WorkersPoolSize   int           // workers_pool_size
+	ReservedWorkers   int           // reserved_workers_pool_percentage of them
 	LockRetryAttempts int           // node_locked_retry_attempts
 	LockRetryInterval time.Duration // node_locked_retry_interval
 	// History is how much of the nodes' history is kept; nil is none.
@@ -52,6 +53,7 @@ type Manager struct {
 	store   *store.Store
 	log     *logrus.Entry
 	workers chan struct{}
+	later   chan struct{} // those of them that BackgroundLater may have
 	wg      sync.WaitGroup
 	base    context.Context // life of background work
 
@@ -72,7 +74,11 @@ type queue struct {
 
 // NewManager makes a manager whose background work ends when base is done.
 func NewManager(base context.Context, cfg Config, s *store.Store, log *logrus.Entry) *Manager {
-	return &Manager{cfg: cfg, store: s, log: log, base: base, workers: make(chan struct{}, cfg.WorkersPoolSize), queues: map[int64]*queue{}}
+	reserve := cfg.WorkersPoolSize * cfg.ReservedWorkers / 100
+	return &Manager{
+		cfg: cfg, store: s, log: log, base: base, queues: map[int64]*queue{},
+		workers: make(chan struct{}, cfg.WorkersPoolSize), later: make(chan struct{}, cfg.WorkersPoolSize-reserve),
+	}
 }
 
 // Wait blocks until all background work has ended.
@@ -90,6 +96,7 @@ type Task struct {
 	update  bool            // of Update: without the lock in the row
 	name    string
 	work    func(ctx context.Context, t *Task) error
+	leave   func() // gives the worker back
 }
 
 // Do runs fn with the lock of node id held. It waits for a lock that is taken
@@ -137,8 +144,8 @@ func (m *Manager) do(ctx context.Context, id int64, purpose string, wait time.Du
 		if handedOver {
 			return
 		}
-		if t.work != nil {
-			<-m.workers // the slot that Background took
+		if t.leave != nil {
+			t.leave()
 		}
 		unlock()
 	}()
@@ -152,7 +159,7 @@ func (m *Manager) do(ctx context.Context, id int64, purpose string, wait time.Du
 	m.wg.Add(1)
 	go func() {
 		defer m.wg.Done()
-		defer func() { <-m.workers }()
+		defer t.leave()
 		defer unlock()
 		m.runBackground(t)
 	}()
@@ -317,15 +324,25 @@ func (t *Task) Save(ctx context.Context) error {
 // happened and ErrNoFreeWorker is returned. Inside background work it chains:
 // work runs next, on the same worker.
 func (t *Task) Background(name string, work func(ctx context.Context, t *Task) error) error {
+	return t.background(name, t.manager.take, work)
+}
+
+// BackgroundLater is Background for what nobody waits for, such as timeouts and
+// heartbeats: it leaves the last workers to requests of users.
+func (t *Task) BackgroundLater(name string, work func(ctx context.Context, t *Task) error) error {
+	return t.background(name, t.manager.takeLater, work)
+}
+
+func (t *Task) background(name string, take func() (func(), bool), work func(ctx context.Context, t *Task) error) error {
 	if t.update {
 		return fmt.Errorf("%s of node %s needs its lock", name, t.Node.UUID)
 	}
-	if t.name == "" { // not in background yet
-		select {
-		case t.manager.workers <- struct{}{}:
-		default:
+	if t.leave == nil { // not in background yet
+		leave, ok := take()
+		if !ok {
 			return ErrNoFreeWorker
 		}
+		t.leave = leave
 	}
 	t.name, t.work = name, work
 	return nil
