@@ -134,23 +134,3 @@ func swapUUID(u string) string {
 	raw[4], raw[5], raw[6], raw[7] = raw[5], raw[4], raw[7], raw[6]
 	return machineUUID(append([]byte{0}, raw...))
 }
-
-// bootFile returns the name of the boot loader for a client that is not iPXE yet.
-func (s *settings) bootFile(a arch) (string, error) {
-	for _, key := range []string{a.String(), a.cpu} {
-		if name, ok := s.IPXEBootfileNameByArch[key]; ok && name != "" {
-			return name, nil
-		}
-	}
-	name := ""
-	if a.cpu == "x86_64" {
-		name = s.UEFIIPXEBootfileName
-		if a.mode == "bios" {
-			name = s.IPXEBootfileName
-		}
-	}
-	if name == "" {
-		return "", fmt.Errorf("no boot loader is configured for %v clients: set [pxe]ipxe_bootfile_name_by_arch", a)
-	}
-	return name, nil
-}

@@ -28,6 +28,19 @@ type Config struct {
 	// TFTPRoot is a directory of further files to serve by TFTP. A boot loader in it
 	// is preferred to one of LoaderDirs. Empty: boot loaders only.
 	TFTPRoot string `ini:"pxe.tftp_root"`
+	// PXEBootfileName is the boot loader for BIOS clients whose boot interface is pxe.
+	PXEBootfileName string `ini:"pxe.pxe_bootfile_name"`
+	// UEFIPXEBootfileName is the boot loader for UEFI clients on x86-64 whose boot
+	// interface is pxe or http. Unless there is a file of that name, bootx64.efi is
+	// the distribution's shim, or without one its GRUB for the network.
+	UEFIPXEBootfileName string `ini:"pxe.uefi_pxe_bootfile_name"`
+	// PXEBootfileNameByArch overrides both by "<cpu>-<boot mode>" or "<cpu>".
+	PXEBootfileNameByArch map[string]string `ini:"pxe.pxe_bootfile_name_by_arch"`
+	// SecureBootBootfileName is what UEFI clients on x86-64 are given instead if the
+	// capabilities of their node have secure_boot:true.
+	SecureBootBootfileName string `ini:"netboot.secure_boot_bootfile_name"`
+	// LoaderFilePaths are paths of boot loaders by the names that they are served under.
+	LoaderFilePaths map[string]string `ini:"pxe.loader_file_paths"`
 	// IPXEBootfileName is the iPXE binary for BIOS clients; empty: BIOS clients are not answered.
 	IPXEBootfileName string `ini:"pxe.ipxe_bootfile_name"`
 	// UEFIIPXEBootfileName is the iPXE binary for UEFI clients on x86-64; empty: they are not answered.
@@ -82,13 +95,16 @@ type Config struct {
 // DefaultConfig returns the defaults: Ironic's where it has the option, DHCP off.
 func DefaultConfig() Config {
 	return Config{
-		IPXEBootfileName:     "undionly.kpxe",
-		UEFIIPXEBootfileName: "snponly.efi",
-		KernelAppendParams:   "nofb vga=normal",
-		DHCP:                 DHCPOff,
-		LeaseTime:            time.Hour,
-		TFTPPort:             69,
-		HTTPListen:           ":8080",
+		PXEBootfileName:        "pxelinux.0",
+		UEFIPXEBootfileName:    "bootx64.efi",
+		SecureBootBootfileName: "shimx64.efi",
+		IPXEBootfileName:       "undionly.kpxe",
+		UEFIIPXEBootfileName:   "snponly.efi",
+		KernelAppendParams:     "nofb vga=normal",
+		DHCP:                   DHCPOff,
+		LeaseTime:              time.Hour,
+		TFTPPort:               69,
+		HTTPListen:             ":8080",
 		// Debian and Ubuntu: package ipxe; /boot has its ipxe.efi.
 		LoaderDirs: []string{"/usr/lib/ipxe", "/usr/share/ipxe", "/usr/lib/ipxe/qemu", "/boot"},
 	}

@@ -95,7 +95,7 @@ func (d *dhcp) proxy(c client, m Machine, req *dhcpv4.DHCPv4, port int) (*dhcpv4
 	if err != nil {
 		return nil, err
 	}
-	if err := d.addBoot(resp, c); err != nil {
+	if err := d.addBoot(resp, c, m); err != nil {
 		return nil, err
 	}
 	if c.pxe {
@@ -122,7 +122,7 @@ func (d *dhcp) full(ctx context.Context, c client, m Machine, req *dhcpv4.DHCPv4
 		}
 		d.addNetwork(resp)
 		if m.NodeUUID != "" && c.netboot() {
-			err = d.addBoot(resp, c)
+			err = d.addBoot(resp, c, m)
 		}
 		return resp, err
 	case dhcpv4.MessageTypeRelease:

@@ -53,7 +53,7 @@ func (d *dhcp) lease(c client, m Machine, req *dhcpv4.DHCPv4, kind dhcpv4.Messag
 	resp.UpdateOption(dhcpv4.OptRebindingTimeValue(d.LeaseTime * 7 / 8))
 	d.addNetwork(resp)
 	if m.Action != Ignore && c.netboot() {
-		if err := d.addBoot(resp, c); err != nil {
+		if err := d.addBoot(resp, c, m); err != nil {
 			return nil, err
 		}
 		if c.ipxe {
@@ -82,22 +82,18 @@ func (d *dhcp) addNetwork(resp *dhcpv4.DHCPv4) {
 
 // addBoot adds the options of deploy-flow 6.2: where the boot file is, and what
 // marks the reply as one for this kind of client.
-func (d *dhcp) addBoot(resp *dhcpv4.DHCPv4, c client) error {
-	var file string
+func (d *dhcp) addBoot(resp *dhcpv4.DHCPv4, c client, m Machine) error {
+	file, byHTTP, err := d.firstFile(c, m)
+	if err != nil {
+		return fmt.Errorf("boot %v: %w", c.mac, err)
+	}
+	if byHTTP {
+		file = d.httpURL + "/" + file
+	}
 	switch {
-	case c.ipxe:
-		file = d.httpURL + "/boot.ipxe"
-	default:
-		name, err := d.bootFile(c.arch)
-		if err != nil {
-			return fmt.Errorf("boot %v: %w", c.mac, err)
-		}
-		file = name
-		if c.http {
-			file = d.httpURL + "/" + name
-			resp.UpdateOption(dhcpv4.OptClassIdentifier(classHTTP))
-			break
-		}
+	case c.http && !c.ipxe:
+		resp.UpdateOption(dhcpv4.OptClassIdentifier(classHTTP))
+	case !byHTTP:
 		resp.UpdateOption(dhcpv4.OptClassIdentifier(classPXE))
 		resp.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionVendorSpecificInformation,
 			[]byte{pxeDiscoveryControl, 1, pxeUseBootFile, pxeEnd}))

@@ -77,7 +77,31 @@ type Machine struct {
 	ISO string
 	// Params is the kernel command line without initrd= and BOOTIF=, see KernelParams.
 	Params string
+
+	// Loader is which boot loader the firmware is given.
+	Loader Loader
+	// BootMode is bios or uefi, where a file has to be for one of them and the
+	// client does not say which it is; empty: uefi.
+	BootMode string
+	// SecureBoot gives UEFI a boot loader that it trusts by its signature.
+	SecureBoot bool
+	// Bootloader is a file name that goes before the configured ones. May be empty.
+	Bootloader string
 }
+
+// Loader is a way from the firmware to the kernel: a boot loader and how it is fetched.
+type Loader string
+
+// The ways, by the names of Ironic's boot interfaces. The empty Loader is LoaderIPXE.
+const (
+	LoaderIPXE     Loader = "ipxe"      // iPXE by TFTP or HTTP, the rest by HTTP
+	LoaderHTTPIPXE Loader = "http-ipxe" // the same, but UEFI fetches iPXE by HTTP only
+	LoaderPXE      Loader = "pxe"       // pxelinux, or GRUB for UEFI; all by TFTP
+	LoaderHTTP     Loader = "http"      // UEFI fetches GRUB by HTTP only, and so the rest
+)
+
+// ipxe tells whether the machine is to run iPXE and its scripts.
+func (m Machine) ipxe() bool { return m.Loader != LoaderPXE && m.Loader != LoaderHTTP }
 
 // Directory knows the ports of all nodes. It is asked for every packet, from
 // several goroutines at once.
