@@ -6,18 +6,21 @@ package ipmi
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/semaphore"
 )
 
-// BMCs is the way to all BMCs. It holds no connection between operations, only a queue for each address and
-// port. It is safe for concurrent use.
+// BMCs is the way to all BMCs: a queue for each address and port, and for a while after a command the session
+// that it was sent in. It is safe for concurrent use.
 type BMCs struct {
-	cfg    Config
-	log    *logrus.Entry
-	closed chan struct{}
+	cfg         Config
+	log         *logrus.Entry
+	closed      chan struct{}
+	sessionIdle time.Duration
+	keptCount   atomic.Int64
 
 	mu         sync.Mutex
 	bmcs       map[string]*bmc // by Info.endpoint
@@ -32,11 +35,12 @@ type bmc struct {
 
 	lastCommand time.Time // end of the last command
 	suite       int       // that worked last, 0 if none did
+	kept        *kept     // session for the next command, nil if none
 }
 
 // New returns the BMCs of a conductor; cfg must be valid (Config.Validate).
 func New(cfg Config, log *logrus.Entry) *BMCs {
-	return &BMCs{cfg: cfg, log: log, closed: make(chan struct{}), bmcs: map[string]*bmc{}}
+	return &BMCs{cfg: cfg, log: log, closed: make(chan struct{}), sessionIdle: sessionIdle, bmcs: map[string]*bmc{}}
 }
 
 // Close cancels all running operations and waits for their end. Later ones fail with ErrClosed.
@@ -48,6 +52,7 @@ func (b *BMCs) Close() {
 	}
 	b.mu.Unlock()
 	b.operations.Wait()
+	b.closeKept()
 }
 
 // begin registers an operation. end must be called; ctx ends with Close or after limit at the latest.

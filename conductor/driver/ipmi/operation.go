@@ -11,8 +11,7 @@ import (
 )
 
 // operation is one call of the driver: a few commands to one BMC. Between its commands other operations may
-// have theirs. Each command has a session of its own that ends before the next one's turn, as BMCs have few
-// sessions to give, and forget idle ones.
+// have theirs.
 type operation struct {
 	bmcs     *BMCs
 	bmc      *bmc
@@ -21,6 +20,8 @@ type operation struct {
 	name     string
 	log      *logrus.Entry
 	login    func(context.Context) (session, error)
+	// isWalk is an operation of many small commands that read on: min_command_interval goes before the first.
+	isWalk, hasBegun bool
 }
 
 // Pauses between attempts of one command, and how often a login is begun anew when it went out of step.
@@ -75,29 +76,55 @@ func (o *operation) queue(ctx context.Context, cmd types.Command) (leave func(),
 		o.bmc.lastCommand = time.Now()
 		o.bmc.queue.Release(1)
 	}
-	if err := pause(ctx, time.Until(o.bmc.lastCommand.Add(o.bmcs.cfg.MinCommandInterval))); err != nil {
+	interval := o.bmcs.cfg.MinCommandInterval
+	if o.isWalk && o.hasBegun {
+		interval = 0
+	}
+	o.hasBegun = true
+	if err := pause(ctx, time.Until(o.bmc.lastCommand.Add(interval))); err != nil {
 		leave()
 		return nil, o.explain(o.interrupted(ctx, fmt.Errorf("%w: %s waited for min_command_interval", ErrBusy, cmd.Name)))
 	}
 	return leave, nil
 }
 
-// attempt is one try, from login to logout. The logout has a little time of its own, as the command's may be
-// over; a BMC that did not answer the command gets it without being waited for.
+// attempt is one try, in the session of an earlier command if there is one. A session that the BMC has
+// forgotten, as after a restart, is one that it does not answer in: the try goes on with a login.
 func (o *operation) attempt(ctx context.Context, cmd types.Command, data []byte) ([]byte, error) {
+	if s := o.take(ctx); s != nil {
+		response, err := s.command(ctx, cmd, data)
+		if outcome(err) {
+			o.keep(ctx, s)
+			return response, err
+		}
+		o.bmcs.abandon(ctx, s)
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		o.log.WithError(err).Debug("IPMI session is dead, logging in anew")
+	}
+	return o.attemptAnew(ctx, cmd, data)
+}
+
+// attemptAnew is one try in a session of its own, which is kept for the next command if the BMC answered.
+func (o *operation) attemptAnew(ctx context.Context, cmd types.Command, data []byte) ([]byte, error) {
 	s, err := o.login(ctx)
 	if err != nil {
 		return nil, err
 	}
 	response, err := s.command(ctx, cmd, data)
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.bmcs.cfg.ResponseTimeout)
-	defer cancel()
-	var refused *CompletionError
-	if err != nil && !errors.As(err, &refused) {
-		cancel()
+	if outcome(err) {
+		o.keep(ctx, s)
+	} else {
+		o.bmcs.abandon(ctx, s)
 	}
-	s.close(closing)
 	return response, err
+}
+
+// outcome reports whether a command got an answer, be it a refusal.
+func outcome(err error) bool {
+	var refused *CompletionError
+	return err == nil || errors.As(err, &refused)
 }
 
 // open logs in with the pinned suite, the one that worked last, or the first of the configured ones that the BMC

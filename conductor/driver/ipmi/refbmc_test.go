@@ -140,6 +140,7 @@ func TestCipherSuites(t *testing.T) {
 		if _, err := bmcs.PowerState(t.Context(), info); err != nil {
 			t.Fatal(err)
 		}
+		bmcs.closeKept()
 		bmcs.bmcs[info.endpoint()].suite = 17
 		if _, err := bmcs.PowerState(t.Context(), info); err != nil || bmcs.bmcs[info.endpoint()].suite != 3 {
 			t.Errorf("error %v, suite %d; want 3", err, bmcs.bmcs[info.endpoint()].suite)

@@ -156,7 +156,10 @@ func (b *BMCs) once(ctx context.Context, info Info, name string, cmd types.Comma
 		return err
 	}
 	defer leave()
-	if _, err = o.attempt(ctx, cmd, data); err != nil {
+	if kept := o.take(ctx); kept != nil { // it may be dead, which would show too late
+		b.logout(ctx, kept)
+	}
+	if _, err = o.attemptAnew(ctx, cmd, data); err != nil {
 		err = o.explain(o.interrupted(ctx, fmt.Errorf("%w (sent once only)", err)))
 	}
 	o.bmc.contact.note(name, err)

@@ -16,15 +16,20 @@ import (
 // maxDatagram bounds what is read: the largest RMCP+ packet that a BMC may announce is far smaller.
 const maxDatagram = 2048
 
-// sendings is how often one datagram is sent before the session counts as dead; the waits double.
-const sendings = 3
+// sendings is how often one datagram is sent before the session counts as dead; the waits double. In a session
+// that was kept it is less, as what follows is a login.
+const (
+	sendings     = 3
+	sendingsKept = 2
+)
 
 // wire is a connected UDP socket to one BMC; the kernel drops datagrams of anybody else.
 type wire struct {
-	conn net.Conn
-	wait time.Duration // for the answer to the first sending
-	buf  []byte
-	tag  uint8 // of the last session setup message
+	conn     net.Conn
+	wait     time.Duration // for the answer to the first sending
+	sendings int
+	buf      []byte
+	tag      uint8 // of the last session setup message
 }
 
 func dial(ctx context.Context, endpoint string, wait time.Duration) (*wire, error) {
@@ -32,19 +37,19 @@ func dial(ctx context.Context, endpoint string, wait time.Duration) (*wire, erro
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	return &wire{conn: conn, wait: wait, buf: make([]byte, maxDatagram)}, nil
+	return &wire{conn: conn, wait: wait, sendings: sendings, buf: make([]byte, maxDatagram)}, nil
 }
 
 func (w *wire) close() { w.conn.Close() }
 
-// exchange sends what build makes, up to sendings times, and hands each datagram that arrives to accept until
+// exchange sends what build makes, up to w.sendings times, and hands each datagram that arrives to accept until
 // that returns done or an error. build is called anew for each sending, as RMCP+ demands new sequence numbers.
 // Without an answer, the error wraps ErrUnreachable; if ctx was cancelled, its error.
 func (w *wire) exchange(ctx context.Context, build func() ([]byte, error), accept func(datagram []byte) (done bool, err error)) error {
 	stop := context.AfterFunc(ctx, func() { w.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	began := time.Now()
-	for try := range sendings {
+	for try := range w.sendings {
 		datagram, err := build()
 		if err != nil {
 			return err
