@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ferric/conductor/driver"
+	"ferric/conductor/event"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
 	"ferric/conductor/task"
@@ -18,7 +19,7 @@ func (f *Flow) CreateNode(ctx context.Context, n *store.Node) error {
 	if err := f.drivers.SetDefaults(n); err != nil {
 		return err
 	}
-	return f.store.CreateNode(ctx, n)
+	return f.store.CreateNode(ctx, n, task.MakeEvent(task.ActorOf(ctx), event.Created, store.Object{"driver": n.Driver}, "driver %s", n.Driver))
 }
 
 // UpdateNode applies change to the node under its lock and saves it. An error

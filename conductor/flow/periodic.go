@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"ferric/conductor/event"
 	"ferric/conductor/netboot"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
@@ -91,6 +92,9 @@ func (f *Flow) lastSeen(ctx context.Context, n *store.Node) string {
 	var last *store.Event
 	for i := range events {
 		e := &events[i]
+		if kind, known := event.Known(e.Kind); known && !kind.Seen {
+			continue
+		}
 		if n.ProvisionUpdatedAt != nil && e.Time.Before(n.ProvisionUpdatedAt.Add(-time.Minute)) {
 			continue
 		}

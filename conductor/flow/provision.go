@@ -26,6 +26,7 @@ func (f *Flow) Provision(ctx context.Context, id int64, req ProvisionRequest) er
 		if _, err := provision.Next(n.ProvisionState, event); err != nil {
 			return invalid("The requested action %q can not be performed on node %q while it is in state %q.", req.Verb.Target, n.UUID, n.ProvisionState)
 		}
+		t.Note("verb", store.Object{"verb": req.Verb.Target}, "%s, in state %s", req.Verb.Target, n.ProvisionState)
 		switch event {
 		case provision.Manage:
 			if n.ProvisionState != provision.Enroll {

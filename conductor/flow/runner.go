@@ -9,6 +9,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/conductor/driver"
+	"ferric/conductor/event"
 	"ferric/conductor/netboot"
 	"ferric/conductor/provision"
 	"ferric/conductor/steps"
@@ -81,13 +82,15 @@ func (f *Flow) runSteps(ctx context.Context, t *task.Task, kind steps.Kind) erro
 			return f.stepsDone(ctx, t, kind)
 		}
 		t.Node.DriverInternalInfo[kind.Index] = float64(index)
-		event, err := f.runStep(ctx, t, kind, list[index])
+		wait, err := f.runStep(ctx, t, kind, list[index])
 		if err != nil {
+			t.StepEvent(ctx, kind.Name, list[index].ID(), event.Failed)
 			return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, list[index].ID(), err)
 		}
-		if event != "" {
-			return t.Process(ctx, event, "")
+		if wait != "" {
+			return t.Process(ctx, wait, "")
 		}
+		t.StepEvent(ctx, kind.Name, list[index].ID(), event.Done)
 	}
 }
 
@@ -106,7 +109,7 @@ func (f *Flow) runStep(ctx context.Context, t *task.Task, kind steps.Kind, step 
 	if err := t.Save(ctx); err != nil {
 		return "", err
 	}
-	t.Event(ctx, "step", "%s step %s started", kind.Name, step.ID())
+	t.StepEvent(ctx, kind.Name, step.ID(), event.Started)
 	t.Log.WithField("step", step.ID()).Infof("%s step started", kind.Name)
 	if step.OnChildren {
 		return "", f.runOnChildren(ctx, t, kind, step)
@@ -215,7 +218,7 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 		return f.stepsFailed(ctx, t, kind, "The agent of node %s restarted while %s step %s ran: what the step did is not known. Check the machine for a crash or power loss.",
 			t.Node.UUID, kind.Name, current.ID())
 	case result.Status == ipa.StatusFailed:
-		t.Event(ctx, "step", "%s step %s failed", kind.Name, current.ID())
+		t.StepEvent(ctx, kind.Name, current.ID(), event.Failed)
 		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), steps.Failure(result))
 	case result.Status == ipa.StatusVersionMismatch || result.Status == "VERSION_MISMATCH":
 		return f.restartSteps(ctx, t, kind, current)
@@ -227,7 +230,7 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 	if err := keepRAIDConfig(t.Node, kind, current, result); err != nil {
 		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), err)
 	}
-	t.Event(ctx, "step", "%s step %s done", kind.Name, current.ID())
+	t.StepEvent(ctx, kind.Name, current.ID(), event.Done)
 	if kind.Name == steps.Clean.Name {
 		f.keepEraseReport(ctx, t, result, "")
 	}
@@ -297,13 +300,15 @@ func (f *Flow) repeatStep(ctx context.Context, t *task.Task, kind steps.Kind, cu
 	if err := t.Process(ctx, provision.Resume, ""); err != nil {
 		return err
 	}
-	event, err := f.runStep(ctx, t, kind, current)
+	wait, err := f.runStep(ctx, t, kind, current)
 	if err != nil {
+		t.StepEvent(ctx, kind.Name, current.ID(), event.Failed)
 		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), err)
 	}
-	if event != "" {
-		return t.Process(ctx, event, "")
+	if wait != "" {
+		return t.Process(ctx, wait, "")
 	}
+	t.StepEvent(ctx, kind.Name, current.ID(), event.Done)
 	return f.runSteps(ctx, t, kind)
 }
 

@@ -55,7 +55,12 @@ func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 func (s *Server) requestLog(c echo.Context) *logrus.Entry {
-	return s.log.WithField("request", c.Get(keyRequestID))
+	return s.log.WithField("request", requestID(c))
+}
+
+func requestID(c echo.Context) string {
+	id, _ := c.Get(keyRequestID).(string) // "" before identify
+	return id
 }
 
 // normalisePath brings the spellings of a path to the one that is routed: a

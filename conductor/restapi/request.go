@@ -54,6 +54,8 @@ type request struct {
 	identity   *auth.Identity
 	permitted  bool   // the route's policy has been checked
 	project    string // whose objects a list is confined to, "" is all
+	id         string // as the answer's headers tell it
+	header     http.Header
 	log        *logrus.Entry
 }
 
@@ -81,7 +83,7 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := &request{
 			route: &rt, version: versionOf(c), base: s.linkBase(c.Request()), params: map[string]string{}, identity: identityOf(c), source: s.source(c.Request()),
-			jsonSuffix: c.Get(keyJSONSuffix) != nil, log: s.requestLog(c),
+			jsonSuffix: c.Get(keyJSONSuffix) != nil, id: requestID(c), header: c.Request().Header, log: s.requestLog(c),
 		}
 		for i, name := range c.ParamNames() {
 			r.params[name] = c.ParamValues()[i]
@@ -102,7 +104,7 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 		if err := r.readArguments(c.Request().URL.RawQuery); err != nil {
 			return err
 		}
-		actor := task.Actor{User: r.identity.User(), Project: r.identity.ProjectID}
+		actor := task.Actor{User: r.identity.User(), Project: r.identity.ProjectID, Request: r.id}
 		out, err := rt.handle(task.WithActor(c.Request().Context(), actor), r)
 		if err != nil {
 			return err

@@ -112,13 +112,3 @@ func cutMiddle(text string, limit int) string {
 	}
 	return text[:head] + mark + text[tail:]
 }
-
-// SaveNodeHistory is SaveNode, together with entries of the node's history.
-func (s *Store) SaveNodeHistory(ctx context.Context, n *Node, entries []History, limits HistoryLimits) error {
-	return s.write(ctx, func(tx *sqlx.Tx) error {
-		if err := saveNode(tx, n); err != nil {
-			return err
-		}
-		return addHistory(tx, n.ID, entries, limits)
-	})
-}

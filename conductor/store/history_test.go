@@ -18,7 +18,7 @@ func TestHistory(t *testing.T) {
 	add := func(n *store.Node, event string, age time.Duration, limits store.HistoryLimits) {
 		t.Helper()
 		h := store.History{Severity: store.SeverityInfo, Event: event, CreatedAt: time.Now().Add(-age)}
-		if err := s.SaveNodeHistory(t.Context(), n, []store.History{h}, limits); err != nil {
+		if err := s.SaveNodeWith(t.Context(), n, nil, []store.History{h}, limits); err != nil {
 			t.Fatal(err)
 		}
 	}

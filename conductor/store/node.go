@@ -117,8 +117,8 @@ func assignments(columns []string) string {
 	return strings.Join(sets, ", ")
 }
 
-// CreateNode inserts n and fills its ID, CreatedAt and Revision.
-func (s *Store) CreateNode(ctx context.Context, n *Node) error {
+// CreateNode inserts n, with events of it, and fills its ID, CreatedAt and Revision.
+func (s *Store) CreateNode(ctx context.Context, n *Node, events ...Event) error {
 	// Another node may have had the id: its revisions are not to come again.
 	n.CreatedAt = now()
 	n.Revision = n.CreatedAt.UnixMicro()
@@ -130,8 +130,10 @@ func (s *Store) CreateNode(ctx context.Context, n *Node) error {
 		if err != nil {
 			return fmt.Errorf("create node %s: %w", n.Label(), constraint(err))
 		}
-		n.ID, err = res.LastInsertId()
-		return err
+		if n.ID, err = res.LastInsertId(); err != nil {
+			return err
+		}
+		return s.addEvents(tx, n.ID, events)
 	})
 }
 

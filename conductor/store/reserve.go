@@ -45,7 +45,7 @@ func (s *Store) Unreserved(ctx context.Context, id int64) (*Node, error) {
 
 // SaveUnreserved is SaveNode for who has not taken the node's lock: it fails
 // with ErrReserved where somebody has.
-func (s *Store) SaveUnreserved(ctx context.Context, n *Node) error {
+func (s *Store) SaveUnreserved(ctx context.Context, n *Node, events []Event) error {
 	return s.write(ctx, func(tx *sqlx.Tx) error {
 		var locked bool
 		err := tx.Get(&locked, "SELECT reservation IS NOT NULL FROM nodes WHERE id = ?", n.ID)
@@ -55,7 +55,10 @@ func (s *Store) SaveUnreserved(ctx context.Context, n *Node) error {
 		case locked:
 			return ErrReserved
 		}
-		return saveNode(tx, n)
+		if err := saveNode(tx, n); err != nil {
+			return err
+		}
+		return s.addEvents(tx, n.ID, events)
 	})
 }
 

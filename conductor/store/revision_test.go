@@ -19,7 +19,7 @@ func TestRevision(t *testing.T) {
 		do   func() error
 	}{
 		{"saved", func() error { return s.SaveNode(ctx, n) }},
-		{"saved without the lock", func() error { return s.SaveUnreserved(ctx, n) }},
+		{"saved without the lock", func() error { return s.SaveUnreserved(ctx, n, nil) }},
 		{"reserved", func() error { _, err := s.Reserve(ctx, "host", n.ID); return err }},
 		{"released", func() error { return s.Release(ctx, "host", n.ID) }},
 		{"changed in passing", func() error { _, err := s.exec(ctx, "UPDATE nodes SET owner = 'x' WHERE id = ?", n.ID); return err }},

@@ -57,6 +57,8 @@ type Store struct {
 	db         *sqlx.DB // reads
 	writer     *writer
 	heartbeats heartbeats
+	news       news
+	observe    atomic.Pointer[func(Commit)]
 
 	conductorChanges atomic.Int64
 	conductors       atomic.Pointer[conductorList]
@@ -90,7 +92,9 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		write.Close()
 		return nil, err
 	}
-	return &Store{db: read, writer: newWriter(write)}, nil
+	s := &Store{db: read}
+	s.writer = newWriter(write, s.committed)
+	return s, nil
 }
 
 func connect(path string, connections int, options string) (*sqlx.DB, error) {

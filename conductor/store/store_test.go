@@ -180,14 +180,14 @@ func TestPages(t *testing.T) {
 func TestEventsAreBounded(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "db.sqlite"))
 	n := create(t, s, "")
-	for i := range 700 {
+	for i := range 1200 {
 		if err := s.AddEvent(t.Context(), n.ID, time.Now(), "dhcp", fmt.Sprint(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	events, err := s.Events(t.Context(), n.ID)
-	if err != nil || len(events) < 500 || len(events) > 550 || events[len(events)-1].Detail != "699" {
-		t.Errorf("%d events, %v; want about 500, the newest among them", len(events), err)
+	if err != nil || len(events) < 1000 || len(events) > 1050 || events[len(events)-1].Detail != "1199" {
+		t.Errorf("%d events, %v; want about 1000, the newest among them", len(events), err)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/mattn/go-sqlite3"
@@ -30,6 +32,9 @@ type writer struct {
 	db      *sqlx.DB
 	changes chan *change
 	done    chan struct{}
+	// committed is told, by run, how a commit went.
+	committed func(Commit)
+	waiting   atomic.Int64 // changes that have no answer yet
 
 	closing sync.RWMutex // held for reading by each change on its way
 	closed  bool
@@ -45,8 +50,8 @@ type change struct {
 	done     chan struct{}
 }
 
-func newWriter(db *sqlx.DB) *writer {
-	w := &writer{db: db, changes: make(chan *change), done: make(chan struct{})}
+func newWriter(db *sqlx.DB, committed func(Commit)) *writer {
+	w := &writer{db: db, changes: make(chan *change), done: make(chan struct{}), committed: committed}
 	go w.run()
 	return w
 }
@@ -59,6 +64,8 @@ func (w *writer) write(ctx context.Context, durable bool, fn func(tx *sqlx.Tx) e
 	if w.closed {
 		return ErrClosed
 	}
+	w.waiting.Add(1)
+	defer w.waiting.Add(-1)
 	c := &change{ctx: ctx, fn: fn, durable: durable, done: make(chan struct{})}
 	select {
 	case w.changes <- c:
@@ -105,13 +112,16 @@ func (w *writer) run() {
 				break gather
 			}
 		}
-		if err := w.commit(group); err != nil {
+		began := time.Now()
+		err := w.commit(group)
+		if err != nil {
 			for _, c := range group {
 				if c.err == nil {
 					c.err = err
 				}
 			}
 		}
+		w.committed(Commit{Changes: len(group), Took: time.Since(began), Err: err})
 		for _, c := range group {
 			close(c.done)
 		}

@@ -12,6 +12,7 @@ import (
 // Actor is who asked for what a task does, as the history shows it.
 type Actor struct {
 	User, Project string // "" when nobody knows
+	Request       string // id of the request
 }
 
 type actorKey struct{}
@@ -73,13 +74,4 @@ func (t *Task) recordEnd(from, to provision.State, event provision.Event) {
 	if a, _ := provision.Of(to); event == provision.Done && a.Kind == provision.Stable {
 		t.record(store.SeverityInfo, fmt.Sprintf("Node moved from provision state %q to %q.", from, to))
 	}
-}
-
-// saveHistory writes the node with what is to be remembered of it.
-func (t *Task) saveHistory(ctx context.Context) error {
-	err := t.Store.SaveNodeHistory(ctx, t.Node, t.history, *t.manager.cfg.History)
-	if err == nil {
-		t.history = nil
-	}
-	return err
 }

@@ -93,6 +93,8 @@ type Task struct {
 	manager *Manager
 	actor   Actor
 	history []store.History // to be written with the node
+	noted   []store.Event   // to be written with the node
+	last    remembered      // of the node, when it was saved or read last
 	update  bool            // of Update: without the lock in the row
 	name    string
 	work    func(ctx context.Context, t *Task) error
@@ -229,10 +231,13 @@ func (m *Manager) lock(ctx context.Context, id int64, purpose string, wait time.
 		n, err := take(ctx, id)
 		switch {
 		case err == nil:
-			log := m.log.WithField("node", n.UUID)
-			log.WithField("purpose", purpose).Debug("node locked")
 			actor, _ := ctx.Value(actorKey{}).(Actor)
-			return &Task{Node: n, Store: m.store, Log: log, manager: m, actor: actor}, leave, nil
+			log := m.log.WithField("node", n.UUID)
+			if actor.Request != "" {
+				log = log.WithField("request", actor.Request)
+			}
+			log.WithField("purpose", purpose).Debug("node locked")
+			return &Task{Node: n, Store: m.store, Log: log, manager: m, actor: actor, last: remember(n)}, leave, nil
 		case !errors.Is(err, store.ErrReserved):
 			leave()
 			return nil, nil, err
@@ -308,15 +313,22 @@ func (m *Manager) locked(ctx context.Context, id int64) error {
 	return &LockedError{Node: n.UUID, Host: host}
 }
 
-// Save writes the node.
+// Save writes the node, with events of what has changed that operators look for.
 func (t *Task) Save(ctx context.Context) error {
-	if t.update {
-		return t.Store.SaveUnreserved(ctx, t.Node)
+	events := append(t.noted, t.changes()...)
+	var err error
+	switch {
+	case t.update:
+		err = t.Store.SaveUnreserved(ctx, t.Node, events)
+	case len(t.history)+len(events) > 0:
+		err = t.Store.SaveNodeWith(ctx, t.Node, events, t.history, t.historyLimits())
+	default:
+		err = t.Store.SaveNode(ctx, t.Node)
 	}
-	if len(t.history) > 0 {
-		return t.saveHistory(ctx)
+	if err == nil {
+		t.noted, t.history, t.last = nil, nil, remember(t.Node)
 	}
-	return t.Store.SaveNode(ctx, t.Node)
+	return err
 }
 
 // Background takes a worker for work, which starts with the lock still held
@@ -416,11 +428,4 @@ func (t *Task) SetError(format string, args ...any) {
 	t.Node.LastError = &text
 	t.record(store.SeverityError, text)
 	t.Log.WithField("state", t.Node.ProvisionState).Error(text)
-}
-
-// Event records something that an operator may want to see.
-func (t *Task) Event(ctx context.Context, kind, format string, args ...any) {
-	if err := t.Store.AddEvent(ctx, t.Node.ID, time.Now(), kind, fmt.Sprintf(format, args...)); err != nil {
-		t.Log.WithError(err).Warn("cannot record an event")
-	}
 }

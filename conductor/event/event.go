@@ -1,0 +1,88 @@
+// Package event names the kinds of events that are kept of nodes. It is pure,
+// and used by all: what is not in its table is not recorded.
+package event
+
+// Kinds that the conductor records itself. Those of the network boot are the
+// constants of the package netboot.
+const (
+	Created     = "created"
+	Verb        = "verb"
+	State       = "state"
+	Step        = "step"
+	Provision   = "provision"
+	Power       = "power"
+	PowerState  = "power-state"
+	BootDevice  = "boot-device"
+	Lookup      = "lookup"
+	Heartbeat   = "heartbeat"
+	Inspection  = "inspection"
+	Image       = "image"
+	Progress    = "progress"
+	Maintenance = "maintenance"
+	Fault       = "fault"
+	LastError   = "last-error"
+	Error       = "error"
+)
+
+// Outcomes of a step, and of what consists of steps.
+const (
+	Started = "started"
+	Done    = "done"
+	Failed  = "failed"
+)
+
+// Kind is a line of the table.
+type Kind struct {
+	Name string
+	// Text is a sentence for operators.
+	Text string
+	// Data are the members of the event's data.
+	Data string
+	// Private says that only who may see the node's last_error sees the detail.
+	Private bool
+	// Seen says that it was seen of the machine itself, or that its BMC told it.
+	Seen bool
+}
+
+// Kinds is the literal table. docs/operations.md is rendered from it.
+var Kinds = []Kind{
+	{Created, "The node was enrolled.", "driver, user, request", false, false},
+	{Verb, "Somebody's request for another provision state was accepted.", "verb, user, project, request", false, false},
+	{State, "The provision state has changed.", "from, to, target, user, request", false, false},
+	{Step, "A step of a cleaning, a deployment or a service was started, is done, or has failed.", "phase, step, outcome", false, false},
+	{Provision, "What was asked for is reached, in words.", "", false, false},
+	{Power, "The power was asked to change, and then seen to have changed.", "", false, true},
+	{PowerState, "The recorded power state has changed, by a request or because the machine was found so.", "from, to", false, false},
+	{BootDevice, "The boot device was set.", "", false, false},
+	{"dhcp", "An address was acknowledged, or boot data given beside another DHCP server.", "", false, true},
+	{"tftp", "A file was sent whole by TFTP.", "", false, true},
+	{"ipxe-script", "iPXE fetched the script of the machine.", "", false, true},
+	{"kernel", "The kernel is being fetched.", "", false, true},
+	{"kernel-sent", "The last byte of the kernel was handed to the network.", "", false, true},
+	{"ramdisk", "The ramdisk is being fetched.", "", false, true},
+	{"ramdisk-sent", "The last byte of the ramdisk was handed to the network.", "", false, true},
+	{"mac-conflict", "Two machines use one MAC address.", "", false, true},
+	{"dhcp-decline", "The machine found its address in use by another.", "", false, true},
+	{Error, "A request of the machine, or one to its agent, could not be served.", "", false, true},
+	{Lookup, "The agent asked which node it runs on, and was answered or refused.", "refused, reason", false, true},
+	{Heartbeat, "The first heartbeat of an agent since the machine booted.", "version, url", false, true},
+	{Inspection, "An agent told what it found out about its machine.", "", false, true},
+	{Image, "The image is on the disk.", "bytes", false, true},
+	{Progress, "How far a transfer is, at most once in ten seconds.", "done, total, unit", false, true},
+	{Maintenance, "Maintenance was switched on or off, by somebody or by the conductor.", "maintenance, reason", false, false},
+	{Fault, "The conductor found a fault that keeps the node in maintenance, or found it gone.", "fault", false, false},
+	{LastError, "Something failed; the text is the node's last_error.", "", true, false},
+	{"network.bind_port", "The network service has bound a port.", "", false, false},
+	{"network.unbind_port", "The network service has unbound a port.", "", false, false},
+	{"network.delete_port", "The network service has deleted a port.", "", false, false},
+}
+
+// Known finds a kind.
+func Known(name string) (Kind, bool) {
+	for _, k := range Kinds {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Kind{}, false
+}
