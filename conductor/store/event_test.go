@@ -46,17 +46,17 @@ func TestEventStream(t *testing.T) {
 		}
 		text := ""
 		for _, e := range list {
-			text += fmt.Sprint(e.ID, e.Kind, e.Node == n.UUID, e.Data["i"], " ")
+			text += fmt.Sprintln(e.ID, e.Kind, e.Node == n.UUID, e.Data["i"])
 		}
 		return text
 	}
 	for want, f := range map[string]store.EventFilter{
-		"1state true 0 2state true 1 3state true 2 4dhcp false <nil> ": {Limit: 9},
-		"2state true 1 3state true 2 ":                                 {Limit: 2, After: 1},
-		"3state true 2 4dhcp false <nil> ":                             {Limit: 2, Newest: true},
-		"4dhcp false <nil> ":                                           {Limit: 9, Kinds: []string{"dhcp", "tftp"}},
-		"3state true 2 ":                                               {Limit: 9, NodeID: n.ID, After: 2},
-		"":                                                             {Limit: 9, Project: "nobody's"},
+		"1 state true 0\n2 state true 1\n3 state true 2\n4 dhcp false <nil>\n": {Limit: 9},
+		"2 state true 1\n3 state true 2\n":                                     {Limit: 2, After: 1},
+		"3 state true 2\n4 dhcp false <nil>\n":                                 {Limit: 2, Newest: true},
+		"4 dhcp false <nil>\n":                                                 {Limit: 9, Kinds: []string{"dhcp", "tftp"}},
+		"3 state true 2\n":                                                     {Limit: 9, NodeID: n.ID, After: 2},
+		"":                                                                     {Limit: 9, Project: "nobody's"},
 	} {
 		if got := read(f); got != want {
 			t.Errorf("%+v: %q, want %q", f, got, want)
@@ -73,7 +73,7 @@ func TestEventStream(t *testing.T) {
 	if err := s.AddEvent(t.Context(), n.ID, time.Now(), "dhcp", "y"); err != nil || woken() {
 		t.Errorf("told after stop: %v", err)
 	}
-	if got := read(store.EventFilter{Limit: 9, After: 3}); got != "5dhcp true <nil> " {
+	if got := read(store.EventFilter{Limit: 9, After: 3}); got != "5 dhcp true <nil>\n" {
 		t.Errorf("after a deletion: %q", got)
 	}
 }
