@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ferric/api/ironic"
+	"ferric/integration/faults/proxy"
 )
 
 // interrupted is what every failure by a crash of the conductor says.
@@ -85,11 +86,11 @@ func TestCrashDuringAgentCall(t *testing.T) {
 	c, images := newConductor(t), newShop(t)
 	p, port := newProxy(t)
 	m := newMachine(t, c, spec{automated: true, advertise: port})
-	p.serve(m)
+	p.To(m.agentAddress())
 	crash := func(state string) {
 		t.Helper()
 		select {
-		case <-p.held:
+		case <-p.Held:
 		case <-time.After(patience):
 			t.Fatal("the conductor does not call the agent")
 		}
@@ -97,12 +98,12 @@ func TestCrashDuringAgentCall(t *testing.T) {
 			t.Fatalf("during the call the node is %s, reservation %v; want %s and one", n.ProvisionState, n.Reservation, state)
 		}
 		c.kill(t)
-		p.release()
+		p.All(proxy.Pass)
 		c.start(t)
 	}
 
 	// The first call of cleaning: nothing has begun on the machine.
-	p.holdAfter(0)
+	holdAfter(p, 0)
 	m.verb(t, ironic.ProvisionRequest{Target: ironic.VerbProvide})
 	crash(ironic.StateCleaning)
 	if n := m.fails(t, ironic.StateCleanFailed, interrupted, ironic.StateCleaning); n.Maintenance || *n.PowerState != ironic.PowerOff {
@@ -111,7 +112,7 @@ func TestCrashDuringAgentCall(t *testing.T) {
 	m.provision(t, ironic.VerbManage, ironic.StateManageable)
 
 	// The second starts a step: whether it did is not known.
-	p.holdAfter(1)
+	holdAfter(p, 1)
 	m.verb(t, ironic.ProvisionRequest{Target: ironic.VerbProvide})
 	crash(ironic.StateCleaning)
 	n := m.fails(t, ironic.StateCleanFailed, interrupted)
@@ -127,14 +128,14 @@ func TestCrashDuringAgentCall(t *testing.T) {
 	// The first call of a deployment is made in the waiting state: it is
 	// repeated at the next heartbeat.
 	m.setGood(t, images)
-	p.holdAfter(0)
+	holdAfter(p, 0)
 	m.verb(t, ironic.ProvisionRequest{Target: ironic.VerbActive})
 	crash(ironic.StateDeployWait)
 	m.wait(t, ironic.StateActive)
 	m.holds(t)
 
 	// The third starts write_image.
-	p.holdAfter(2)
+	holdAfter(p, 2)
 	m.verb(t, ironic.ProvisionRequest{Target: ironic.VerbRebuild})
 	crash(ironic.StateDeploying)
 	m.fails(t, ironic.StateDeployFailed, interrupted, ironic.StateDeploying)

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"ferric/conductor/driver"
+	"ferric/integration/faults/proxy"
 )
 
 // TestLastContact follows what is known of a BMC that answers, falls silent,
 // and is given up by who asks.
 func TestLastContact(t *testing.T) {
 	node, _ := newNode(t, nil)
-	silent := startProxy(t, nil, nil)
+	silent := proxy.StartUDP(t, nil, nil)
 	bmcs := newBMCs(t, func(c *Config) { c.CommandRetryTimeout = 300 * time.Millisecond })
 	power := NewPower(bmcs)
 	if c, ok := power.LastContact(node.Node); ok {
@@ -35,7 +36,7 @@ func TestLastContact(t *testing.T) {
 		t.Errorf("after a refusal: %+v", c)
 	}
 	info := must(nodeInfo(node.Node))
-	info.Port = silent.port()
+	info.Port = silent.Port()
 	if _, err := bmcs.PowerState(t.Context(), info); err == nil {
 		t.Error("a silent BMC answered")
 	}

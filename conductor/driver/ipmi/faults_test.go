@@ -8,12 +8,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ferric/integration/faults/proxy"
 )
 
-func behindProxy(t *testing.T, info Info, rule func(fromBMC bool, n int, datagram []byte) (int, time.Duration)) (Info, *proxy) {
+func behindProxy(t *testing.T, info Info, rule func(fromBMC bool, n int, datagram []byte) (int, time.Duration)) (Info, *proxy.UDP) {
 	t.Helper()
-	p := startProxy(t, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: info.Port}, rule)
-	info.Port = p.port()
+	p := proxy.StartUDP(t, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: info.Port}, rule)
+	info.Port = p.Port()
 	return info, p
 }
 
@@ -90,8 +92,8 @@ func TestLossyNetwork(t *testing.T) {
 
 // TestSilentBMC asks one that never answers: the budget and the caller's deadline both hold.
 func TestSilentBMC(t *testing.T) {
-	silent := startProxy(t, nil, nil)
-	info := parse(t, map[string]any{"ipmi_address": "127.0.0.1", "ipmi_port": silent.port(), "ipmi_username": "admin", "ipmi_password": refPassword})
+	silent := proxy.StartUDP(t, nil, nil)
+	info := parse(t, map[string]any{"ipmi_address": "127.0.0.1", "ipmi_port": silent.Port(), "ipmi_username": "admin", "ipmi_password": refPassword})
 	operations := map[string]func(context.Context, *BMCs, Info) error{
 		"PowerState":    func(ctx context.Context, b *BMCs, i Info) error { _, err := b.PowerState(ctx, i); return err },
 		"SetPower":      func(ctx context.Context, b *BMCs, i Info) error { return b.SetPower(ctx, i, "power on", 0) },
@@ -130,10 +132,10 @@ func TestSilentBMC(t *testing.T) {
 	})
 	t.Run("caller cancels", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		seen := silent.requests()
+		seen := silent.Requests()
 		go func() {
 			defer cancel()
-			for silent.requests() == seen && ctx.Err() == nil {
+			for silent.Requests() == seen && ctx.Err() == nil {
 				time.Sleep(time.Millisecond)
 			}
 		}()
@@ -142,10 +144,10 @@ func TestSilentBMC(t *testing.T) {
 		}
 	})
 	t.Run("driver is shut down", func(t *testing.T) {
-		bmcs, seen := newBMCs(t, nil), silent.requests()
+		bmcs, seen := newBMCs(t, nil), silent.Requests()
 		failed := make(chan error, 1)
 		go func() { _, err := bmcs.PowerState(context.Background(), info); failed <- err }()
-		waitUntil(t, "the BMC is asked", func() bool { return silent.requests() > seen })
+		waitUntil(t, "the BMC is asked", func() bool { return silent.Requests() > seen })
 		bmcs.Close()
 		if err := <-failed; !errors.Is(err, ErrClosed) {
 			t.Errorf("running operation: %v; want ErrClosed", err)
@@ -166,7 +168,7 @@ func TestWrongPasswordIsNotRepeated(t *testing.T) {
 	if !errors.Is(err, ErrAuth) {
 		t.Fatalf("%v; want ErrAuth", err)
 	}
-	if got := p.requests(); got > 4 {
+	if got := p.Requests(); got > 4 {
 		t.Errorf("%d datagrams; want at most 4", got)
 	}
 	info.Password = refPassword
@@ -192,7 +194,7 @@ func TestBMCComesBack(t *testing.T) {
 	if err := bmcs.SetPower(t.Context(), info, "power on", 0); err != nil {
 		t.Fatal(err)
 	}
-	if on, _ := chassis.PowerState(t.Context()); !on || p.requests() < 16 {
-		t.Errorf("on = %t after %d requests", on, p.requests())
+	if on, _ := chassis.PowerState(t.Context()); !on || p.Requests() < 16 {
+		t.Errorf("on = %t after %d requests", on, p.Requests())
 	}
 }

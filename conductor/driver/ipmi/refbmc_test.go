@@ -17,6 +17,8 @@ import (
 	"github.com/bougou/go-ipmi/pkg/transport/udp"
 	"github.com/bougou/go-ipmi/pkg/types"
 	"github.com/google/go-cmp/cmp"
+
+	"ferric/integration/faults/proxy"
 )
 
 const refPassword = "20-bytes-of-password"
@@ -191,14 +193,14 @@ func TestPrivilege(t *testing.T) {
 
 func TestConcurrentOperations(t *testing.T) {
 	info, _ := startReference(t)
-	p := startProxy(t, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: info.Port}, func(fromBMC bool, _ int, _ []byte) (int, time.Duration) {
+	p := proxy.StartUDP(t, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: info.Port}, func(fromBMC bool, _ int, _ []byte) (int, time.Duration) {
 		if fromBMC {
 			return 1, 2 * time.Millisecond
 		}
 		return 1, 0
 	})
 	bmcs := newBMCs(t, nil)
-	info.Port = p.port()
+	info.Port = p.Port()
 	var wg sync.WaitGroup
 	for i := range 12 {
 		wg.Go(func() {
@@ -214,9 +216,7 @@ func TestConcurrentOperations(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.maxAir != 1 {
-		t.Errorf("up to %d requests at once on one BMC; want 1", p.maxAir)
+	if p.MaxInAir() != 1 {
+		t.Errorf("up to %d requests at once on one BMC; want 1", p.MaxInAir())
 	}
 }
