@@ -1,15 +1,18 @@
 package lab
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 )
 
-// Alone waits until no machine of another test runs, in whatever process, and
-// keeps others waiting until the test ends: emulated machines that share two
-// processors with others run into the limits of their tests. t is a testing.TB.
+// Alone waits until a machine of a test may run beside those of other tests, in
+// whatever process, and keeps its place until the test ends: emulated machines
+// that share two processors with too many others run into the limits of their
+// tests. There is one place, or as many as FERRIC_MACHINES says. t is a testing.TB.
 func Alone(t interface {
 	Helper()
 	Fatal(args ...any)
@@ -17,14 +20,42 @@ func Alone(t interface {
 	Cleanup(func())
 }) {
 	t.Helper()
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "vm.lock"), os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
-		t.Fatal(err)
+	places := 1
+	if text := os.Getenv("FERRIC_MACHINES"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			t.Fatal(fmt.Sprintf("FERRIC_MACHINES is %q; want the number of machines that may run at once", text))
+		}
+		places = n
 	}
-	t.Cleanup(func() { f.Close() })
-	start := time.Now()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
+	var files []*os.File
+	t.Cleanup(func() {
+		for _, f := range files {
+			f.Close()
+		}
+	})
+	for i := range places {
+		name := "vm.lock"
+		if i > 0 {
+			name = fmt.Sprintf("vm%d.lock", i)
+		}
+		f, err := os.OpenFile(filepath.Join(os.TempDir(), name), os.O_RDWR|os.O_CREATE, 0o666)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
 	}
-	t.Logf("waited %.0f s for other machines", time.Since(start).Seconds())
+	const pause = 200 * time.Millisecond
+	for start := time.Now(); ; time.Sleep(pause) {
+		for _, f := range files {
+			err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+			if err == nil {
+				t.Logf("waited %.0f s for other machines", time.Since(start).Seconds())
+				return
+			}
+			if err != syscall.EWOULDBLOCK && err != syscall.EINTR {
+				t.Fatal(err)
+			}
+		}
+	}
 }

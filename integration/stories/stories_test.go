@@ -34,6 +34,7 @@ func built(t *testing.T) (ferric, ramdisk, images string) {
 func open(t *testing.T, node lab.NodeConfig, o osimage.Options, site stories.Options) (*stories.Site, *osimage.Image) {
 	t.Helper()
 	ferric, ramdisk, images := built(t)
+	lab.Alone(t)
 	o.CacheDir = images
 	image, err := osimage.Build(t.Context(), o)
 	if err != nil {
@@ -143,7 +144,11 @@ func TestConductorKilled(t *testing.T) {
 	// Without a hint no disk of less than 4 GiB is taken; a small one is erased
 	// in less time.
 	hint := map[string]any{"serial": m.Config.Disks[0].Serial}
-	if _, err := site.API.UpdateNode(ctx, m.Name, ironic.Patch{{Op: "add", Path: "/properties/root_device", Value: hint}}); err != nil {
+	if _, err := site.API.UpdateNode(ctx, m.Name, ironic.Patch{
+		{Op: "add", Path: "/properties/root_device", Value: hint},
+		// Nor need the agent wait half a minute for a larger one before it joins.
+		{Op: "add", Path: "/driver_info/kernel_append_params", Value: "%default% ipa-disk-wait-attempts=0"},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbManage}, ironic.StateManageable); err != nil {
