@@ -59,7 +59,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	}
 	bmcs := ipmi.New(cfg.IPMI, log)
 	defer bmcs.Close()
-	views := steps.Views{Node: restapi.AgentNode, Port: restapi.AgentPort}
+	views := steps.Views{Node: restapi.AgentNode, Port: restapi.AgentPort, Agents: cfg.Flow.Agents}
 	cfg.Boot.KernelParams, cfg.Boot.AppendParams = cfg.Netboot.KernelParams, cfg.Netboot.AppendParams
 	images := direct.New(cfg.Direct, registry, views)
 	registry.Add(builtin.Implementations{
@@ -68,7 +68,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 		Vendor:     map[string]driver.Vendor{"ipmitool": ipmi.NewVendor(bmcs)},
 		Boot:       map[string]driver.Boot{"ipxe": ipxe.New(cfg.Boot, registry)},
 		Deploy:     map[string]driver.Deploy{"direct": images, "custom-agent": direct.NewCustomAgent(images), "ramdisk": direct.NewRamdisk(images)},
-		Inspect:    map[string]driver.Inspect{"agent": agent.NewInspect(cfg.Agent, registry)},
+		Inspect:    map[string]driver.Inspect{"agent": agent.NewInspect(cfg.Agent, cfg.Flow.Agents, registry)},
 		Rescue:     map[string]driver.Rescue{"agent": agent.NewRescue(registry)},
 	})
 	warnings, err := registry.Check()

@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// requestTimeout and attempts are Ironic's [agent]command_timeout and
-	// max_command_attempts (deploy flow, section 1).
+	// requestTimeout and attempts are what Ironic has by default as
+	// [agent]command_timeout and max_command_attempts (deploy flow, section 1).
 	requestTimeout = 60 * time.Second
 	attempts       = 3
 
@@ -40,7 +40,17 @@ type Client struct {
 	token      string
 	http       *http.Client
 	retryDelay time.Duration
+	timeout    time.Duration // of one request
+	attempts   int
 	invalid    error // why base or the certificate cannot be used
+}
+
+// Options change how a Client speaks; zero values are the defaults.
+type Options struct {
+	Timeout  time.Duration // of one request
+	Attempts int           // to connect
+	// Insecure takes any certificate of an agent that has announced none.
+	Insecure bool
 }
 
 // New returns a client of the agent at baseURL, the callback_url of its
@@ -48,9 +58,18 @@ type Client struct {
 // server that proves to be its owner is spoken to. Empty means the system's
 // certificate authorities. What is wrong with the arguments is the error of
 // every later call.
-func New(baseURL, token, caPEM string) *Client {
-	c := &Client{base: strings.TrimRight(baseURL, "/"), token: token, retryDelay: time.Second}
-	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS13}
+func New(baseURL, token, caPEM string) *Client { return NewWith(baseURL, token, caPEM, Options{}) }
+
+// NewWith is New with options.
+func NewWith(baseURL, token, caPEM string, o Options) *Client {
+	c := &Client{base: strings.TrimRight(baseURL, "/"), token: token, retryDelay: time.Second, timeout: o.Timeout, attempts: o.Attempts}
+	if c.timeout <= 0 {
+		c.timeout = requestTimeout
+	}
+	if c.attempts <= 0 {
+		c.attempts = attempts
+	}
+	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: o.Insecure && caPEM == ""}
 	if caPEM != "" {
 		tlsConfig.RootCAs = x509.NewCertPool()
 		if !tlsConfig.RootCAs.AppendCertsFromPEM([]byte(caPEM)) {
@@ -63,7 +82,7 @@ func New(baseURL, token, caPEM string) *Client {
 	c.http = &http.Client{
 		Transport: &http.Transport{
 			TLSClientConfig:     tlsConfig,
-			TLSHandshakeTimeout: requestTimeout,
+			TLSHandshakeTimeout: c.timeout,
 			// A machine goes away between two commands without a farewell:
 			// with a connection of its own no request meets a dead one.
 			DisableKeepAlives: true,
@@ -185,7 +204,7 @@ func (c *Client) running(ctx context.Context, name string) *ipa.Result {
 func (c *Client) retry(ctx context.Context, send func() error) error {
 	for attempt := 1; ; attempt++ {
 		err := send()
-		if attempt == attempts || !errors.Is(err, ErrUnreachable) || errors.Is(err, errSent) {
+		if attempt == c.attempts || !errors.Is(err, ErrUnreachable) || errors.Is(err, errSent) {
 			return err
 		}
 		select {
@@ -201,7 +220,7 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	if c.invalid != nil {
 		return c.invalid
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 
 	if query == nil {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"ferric/api/agentclient"
 	"ferric/conductor/store"
 	"ferric/conductor/task"
 )
@@ -23,18 +22,6 @@ const (
 	KeyLastPowerChange    = "last_power_state_change"
 	KeyNetboot            = "netboot"
 )
-
-// ErrNoAgent says that no agent has announced itself since the machine booted.
-var ErrNoAgent = errors.New("no agent has sent a heartbeat since the machine was switched on")
-
-// Agent returns a client of the agent that runs on the node.
-func Agent(n *store.Node) (*agentclient.Client, error) {
-	url := n.DriverInternalInfo.String(KeyAgentURL)
-	if url == "" {
-		return nil, ErrNoAgent
-	}
-	return agentclient.New(url, n.DriverInternalInfo.String(KeyAgentToken), n.DriverInternalInfo.String(KeyAgentVerifyCA)), nil
-}
 
 // WipeAgent forgets the agent of the boot that ends: another boot has another
 // address, token and certificate (deploy flow, section 3.1).
@@ -120,7 +107,10 @@ func Restart(ctx context.Context, t *task.Task, p Power, between func() error) e
 
 // BootMode is the boot mode that the node is to be deployed with (deploy flow,
 // section 6.4): "uefi" unless something says otherwise.
-func BootMode(n *store.Node) string {
+func BootMode(n *store.Node) string { return BootModeOr(n, "uefi") }
+
+// BootModeOr is BootMode with another mode for nodes that nothing is said of.
+func BootModeOr(n *store.Node, fallback string) string {
 	instance := Capabilities(n.InstanceInfo["capabilities"])
 	if instance["secure_boot"] == "true" {
 		return "uefi"
@@ -135,5 +125,5 @@ func BootMode(n *store.Node) string {
 			return mode
 		}
 	}
-	return "uefi"
+	return fallback
 }

@@ -15,6 +15,7 @@ const (
 	BootDevice  = "boot-device"
 	Lookup      = "lookup"
 	Heartbeat   = "heartbeat"
+	FastTrack   = "fast-track"
 	Inspection  = "inspection"
 	Image       = "image"
 	Progress    = "progress"
@@ -66,6 +67,7 @@ var Kinds = []Kind{
 	{Error, "A request of the machine, or one to its agent, could not be served.", "", false, true},
 	{Lookup, "The agent asked which node it runs on, and was answered or refused.", "refused, reason", false, true},
 	{Heartbeat, "The first heartbeat of an agent since the machine booted.", "version, url", false, true},
+	{FastTrack, "An agent that ran already was gone on with, or why the machine was booted instead.", "", false, false},
 	{Inspection, "An agent told what it found out about its machine.", "", false, true},
 	{Image, "The image is on the disk.", "bytes", false, true},
 	{Progress, "How far a transfer is, at most once in ten seconds.", "done, total, unit", false, true},

@@ -47,7 +47,7 @@ func (f *Flow) endByRequest(ctx context.Context, t *task.Task) error {
 	n := t.Node
 	switch n.ProvisionState {
 	case provision.CleanWait, provision.CleanHold, provision.ServiceWait, provision.ServiceHold:
-		cancelStep(ctx, t)
+		f.cancelStep(ctx, t)
 		fallthrough
 	case provision.WaitCallback, provision.DeployHold:
 		kind := kindOf(n.ProvisionState)
@@ -69,11 +69,11 @@ const ownAgent = "+ferric."
 
 // cancelStep tells an agent of ours to end the step that runs, so that a disk
 // is not cut off in the middle of a write. Other agents do not know how to.
-func cancelStep(ctx context.Context, t *task.Task) {
+func (f *Flow) cancelStep(ctx context.Context, t *task.Task) {
 	if !strings.Contains(t.Node.DriverInternalInfo.String(driver.KeyAgentVersion), ownAgent) {
 		return
 	}
-	agent, err := driver.Agent(t.Node)
+	agent, err := f.cfg.Agents.Of(t.Node)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, cancelPatience)
 		defer cancel()

@@ -28,6 +28,7 @@ type scriptedAgent struct {
 	powerOff func()
 	busy     int // steps to be refused
 	canceled int // requests to end the step that runs
+	lists    int // lists that are answered before the agent vanishes; 0 is all
 	erased   *ipa.EraseReport
 	answer   any // of the step that ends next
 }
@@ -66,6 +67,12 @@ func (a *scriptedAgent) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		_ = json.NewEncoder(w).Encode(a.erased)
 		return
+	}
+	if r.Method == http.MethodGet && a.lists > 0 {
+		if a.lists--; a.lists == 0 {
+			a.lists = 1
+			panic(http.ErrAbortHandler) // cuts the connection
+		}
 	}
 	if r.Method == http.MethodGet {
 		_ = json.NewEncoder(w).Encode(ipa.Results{Commands: a.commands})
@@ -140,6 +147,13 @@ func (a *scriptedAgent) refuse(steps int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.busy = steps
+}
+
+// vanishAfter answers so many lists of commands and then none any more.
+func (a *scriptedAgent) vanishAfter(lists int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lists = lists + 1
 }
 
 // count counts the commands of a name.

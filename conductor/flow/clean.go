@@ -53,10 +53,12 @@ func (f *Flow) startCleaning(ctx context.Context, t *task.Task) error {
 		if err != nil {
 			return f.cleanFailed(ctx, t, fmt.Sprintf("Failed to prepare node %s for cleaning: %v", n.UUID, err))
 		}
-		if agent {
+		switch {
+		case !agent:
+			info[steps.Clean.NoRamdisk] = true
+		case info.String(driver.KeyAgentURL) == "": // its machine boots
 			return t.Process(ctx, provision.Wait, "")
 		}
-		info[steps.Clean.NoRamdisk] = true
 	}
 	return f.loadCleanSteps(ctx, t)
 }
@@ -137,7 +139,7 @@ func (f *Flow) cleaned(ctx context.Context, t *task.Task) error {
 // forgetCleaning takes out of the row what only cleaning needs.
 func (f *Flow) forgetCleaning(n *store.Node) {
 	wipeSteps(n, steps.Clean)
-	driver.WipeAgent(n)
+	f.leaveAgent(n)
 	for _, key := range []string{
 		"agent_erase_devices_iterations", "agent_erase_devices_zeroize", "agent_enable_ata_secure_erase", "agent_enable_nvme_secure_erase",
 		"agent_erase_skip_read_only", "agent_continue_if_secure_erase_failed", "disk_erasure_concurrency",

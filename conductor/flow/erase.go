@@ -29,7 +29,7 @@ func (f *Flow) keepEraseReport(ctx context.Context, t *task.Task, result *ipa.Re
 	if !slices.Contains(eraseSteps, step) {
 		return
 	}
-	report, err := reportOfAgent(ctx, t, step)
+	report, err := f.reportOfAgent(ctx, t, step)
 	if err != nil {
 		t.Log.WithError(err).Info("the agent does not report what it erased")
 	}
@@ -71,11 +71,11 @@ func (f *Flow) kept(ctx context.Context, t *task.Task, report *ipa.EraseReport) 
 
 // reportOfAgent asks an agent of ours; nil if there is none, or if it tells of
 // another step.
-func reportOfAgent(ctx context.Context, t *task.Task, step string) (*ipa.EraseReport, error) {
+func (f *Flow) reportOfAgent(ctx context.Context, t *task.Task, step string) (*ipa.EraseReport, error) {
 	if !strings.Contains(t.Node.DriverInternalInfo.String(driver.KeyAgentVersion), ownAgent) {
 		return nil, nil
 	}
-	agent, err := driver.Agent(t.Node)
+	agent, err := f.cfg.Agents.Of(t.Node)
 	if err != nil {
 		return nil, err
 	}

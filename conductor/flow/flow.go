@@ -78,6 +78,8 @@ type Config struct {
 	ContinueIfSecureEraseFailed bool `ini:"deploy.continue_if_disk_secure_erase_fails"`
 	// DiskErasureConcurrency is how many disks are erased at once.
 	DiskErasureConcurrency int `ini:"deploy.disk_erasure_concurrency"`
+	// Agents is how agents are spoken to.
+	Agents driver.Agents
 	// RequireTLS refuses agents that serve plain HTTP.
 	RequireTLS bool `ini:"agent.require_tls"`
 	// RestrictLookup answers lookups only for nodes that expect an agent.
@@ -125,6 +127,7 @@ func DefaultConfig() Config {
 		EnableNVMeSecureErase:        true,
 		DiskErasureConcurrency:       4,
 		RequireTLS:                   true,
+		Agents:                       driver.DefaultAgents(),
 		RestrictLookup:               true,
 		MaskSecrets:                  rules.MaskAlways,
 	}
@@ -145,6 +148,9 @@ func (c Config) Validate() error {
 	}
 	if c.SyncPowerStateWorkers < 1 {
 		return fmt.Errorf("[conductor]sync_power_state_workers is %d, it must be positive", c.SyncPowerStateWorkers)
+	}
+	if err := c.Agents.Validate(); err != nil {
+		return err
 	}
 	return c.Inspection.Validate()
 }

@@ -81,10 +81,10 @@ func (r *rig) start() {
 	}
 	cfg := direct.DefaultConfig()
 	cfg.PowerStateRetries, cfg.PowerStateInterval = 1, 10*time.Millisecond
-	images := direct.New(cfg, registry, steps.Views{Node: r.cfg.NodeView, Port: r.cfg.PortView})
+	images := direct.New(cfg, registry, steps.Views{Node: r.cfg.NodeView, Port: r.cfg.PortView, Agents: r.cfg.Agents})
 	registry.Add(builtin.Implementations{
 		Deploy:  map[string]driver.Deploy{"direct": images, "custom-agent": direct.NewCustomAgent(images), "ramdisk": direct.NewRamdisk(images)},
-		Inspect: map[string]driver.Inspect{"agent": agent.NewInspect(agent.DefaultConfig(), registry)},
+		Inspect: map[string]driver.Inspect{"agent": agent.NewInspect(agent.DefaultConfig(), r.cfg.Agents, registry)},
 		Rescue:  map[string]driver.Rescue{"agent": agent.NewRescue(registry)},
 	})
 	log := logrus.New()

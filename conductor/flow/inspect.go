@@ -71,7 +71,7 @@ func bmcAddresses(ctx context.Context, n *store.Node) []string {
 
 // inspected ends an inspection that went well.
 func (f *Flow) inspected(ctx context.Context, t *task.Task) error {
-	forgetInspection(t.Node)
+	f.forgetInspection(t.Node)
 	delete(t.Node.DriverInternalInfo, keyDiscoveredBy)
 	t.Event(ctx, "provision", "inspected")
 	return t.Process(ctx, provision.Done, "")
@@ -93,12 +93,12 @@ func (f *Flow) endInspection(ctx context.Context, t *task.Task, text string, eve
 	if err != nil && !errors.Is(err, driver.ErrUnsupported) {
 		t.SetError("%s Ending the inspection failed too: %v", text, err)
 	}
-	forgetInspection(n)
+	f.forgetInspection(n)
 	return t.Process(ctx, event, "")
 }
 
-func forgetInspection(n *store.Node) {
-	driver.WipeAgent(n)
+func (f *Flow) forgetInspection(n *store.Node) {
+	f.leaveAgent(n)
 	delete(n.DriverInternalInfo, keyBMCAddresses)
 	delete(n.DriverInternalInfo, keyAborting)
 }
@@ -203,7 +203,7 @@ func (f *Flow) processInspection(ctx context.Context, t *task.Task, data *inspec
 	}
 	// How to switch a machine that has only just been discovered may be unknown.
 	unknown := err == nil && n.DriverInternalInfo.Bool(keyDiscovered) && ifs.Power.Validate(ctx, n) != nil
-	if err == nil && cfg.PowerOff && !unknown {
+	if err == nil && cfg.PowerOff && !unknown && !f.cfg.Agents.Keeps(n) {
 		err = driver.SwitchOff(ctx, t, ifs.Power)
 	}
 	if err != nil {

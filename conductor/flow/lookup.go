@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
-	"slices"
 
 	"ferric/api/ipa"
 	"ferric/conductor/driver"
@@ -29,7 +28,7 @@ func (f *Flow) Lookup(ctx context.Context, addresses []string, nodeUUID string, 
 	if err != nil {
 		return nil, "", err
 	}
-	if f.cfg.RestrictLookup && !slices.Contains(lookupStates, n.ProvisionState) {
+	if f.cfg.RestrictLookup && !f.expectsAgent(n) {
 		return nil, "", fmt.Errorf("lookup of node %s in state %s: %w", n.UUID, n.ProvisionState, store.ErrNotFound)
 	}
 	if !wantToken {

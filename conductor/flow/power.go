@@ -91,7 +91,7 @@ func (f *Flow) Progress(ctx context.Context, id int64) (*ipa.Progress, error) {
 	if err != nil {
 		return nil, err
 	}
-	agent, err := driver.Agent(n)
+	agent, err := f.cfg.Agents.Of(n)
 	if err != nil {
 		return nil, errors.Join(err, store.ErrNotFound)
 	}

@@ -130,7 +130,7 @@ func (f *Flow) heartbeatRescuing(ctx context.Context, t *task.Task) error {
 	if err := t.Process(ctx, provision.Resume, ""); err != nil {
 		return err
 	}
-	agent, err := driver.Agent(n)
+	agent, err := f.cfg.Agents.Of(n)
 	if err != nil {
 		return err
 	}

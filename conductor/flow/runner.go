@@ -19,7 +19,7 @@ import (
 
 // views are what the agent is shown.
 func (f *Flow) views() steps.Views {
-	return steps.Views{Node: f.cfg.NodeView, Port: f.cfg.PortView}
+	return steps.Views{Node: f.cfg.NodeView, Port: f.cfg.PortView, Agents: f.cfg.Agents}
 }
 
 const (
@@ -91,6 +91,9 @@ func (f *Flow) runSteps(ctx context.Context, t *task.Task, kind steps.Kind) erro
 			return t.Process(ctx, wait, "")
 		}
 		t.StepEvent(ctx, kind.Name, list[index].ID(), event.Done)
+		if err := f.joinAgent(ctx, t, kind, list[index]); err != nil {
+			return f.stepsFailed(ctx, t, kind, "Failed to prepare the %s steps of node %s: %v", kind.Name, t.Node.UUID, err)
+		}
 	}
 }
 
@@ -174,7 +177,7 @@ func listed(ifs driver.Interfaces, kind steps.Kind) []steps.Step {
 // section 3). An agent that cannot be asked counts as silent.
 func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind) error {
 	info := t.Node.DriverInternalInfo
-	agent, err := driver.Agent(t.Node)
+	agent, err := f.cfg.Agents.Of(t.Node)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,8 @@ import (
 type Views struct {
 	Node func(n *store.Node, unmaskConfigDrive bool) map[string]any
 	Port func(p *store.Port) map[string]any
+	// Agents is how agents are spoken to.
+	Agents driver.Agents
 }
 
 // arguments makes the parameters node and ports of an agent command.
@@ -38,7 +40,7 @@ func (v Views) arguments(ctx context.Context, t *task.Task, unmask bool) (map[st
 // the versions of its hardware managers, in driver_internal_info. The caller
 // saves.
 func Fetch(ctx context.Context, t *task.Task, kind Kind, views Views) ([]Step, error) {
-	agent, err := driver.Agent(t.Node)
+	agent, err := views.Agents.Of(t.Node)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +87,7 @@ func Fetch(ctx context.Context, t *task.Task, kind Kind, views Views) ([]Step, e
 // is told; the next heartbeats find out what became of it. An agent that is
 // busy with an earlier command is left to it and told again later.
 func Execute(ctx context.Context, t *task.Task, kind Kind, step Step, views Views) error {
-	agent, err := driver.Agent(t.Node)
+	agent, err := views.Agents.Of(t.Node)
 	if err != nil {
 		return err
 	}

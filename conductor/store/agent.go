@@ -14,9 +14,9 @@ func (s *Store) HeartbeatNode(ctx context.Context, uuid string) (*Node, error) {
 }
 
 // LookupNode finds a node by UUID and reads what HeartbeatNode does and what
-// an agent is told of its node: properties and instance_info.
+// an agent is told of its node, properties and instance_info, and driver_info.
 func (s *Store) LookupNode(ctx context.Context, uuid string) (*Node, error) {
-	return one[Node](ctx, s, "SELECT id, uuid, name, provision_state, reservation, maintenance, driver_internal_info, properties, instance_info FROM nodes",
+	return one[Node](ctx, s, "SELECT id, uuid, name, provision_state, reservation, maintenance, driver_internal_info, driver_info, properties, instance_info FROM nodes",
 		"uuid = ?", "node", uuid)
 }
 

@@ -37,11 +37,14 @@ const inspectionPath = "/v1/continue_inspection"
 // those of the node.
 type Inspect struct {
 	cfg     Config
+	agents  driver.Agents
 	drivers driver.Resolver
 }
 
 // NewInspect makes the interface.
-func NewInspect(cfg Config, drivers driver.Resolver) *Inspect { return &Inspect{cfg, drivers} }
+func NewInspect(cfg Config, agents driver.Agents, drivers driver.Resolver) *Inspect {
+	return &Inspect{cfg, agents, drivers}
+}
 
 // Properties: the interface reads nothing of driver_info itself.
 func (i *Inspect) Properties() map[string]string { return map[string]string{} }
@@ -55,7 +58,7 @@ func (i *Inspect) Validate(ctx context.Context, n *store.Node) error {
 	if err := ifs.Boot.Validate(ctx, n); err != nil && i.cfg.RequireManagedBoot {
 		return err
 	}
-	return nil
+	return i.agents.ValidateFastTrack(n)
 }
 
 // InspectHardware boots the agent, which is told where to send what it finds.

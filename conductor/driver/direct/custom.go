@@ -42,10 +42,7 @@ func (c CustomAgent) Prepare(ctx context.Context, t *task.Task) error {
 		return err
 	}
 	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootMode(t.Node)
-	if err := driver.SwitchOff(ctx, t, ifs.Power); err != nil {
-		return err
-	}
-	return ifs.Boot.PrepareRamdisk(ctx, t, nil)
+	return c.prepareAgent(ctx, t, ifs)
 }
 
 // prepareInstanceBoot makes the machine boot its disk; a boot loader is the

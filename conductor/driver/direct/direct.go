@@ -11,6 +11,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/conductor/driver"
+	"ferric/conductor/event"
 	"ferric/conductor/steps"
 	"ferric/conductor/store"
 	"ferric/conductor/task"
@@ -68,7 +69,7 @@ func (d *Deploy) Validate(ctx context.Context, n *store.Node) error {
 	if err != nil {
 		return err
 	}
-	if err := ifs.Boot.Validate(ctx, n); err != nil {
+	if err := errors.Join(d.views.Agents.ValidateFastTrack(n), ifs.Boot.Validate(ctx, n)); err != nil {
 		return err
 	}
 	_, err = d.image(n)
@@ -90,7 +91,8 @@ func (d *Deploy) Steps() []driver.Step {
 // UsesAgent: the agent writes the image.
 func (d *Deploy) UsesAgent() bool { return true }
 
-// Prepare powers the machine off and makes its next boot that of the agent.
+// Prepare powers the machine off and makes its next boot that of the agent, if
+// none is at hand that can be gone on with.
 func (d *Deploy) Prepare(ctx context.Context, t *task.Task) error {
 	ifs, err := d.drivers.Interfaces(t.Node)
 	if err != nil {
@@ -104,17 +106,48 @@ func (d *Deploy) Prepare(ctx context.Context, t *task.Task) error {
 	t.Node.InstanceInfo["image_type"] = image.ImageType
 	t.Node.DriverInternalInfo["is_whole_disk_image"] = image.ImageType == ipa.WholeDiskImage
 	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootMode(t.Node)
+	return d.prepareAgent(ctx, t, ifs)
+}
+
+// prepareAgent powers the machine off and makes its next boot that of the agent,
+// or leaves an agent running that the deployment can go on with.
+func (d *Deploy) prepareAgent(ctx context.Context, t *task.Task, ifs driver.Interfaces) error {
+	if d.atHand(ctx, t, ifs) {
+		return t.Save(ctx)
+	}
 	if err := driver.SwitchOff(ctx, t, ifs.Power); err != nil {
 		return err
 	}
 	return ifs.Boot.PrepareRamdisk(ctx, t, nil)
 }
 
-// deploy boots the agent; the heartbeat of the agent goes on.
+// atHand says whether an agent can be gone on with; where that was wanted, the
+// node's events tell the outcome.
+func (d *Deploy) atHand(ctx context.Context, t *task.Task, ifs driver.Interfaces) bool {
+	yes, why := d.views.Agents.AtHand(ctx, t.Node, ifs.Power)
+	switch {
+	case yes:
+		t.Event(ctx, event.FastTrack, "the agent that runs already goes on")
+	case d.views.Agents.WantsFastTrack(t.Node):
+		t.Event(ctx, event.FastTrack, "not possible: %s", why)
+	}
+	return yes
+}
+
+// deploy boots the agent; the heartbeat of the agent goes on. One that Prepare
+// has left running is gone on with at once, unless it has vanished since.
 func (d *Deploy) deploy(ctx context.Context, t *task.Task, _ map[string]any) (driver.Outcome, error) {
 	ifs, err := d.drivers.Interfaces(t.Node)
 	if err != nil {
 		return 0, err
+	}
+	if d.views.Agents.WantsFastTrack(t.Node) && t.Node.DriverInternalInfo.String(driver.KeyAgentURL) != "" {
+		if d.atHand(ctx, t, ifs) {
+			return driver.Finished, nil
+		}
+		if err := ifs.Boot.PrepareRamdisk(ctx, t, nil); err != nil {
+			return 0, err
+		}
 	}
 	return driver.Waiting, driver.SwitchPower(ctx, t, ifs.Power, driver.Rebooting, 0)
 }
@@ -140,7 +173,7 @@ func (d *Deploy) prepareInstanceBoot(ctx context.Context, t *task.Task, _ map[st
 	if err != nil {
 		return 0, err
 	}
-	agent, err := driver.Agent(t.Node)
+	agent, err := d.views.Agents.Of(t.Node)
 	if err != nil {
 		return 0, err
 	}
@@ -176,7 +209,7 @@ func (d *Deploy) tearDownAgent(ctx context.Context, t *task.Task, _ map[string]a
 		return 0, err
 	}
 	if t.Node.DisablePowerOff {
-		agent, err := driver.Agent(t.Node)
+		agent, err := d.views.Agents.Of(t.Node)
 		if err != nil {
 			return 0, err
 		}
@@ -192,7 +225,7 @@ func (d *Deploy) tearDownAgent(ctx context.Context, t *task.Task, _ map[string]a
 }
 
 func (d *Deploy) softPowerOff(ctx context.Context, t *task.Task, power driver.Power) error {
-	agent, err := driver.Agent(t.Node)
+	agent, err := d.views.Agents.Of(t.Node)
 	if err != nil {
 		return err
 	}
@@ -236,11 +269,14 @@ func (d *Deploy) TearDown(ctx context.Context, t *task.Task) error {
 	return driver.SwitchOff(ctx, t, ifs.Power)
 }
 
-// PrepareCleaning boots the agent.
+// PrepareCleaning boots the agent, if none is at hand.
 func (d *Deploy) PrepareCleaning(ctx context.Context, t *task.Task) (bool, error) {
 	ifs, err := d.drivers.Interfaces(t.Node)
 	if err != nil {
 		return false, err
+	}
+	if d.atHand(ctx, t, ifs) {
+		return true, nil
 	}
 	if err := ifs.Boot.PrepareRamdisk(ctx, t, nil); err != nil {
 		return false, err
@@ -248,11 +284,15 @@ func (d *Deploy) PrepareCleaning(ctx context.Context, t *task.Task) (bool, error
 	return true, driver.SwitchPower(ctx, t, ifs.Power, driver.Rebooting, 0)
 }
 
-// TearDownCleaning ends the agent: the machine goes off.
+// TearDownCleaning ends the agent: the machine goes off, unless the next
+// operation is to go on with it.
 func (d *Deploy) TearDownCleaning(ctx context.Context, t *task.Task) error {
 	ifs, err := d.drivers.Interfaces(t.Node)
 	if err != nil {
 		return err
+	}
+	if d.atHand(ctx, t, ifs) {
+		return ifs.Boot.CleanUpRamdisk(ctx, t)
 	}
 	return errors.Join(driver.SwitchOff(ctx, t, ifs.Power), ifs.Boot.CleanUpRamdisk(ctx, t))
 }

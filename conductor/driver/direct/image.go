@@ -146,7 +146,7 @@ func rootUUID(n *store.Node) string {
 // installBootloader has the agent make the disk bootable and waits until it
 // has.
 func (d *Deploy) installBootloader(ctx context.Context, t *task.Task, uuids partitionUUIDs) error {
-	agent, err := driver.Agent(t.Node)
+	agent, err := d.views.Agents.Of(t.Node)
 	if err != nil {
 		return err
 	}
