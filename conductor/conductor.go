@@ -117,6 +117,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	for _, l := range listeners {
 		group.Go(func() error { return serveAPI(groupCtx, l) })
 	}
+	context.AfterFunc(groupCtx, api.EndStreams)
 	group.Go(func() error { return boots.Run(groupCtx) })
 	group.Go(func() error {
 		if err := trim(groupCtx); err != nil {

@@ -2,15 +2,19 @@ package ironic
 
 import "time"
 
-// Event is one thing that happened to a node. It is an extension of ferric's
-// beside Ironic's API: GET /ferric/v1/nodes/<node>/events, oldest first.
+// Event is something that was seen of a node or that happened to it; an
+// extension of ferric. ID is that of the stream: later events have higher ones.
 type Event struct {
-	Time   time.Time `json:"time"`
-	Kind   string    `json:"kind"`
-	Detail string    `json:"detail"`
+	ID     int64          `json:"id"`
+	Time   time.Time      `json:"time"`
+	Node   string         `json:"node"`
+	Name   string         `json:"name,omitempty"` // of the node
+	Kind   string         `json:"kind"`
+	Detail string         `json:"detail"`
+	Data   map[string]any `json:"data,omitempty"`
 }
 
-// Events is the list of a node's events.
+// Events is a list of events.
 type Events struct {
 	Events []Event `json:"events"`
 }

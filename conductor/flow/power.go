@@ -104,11 +104,6 @@ func (f *Flow) Progress(ctx context.Context, id int64) (*ipa.Progress, error) {
 	return p, nil
 }
 
-// Events lists what was seen of the node.
-func (f *Flow) Events(ctx context.Context, id int64) ([]store.Event, error) {
-	return f.store.Events(ctx, id)
-}
-
 func (f *Flow) node(ctx context.Context, id int64) (*store.Node, driver.Interfaces, error) {
 	n, err := f.store.NodeByID(ctx, id)
 	if err != nil {

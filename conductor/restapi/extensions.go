@@ -21,23 +21,6 @@ func (s *Server) showProgress(ctx context.Context, r *request) (reply, error) {
 	return ok(p)
 }
 
-// listEvents lists what was seen of the node, oldest first.
-func (s *Server) listEvents(ctx context.Context, r *request) (reply, error) {
-	n, err := s.extensionNode(ctx, r)
-	if err != nil {
-		return reply{}, err
-	}
-	seen, err := s.conductor.Events(ctx, n)
-	if err != nil {
-		return reply{}, err
-	}
-	list := ironic.Events{Events: []ironic.Event{}}
-	for _, e := range seen {
-		list.Events = append(list.Events, ironic.Event{Time: e.Time, Kind: e.Kind, Detail: e.Detail})
-	}
-	return ok(list)
-}
-
 // showEraseReport tells what the latest steps that erase did to the node's
 // disks; an empty list if none has run.
 func (s *Server) showEraseReport(ctx context.Context, r *request) (reply, error) {
@@ -58,6 +41,7 @@ func (s *Server) extensionNode(ctx context.Context, r *request) (id int64, err e
 	unversioned := *r
 	unversioned.version = max(r.version, ironic.VersionNodeName)
 	n, err := s.node(ctx, &unversioned)
+	r.permitted = unversioned.permitted
 	if err != nil {
 		return 0, err
 	}

@@ -55,6 +55,7 @@ type request struct {
 	permitted  bool   // the route's policy has been checked
 	project    string // whose objects a list is confined to, "" is all
 	id         string // as the answer's headers tell it
+	method     string // GET or HEAD, where the route has GET
 	header     http.Header
 	log        *logrus.Entry
 }
@@ -83,7 +84,7 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := &request{
 			route: &rt, version: versionOf(c), base: s.linkBase(c.Request()), params: map[string]string{}, identity: identityOf(c), source: s.source(c.Request()),
-			jsonSuffix: c.Get(keyJSONSuffix) != nil, id: requestID(c), header: c.Request().Header, log: s.requestLog(c),
+			jsonSuffix: c.Get(keyJSONSuffix) != nil, id: requestID(c), method: c.Request().Method, header: c.Request().Header, log: s.requestLog(c),
 		}
 		for i, name := range c.ParamNames() {
 			r.params[name] = c.ParamValues()[i]
@@ -143,6 +144,10 @@ func write(c echo.Context, out reply) error {
 	}
 	if out.body == nil {
 		return c.NoContent(out.status)
+	}
+	if stream, goesOn := out.body.(streamed); goesOn {
+		stream(c.Request().Context(), c.Response())
+		return nil
 	}
 	if text, ready := out.body.(rendered); ready {
 		return text.write(c, out.status)

@@ -93,6 +93,7 @@ func (s *Server) routes() []route {
 		s.inspectionRuleRoutes(),
 		s.inventoryRoutes(),
 		s.extensionRoutes(),
+		s.eventListRoutes(),
 		s.descriptionRoutes(),
 	)
 }
@@ -155,7 +156,6 @@ func (s *Server) discoveryRoutes() []route {
 func (s *Server) extensionRoutes() []route {
 	return []route{
 		{method: "GET", path: "/ferric/v1/nodes/:node/progress", policy: "baremetal:node:get", handle: s.showProgress, result: "Progress", doc: "Tells how far the transfer in flight is."},
-		{method: "GET", path: "/ferric/v1/nodes/:node/events", policy: "baremetal:node:get", handle: s.listEvents, result: "SeenEvents", doc: "Lists what was seen of the node."},
 		{method: "GET", path: "/ferric/v1/nodes/:node/erase_report", policy: "baremetal:node:get", handle: s.showEraseReport, result: "EraseReports", doc: "Tells how each disk was erased."},
 	}
 }

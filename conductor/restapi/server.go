@@ -6,6 +6,7 @@ package restapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -65,6 +66,7 @@ type Config struct {
 	// of the project, and delete them.
 	ProjectAdminsOwnNodes bool `ini:"api.project_admin_can_manage_own_nodes"`
 	Auth                  auth.Config
+	Streams               StreamConfig
 	Edge                  EdgeConfig
 }
 
@@ -83,6 +85,7 @@ func DefaultConfig() Config {
 		TLSMinVersion:             "1.3",
 		ProjectAdminsOwnNodes:     true,
 		Auth:                      auth.DefaultConfig(),
+		Streams:                   defaultStreams(),
 		Edge:                      defaultEdge(),
 	}
 }
@@ -123,7 +126,6 @@ type Conductor interface {
 	Heartbeat(ctx context.Context, ident string, hb ipa.Heartbeat) error
 	// Progress asks the node's agent, store.ErrNotFound when nothing is in flight.
 	Progress(ctx context.Context, id int64) (*ipa.Progress, error)
-	Events(ctx context.Context, id int64) ([]store.Event, error)
 	// EraseReports are those of the latest steps that erase, newest first.
 	EraseReports(ctx context.Context, id int64) ([]ipa.EraseReport, error)
 	Drivers() []driver.Info
@@ -140,13 +142,14 @@ type Server struct {
 	policy    auth.Policy
 	guesses   *guesses
 	nodeTexts *nodeCache
+	streams   streams
 	log       *logrus.Entry
 }
 
 // New makes a server; lists are read from s, everything else is asked of c. It
 // fails when the options of authentication make no sense.
 func New(cfg Config, s *store.Store, c Conductor, log *logrus.Entry) (*Server, error) {
-	if err := cfg.Edge.check(); err != nil {
+	if err := errors.Join(cfg.Edge.check(), cfg.Streams.check()); err != nil {
 		return nil, err
 	}
 	strategy, err := auth.New(cfg.Auth, log)
@@ -154,7 +157,7 @@ func New(cfg Config, s *store.Store, c Conductor, log *logrus.Entry) (*Server, e
 		return nil, err
 	}
 	return &Server{cfg: cfg, store: s, conductor: c, auth: strategy, policy: auth.NewPolicy(),
-		guesses: newGuesses(cfg.Edge.FailedLookups, cfg.Edge.FailedLookupsBurst), nodeTexts: newNodeCache(nodeCacheSize), log: log}, nil
+		guesses: newGuesses(cfg.Edge.FailedLookups, cfg.Edge.FailedLookupsBurst), nodeTexts: newNodeCache(nodeCacheSize), streams: streams{ended: make(chan struct{})}, log: log}, nil
 }
 
 // Handler is the API, to be served at the root of a listener. The endpoints of
