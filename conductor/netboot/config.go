@@ -85,7 +85,7 @@ type Config struct {
 	TFTPPort int `ini:"netboot.tftp_port"`
 	// HTTPListen is the TCP address of the HTTP service; empty: it is served elsewhere, by HTTPHandler.
 	HTTPListen string `ini:"netboot.http_listen"`
-	// LoaderDirs are searched for the iPXE binaries.
+	// LoaderDirs are searched for boot loaders; other files in them are not served.
 	LoaderDirs []string `ini:"netboot.loader_dirs"`
 
 	// Leases makes leases outlive a restart. Nil: they are kept in memory (see LeaseStore).
@@ -105,8 +105,12 @@ func DefaultConfig() Config {
 		LeaseTime:              time.Hour,
 		TFTPPort:               69,
 		HTTPListen:             ":8080",
-		// Debian and Ubuntu: package ipxe; /boot has its ipxe.efi.
-		LoaderDirs: []string{"/usr/lib/ipxe", "/usr/share/ipxe", "/usr/lib/ipxe/qemu", "/boot"},
+		// Debian and Ubuntu: packages ipxe, pxelinux, syslinux-common, shim-signed and
+		// grub-efi-…-signed; /boot has ipxe.efi. Then Fedora and its kin.
+		LoaderDirs: []string{"/usr/lib/ipxe", "/usr/share/ipxe", "/usr/lib/ipxe/qemu", "/boot",
+			"/usr/lib/PXELINUX", "/usr/lib/syslinux/modules/bios", "/usr/lib/syslinux",
+			"/usr/lib/shim", "/usr/lib/grub/x86_64-efi-signed", "/usr/lib/grub/arm64-efi-signed",
+			"/usr/share/syslinux", "/boot/efi/EFI/fedora", "/boot/efi/EFI/centos", "/boot/efi/EFI/rocky", "/boot/efi/EFI/redhat"},
 	}
 }
 

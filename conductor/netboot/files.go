@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path"
@@ -14,14 +15,15 @@ import (
 
 // files finds what is served by name: boot loaders and the two roots.
 type files struct {
-	loaders  map[string]string // name to path
-	tftpRoot *os.Root          // may be nil
-	httpRoot *os.Root          // may be nil
+	*settings
+	tftpRoot *os.Root // may be nil
+	httpRoot *os.Root // may be nil
 }
 
-// openFiles opens the roots and finds the configured boot loaders.
+// openFiles opens the roots. Where DHCP is ours, iPXE has to be there: most
+// machines boot by it. The other boot loaders are looked for when they are asked for.
 func openFiles(s *settings) (*files, error) {
-	f := &files{loaders: make(map[string]string)}
+	f := &files{settings: s}
 	var err error
 	if f.tftpRoot, err = openRoot("[pxe]tftp_root", s.TFTPRoot); err != nil {
 		return nil, err
@@ -29,21 +31,19 @@ func openFiles(s *settings) (*files, error) {
 	if f.httpRoot, err = openRoot("[deploy]http_root", s.HTTPRoot); err != nil {
 		return nil, err
 	}
-	names := []string{s.IPXEBootfileName, s.UEFIIPXEBootfileName}
-	for _, name := range s.IPXEBootfileNameByArch {
-		names = append(names, name)
+	for _, name := range s.loaderNames() {
+		if name != path.Base(name) {
+			return nil, fmt.Errorf("%w: boot loader %q must be a plain file name", ErrConfig, name)
+		}
 	}
+	names := slices.Concat(slices.Collect(maps.Values(s.IPXEBootfileNameByArch)), []string{s.IPXEBootfileName, s.UEFIIPXEBootfileName})
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		if name == "" {
+		if name == "" || s.DHCP == DHCPOff {
 			continue
 		}
-		file, err := findLoader(name, s.TFTPRoot, s.LoaderDirs)
-		if err != nil && s.DHCP != DHCPOff {
+		if _, err := s.loaderFile(name); err != nil {
 			return nil, err
-		}
-		if err == nil {
-			f.loaders[name] = file
 		}
 	}
 	return f, nil
@@ -60,43 +60,43 @@ func openRoot(option, dir string) (*os.Root, error) {
 	return root, nil
 }
 
-func findLoader(name, root string, dirs []string) (string, error) {
-	if name != path.Base(name) {
-		return "", fmt.Errorf("%w: boot loader %q must be a plain file name", ErrConfig, name)
+// open opens a boot loader, or a file of the root that the protocol has; nothing
+// outside of that can be reached.
+func (f *files) open(protocol, name string) (file, error) {
+	root := f.tftpRoot
+	if protocol == ProtocolHTTP {
+		root = f.httpRoot
 	}
-	if root != "" {
-		dirs = append([]string{root}, dirs...)
-	}
-	for _, dir := range dirs {
-		file := filepath.Join(dir, name)
-		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
-			return file, nil
+	full := cleanPath(name)
+	short := cutRoots(full, f.roots())
+	var failed error
+	for _, name := range []string{full, short} {
+		if root == nil || name == "" || f.LoaderFilePaths[name] != "" {
+			continue
+		}
+		found, err := openRegular(root.Stat, root.Open, filepath.FromSlash(name))
+		if err == nil {
+			return found, nil
+		}
+		if failed == nil || !errors.Is(err, fs.ErrNotExist) {
+			failed = err
 		}
 	}
-	return "", fmt.Errorf("%w: %q is in none of %s: install the package ipxe, or correct [netboot]loader_dirs or the [pxe] option that names it",
-		ErrLoaderMissing, name, strings.Join(dirs, ", "))
-}
-
-// openTFTP opens a file for a TFTP client.
-func (f *files) openTFTP(name string) (*os.File, error) { return f.open(f.tftpRoot, name) }
-
-// openHTTP opens a file for an HTTP client.
-func (f *files) openHTTP(name string) (*os.File, error) { return f.open(f.httpRoot, name) }
-
-// open opens a loader, or a file of root; nothing outside of root can be reached.
-func (f *files) open(root *os.Root, name string) (*os.File, error) {
-	name = path.Clean("/" + strings.ReplaceAll(name, `\`, "/"))[1:]
-	if file, ok := f.loaders[name]; ok {
-		return openRegular(os.Stat, os.Open, file)
+	if loader := path.Base(short); f.served(loader) {
+		name, err := f.loaderFile(loader)
+		if err != nil {
+			return nil, err
+		}
+		return openRegular(os.Stat, os.Open, name)
 	}
-	if root == nil || name == "" {
-		return nil, fmt.Errorf("open %q: %w", name, fs.ErrNotExist)
+	if failed == nil {
+		failed = fmt.Errorf("open %q: %w", name, fs.ErrNotExist)
 	}
-	return openRegular(root.Stat, root.Open, filepath.FromSlash(name))
+	return nil, failed
 }
 
 // openRegular refuses what is no file; opening a pipe, say, would block for ever.
-func openRegular(stat func(string) (fs.FileInfo, error), open func(string) (*os.File, error), name string) (*os.File, error) {
+func openRegular(stat func(string) (fs.FileInfo, error), open func(string) (*os.File, error), name string) (file, error) {
 	info, err := stat(name)
 	if err != nil {
 		return nil, fmt.Errorf("open %q: %w", name, err)
@@ -104,11 +104,11 @@ func openRegular(stat func(string) (fs.FileInfo, error), open func(string) (*os.
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("open %q: not a file: %w", name, fs.ErrNotExist)
 	}
-	file, err := open(name)
+	f, err := open(name)
 	if err != nil {
 		return nil, fmt.Errorf("open %q: %w", name, err)
 	}
-	return file, nil
+	return f, nil
 }
 
 // isURL tells whether a kernel or ramdisk is given to iPXE as it is.

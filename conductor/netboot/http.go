@@ -15,163 +15,87 @@ import (
 	"time"
 )
 
-// HTTPHandler serves, below /: boot.ipxe, pxelinux.cfg/<mac> (the script of the
-// machine), <node uuid>/deploy_kernel, deploy_ramdisk and boot_iso, the boot loaders, and
-// the files of http_root. GET and HEAD, with Range. It may be mounted elsewhere
-// if http_url says so.
-func (s *Server) HTTPHandler() http.Handler { return s.http }
+// HTTPHandler serves, below /, the paths of parsePath: scripts and configurations
+// of machines, their files, the boot loaders, and the files of http_root. GET and
+// HEAD, with Range. It may be mounted elsewhere if http_url says so.
+func (s *Server) HTTPHandler() http.Handler { return http.HandlerFunc(s.answerHTTP) }
 
-func (s *Server) routes() http.Handler {
-	scripts := parseScripts()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, r.Method+" is not served here: only GET and HEAD", http.StatusMethodNotAllowed)
-			return
-		}
-		first, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-		switch {
-		case first == "boot.ipxe" && rest == "":
-			text, err := scripts.boot(s.IPXEFallbackScript)
-			s.sendScript(w, text, err)
-		case first == "pxelinux.cfg":
-			s.machineScript(w, r, scripts, rest)
-		case rest == "deploy_kernel":
-			s.machineFile(w, r, first, EventKernel, EventKernelSent, func(m Machine) string { return m.Kernel })
-		case rest == "deploy_ramdisk":
-			s.machineFile(w, r, first, EventRamdisk, EventRamdiskSent, func(m Machine) string { return m.Ramdisk })
-		case rest == "boot_iso":
-			s.machineFile(w, r, first, EventRamdisk, EventRamdiskSent, func(m Machine) string { return m.ISO })
-		default:
-			s.rootFile(w, r)
-		}
-	})
-}
-
-func (s *Server) rootFile(w http.ResponseWriter, r *http.Request) {
-	file, err := s.files.openHTTP(r.URL.Path)
+func (s *Server) answerHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, r.Method+" is not served here: only GET and HEAD", http.StatusMethodNotAllowed)
+		return
+	}
+	q := question{
+		protocol: ProtocolHTTP, path: r.URL.Path, peer: peerAddr(r.RemoteAddr), mac: r.URL.Query().Get("mac"),
+		ipxe: strings.HasPrefix(r.UserAgent(), "iPXE"),
+	}
+	seen := Sighting{Time: time.Now(), IP: q.peer.String(), Protocol: ProtocolHTTP, Request: r.Method + " " + r.URL.Path}
+	a, err := s.answer(r.Context(), q)
+	seen.MAC, seen.NodeUUID = a.owner.String(), a.machine.NodeUUID
 	if err != nil {
+		seen.Reason = err.Error()
+		s.sightings.add(seen)
+		s.refused(a, err)
 		httpError(w, err)
 		return
 	}
-	defer file.Close()
-	s.sendFile(w, r, file)
+	defer a.file.Close()
+	begin, end := a.events(ProtocolHTTP)
+	if r.Method == http.MethodGet && begin != "" {
+		s.emit(begin, a.machine.NodeUUID, a.owner.String(), a.detail(r.URL.Path))
+	}
+	if a.text {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+	}
+	n, whole := s.sendFile(w, r, a.file)
+	if whole && end != "" {
+		s.emit(end, a.machine.NodeUUID, a.owner.String(), fmt.Sprintf("%s, %d bytes", r.URL.Path, n))
+	}
+	seen.Answer = fmt.Sprintf("%d bytes", n)
+	if r.Method == http.MethodHead {
+		seen.Answer = "its size"
+	}
+	s.sightings.add(seen)
 }
 
-// machineScript answers a machine that asks by one of its MAC addresses what to do.
-func (s *Server) machineScript(w http.ResponseWriter, r *http.Request, scripts scripts, name string) {
-	mac, err := parseMAC(name)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusNotFound)
+// detail is what an event says of an answer that begins.
+func (a *answer) detail(path string) string {
+	if a.text {
+		return a.machine.Action.String()
+	}
+	return path
+}
+
+// refused reports a question of a known machine that found no answer though
+// there should be one.
+func (s *Server) refused(a answer, err error) {
+	missing := a.kind == kindKernel || a.kind == kindRamdisk || a.kind == kindISO || isMissing(err)
+	if a.machine.NodeUUID == "" || notFound(err) && !missing || errors.Is(err, ErrUnknownMAC) {
 		return
 	}
-	m, err := s.machine(r.Context(), mac)
-	if err == nil && m.Action == Ignore {
-		err = fmt.Errorf("the port %v does not boot from the network: %w", mac, fs.ErrNotExist)
-	}
-	if err != nil {
-		httpError(w, err)
-		return
-	}
-	text, err := scripts.machine(m, s.httpURL, hexhyp(mac), s.IPXETimeout)
-	switch {
-	case err != nil:
-		s.emit(EventError, m.NodeUUID, mac.String(), err.Error())
-	case r.Method == http.MethodGet:
-		s.emit(EventScript, m.NodeUUID, mac.String(), m.Action.String())
-	}
-	s.sendScript(w, text, err)
+	s.log.WithError(err).WithField("node", a.machine.NodeUUID).Warn("boot file not served")
+	s.emit(EventError, a.machine.NodeUUID, a.owner.String(), err.Error())
 }
 
-func (s *Server) sendScript(w http.ResponseWriter, text string, err error) {
+// peerAddr is the address of host:port, invalid if there is none.
+func peerAddr(hostport string) netip.Addr {
+	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
-		s.log.WithError(err).Warn("iPXE script not served")
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+		return netip.Addr{}
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-	io.WriteString(w, text)
-}
-
-// machineFile serves the kernel or ramdisk of a node.
-func (s *Server) machineFile(w http.ResponseWriter, r *http.Request, uuid, begin, end string, ref func(Machine) string) {
-	mac, m, err := s.machineOf(r, uuid)
+	addr, err := netip.ParseAddr(host)
 	if err != nil {
-		httpError(w, err)
-		return
+		return netip.Addr{}
 	}
-	file, err := openMachineFile(m, ref(m))
-	if err != nil {
-		s.log.WithError(err).WithField("node", m.NodeUUID).Warn("boot file not served")
-		s.emit(EventError, m.NodeUUID, mac.String(), err.Error())
-		httpError(w, err)
-		return
-	}
-	defer file.Close()
-	if r.Method == http.MethodGet {
-		s.emit(begin, m.NodeUUID, mac.String(), r.URL.Path)
-	}
-	if n, whole := s.sendFile(w, r, file); whole {
-		s.emit(end, m.NodeUUID, mac.String(), fmt.Sprintf("%s, %d bytes", r.URL.Path, n))
-	}
-}
-
-func openMachineFile(m Machine, ref string) (*os.File, error) {
-	if m.Action != Ramdisk && m.Action != BootISO || ref == "" || isURL(ref) {
-		return nil, fmt.Errorf("node %s has no such file now, its action is %v: %w", m.NodeUUID, m.Action, fs.ErrNotExist)
-	}
-	name, err := localPath(ref)
-	if err != nil {
-		return nil, fmt.Errorf("boot file of node %s: %w", m.NodeUUID, err)
-	}
-	file, err := openRegular(os.Stat, os.Open, name)
-	if err != nil {
-		return nil, fmt.Errorf("boot file of node %s: %w", m.NodeUUID, err)
-	}
-	return file, nil
-}
-
-// machineOf finds the node of a URL /<uuid>/…: by the MAC address that our scripts
-// put into it, else by the client's address.
-func (s *Server) machineOf(r *http.Request, uuid string) (net.HardwareAddr, Machine, error) {
-	var mac net.HardwareAddr
-	if text := r.URL.Query().Get("mac"); text != "" {
-		parsed, err := parseMAC(text)
-		if err != nil {
-			return nil, Machine{}, err
-		}
-		mac = parsed
-	} else if mac = s.macOf(r.RemoteAddr); mac == nil {
-		return nil, Machine{}, fmt.Errorf("%s: give ?mac=, for %s is not a known client: %w", r.URL.Path, r.RemoteAddr, fs.ErrNotExist)
-	}
-	m, err := s.machine(r.Context(), mac)
-	if err == nil && !strings.EqualFold(m.NodeUUID, uuid) {
-		err = fmt.Errorf("%v is no port of node %s: %w", mac, uuid, ErrUnknownMAC)
-	}
-	return mac, m, err
-}
-
-func (s *Server) machine(ctx context.Context, mac net.HardwareAddr) (Machine, error) {
-	ctx, cancel := context.WithTimeout(ctx, directoryTimeout)
-	defer cancel()
-	m, err := s.dir.Machine(ctx, mac)
-	if err != nil {
-		return Machine{}, fmt.Errorf("look up the port %v: %w", mac, err)
-	}
-	return m, nil
+	return addr.Unmap().WithZone("")
 }
 
 // macOf returns who has an address: by our lease, else by the kernel's neighbour
 // table, which knows every client that we talk to without a router between. It
 // returns nil if neither knows.
-func (s *Server) macOf(hostport string) net.HardwareAddr {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		return nil
-	}
-	addr := toAddr(net.ParseIP(host))
+func (s *Server) macOf(addr netip.Addr) net.HardwareAddr {
 	if s.dhcp.leases != nil {
 		if mac := s.dhcp.leases.owner(addr); mac != nil {
 			return mac
@@ -199,29 +123,41 @@ func neighbour(table string, addr netip.Addr) net.HardwareAddr {
 	return nil
 }
 
+// openTFTP opens a file for a TFTP client.
+func (s *Server) openTFTP(client net.IP, name string) (file, error) {
+	a, err := s.answer(context.Background(), question{protocol: ProtocolTFTP, path: name, peer: toAddr(client)})
+	if err != nil {
+		s.refused(a, err)
+		return nil, err
+	}
+	if begin, _ := a.events(ProtocolTFTP); begin != "" {
+		s.emit(begin, a.machine.NodeUUID, a.owner.String(), a.detail(name))
+	}
+	return a.file, nil
+}
+
 // tftpSent reports a file sent by TFTP.
 func (s *Server) tftpSent(client net.IP, name string, size int64) {
-	mac, node := "", ""
-	if hw := s.macOf(net.JoinHostPort(client.String(), "0")); hw != nil {
-		mac = hw.String()
-		if m, err := s.machine(context.Background(), hw); err == nil {
-			node = m.NodeUUID
-		}
+	a := answer{target: parsePath(name, s.roots())}
+	if _, end := a.events(ProtocolTFTP); end != "" {
+		mac, m := s.guess(context.Background(), question{peer: toAddr(client)})
+		s.emit(end, m.NodeUUID, mac.String(), fmt.Sprintf("%s to %v, %d bytes", name, client, size))
 	}
-	s.emit(EventTFTP, node, mac, fmt.Sprintf("%s to %v, %d bytes", name, client, size))
 }
 
 // sendFile answers with a file or the asked ranges of it. whole is true if its
 // last byte was sent, n is the number of bytes sent.
-func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, file *os.File) (n int64, whole bool) {
+func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, file file) (n int64, whole bool) {
 	info, err := file.Stat()
 	if err != nil {
 		httpError(w, err)
 		return 0, false
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("ETag", fmt.Sprintf(`"%x-%x"`, info.ModTime().UnixNano(), info.Size()))
+	if h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "application/octet-stream")
+		h.Set("ETag", fmt.Sprintf(`"%x-%x"`, info.ModTime().UnixNano(), info.Size()))
+	}
 	out := &pacedWriter{ResponseWriter: w, control: http.NewResponseController(w)}
 	http.ServeContent(out, r, "", info.ModTime(), file)
 	out.control.SetWriteDeadline(time.Time{}) // the connection may serve another request
@@ -240,7 +176,7 @@ func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, file *os.File)
 func httpError(w http.ResponseWriter, err error) {
 	code := http.StatusInternalServerError
 	switch {
-	case errors.Is(err, ErrUnknownMAC), errors.Is(err, fs.ErrNotExist), errors.Is(err, errMAC):
+	case notFound(err), isMissing(err):
 		code = http.StatusNotFound
 	case errors.Is(err, fs.ErrPermission):
 		code = http.StatusForbidden

@@ -67,6 +67,8 @@ func writeFile(t *testing.T, data string) string {
 	return name
 }
 
+const otherUUID = "0d1f3c52-30d8-4d3c-9b0e-1f7a5f0c0a03"
+
 func TestHTTP(t *testing.T) {
 	kernel, root := strings.Repeat("kernel", 1<<20), t.TempDir()
 	if err := os.WriteFile(filepath.Join(root, "disk.img"), []byte("0123456789"), 0o644); err != nil {
@@ -83,7 +85,7 @@ func TestHTTP(t *testing.T) {
 	dir := mapDirectory{
 		mac:                 {NodeUUID: bootUUID, Action: Ramdisk, Kernel: writeFile(t, kernel), Ramdisk: "file://" + writeFile(t, "ramdisk"), Params: "quiet"},
 		"52:54:00:77:00:02": {NodeUUID: bootUUID, Action: Ignore},
-		"52:54:00:77:00:03": {NodeUUID: "n3", Action: Ramdisk, Kernel: "/absent/kernel", Ramdisk: "relative"},
+		"52:54:00:77:00:03": {NodeUUID: otherUUID, Action: Ramdisk, Kernel: "/absent/kernel", Ramdisk: "relative"},
 	}
 	web, events := offServer(t, dir, func(c *Config) { c.HTTPRoot = root })
 	node := "/" + bootUUID
@@ -98,13 +100,13 @@ func TestHTTP(t *testing.T) {
 		{"script, pxelinux's name", "/pxelinux.cfg/01-52-54-00-77-00-01", nil, 200, "#!ipxe"},
 		{"script of an unknown port", "/pxelinux.cfg/52-54-00-77-00-99", nil, 404, "no port has this MAC address"},
 		{"script of an ignored port", "/pxelinux.cfg/52-54-00-77-00-02", nil, 404, "does not boot from the network"},
-		{"script of no address", "/pxelinux.cfg/default", nil, 404, "no MAC address"},
+		{"script of no address", "/pxelinux.cfg/default", nil, 404, "not a known client"},
 		{"kernel", node + "/deploy_kernel?mac=52-54-00-77-00-01", nil, 200, kernel},
 		{"ramdisk", node + "/deploy_ramdisk?mac=52:54:00:77:00:01", nil, 200, "ramdisk"},
 		{"kernel without address", node + "/deploy_kernel", nil, 404, "give ?mac="},
-		{"kernel of another node", "/other/deploy_kernel?mac=52-54-00-77-00-01", nil, 404, "is no port of node other"},
-		{"absent kernel", "/n3/deploy_kernel?mac=52-54-00-77-00-03", nil, 404, "/absent/kernel"},
-		{"relative ramdisk", "/n3/deploy_ramdisk?mac=52-54-00-77-00-03", nil, 500, "neither an absolute path nor"},
+		{"kernel of another node", "/"+otherUUID+"/deploy_kernel?mac=52-54-00-77-00-01", nil, 404, "is no port of node "+otherUUID},
+		{"absent kernel", "/"+otherUUID+"/deploy_kernel?mac=52-54-00-77-00-03", nil, 404, "/absent/kernel"},
+		{"relative ramdisk", "/"+otherUUID+"/deploy_ramdisk?mac=52-54-00-77-00-03", nil, 500, "neither an absolute path nor"},
 		{"image", "/disk.img", nil, 200, "0123456789"},
 		{"part of an image", "/disk.img", []string{"Range", "bytes=2-4"}, 206, "234"},
 		{"part behind the end", "/disk.img", []string{"Range", "bytes=20-"}, 416, ""},

@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-//go:embed templates/*.ipxe
+//go:embed templates
 var templateFiles embed.FS
 
-// ErrScript marks data of a node that would break its iPXE script.
-var ErrScript = errors.New("not fit for an iPXE script")
+// ErrScript marks data of a node that would break its boot script.
+var ErrScript = errors.New("not fit for a boot script")
 
 type scripts struct {
 	*template.Template
 }
 
 func parseScripts() scripts {
-	return scripts{template.Must(template.ParseFS(templateFiles, "templates/*.ipxe"))}
+	return scripts{template.Must(template.ParseFS(templateFiles, "templates/*"))}
 }
 
 // boot is the first stage, the same for all machines.
@@ -33,12 +33,15 @@ func (t scripts) boot(fallback string) (string, error) {
 // mac the address in the form 52-54-00-12-34-56; it goes along in the URLs, so
 // that whoever answers them need not remember anything.
 func (t scripts) machine(m Machine, base, mac string, timeout time.Duration) (string, error) {
-	node := scriptText(strings.TrimSpace(m.NodeUUID + " " + m.Name))
+	node, dir := scriptText(strings.TrimSpace(m.NodeUUID+" "+m.Name)), m.NodeUUID
+	if dir == "" { // nobody's machine yet
+		node, dir = "of nobody, "+mac, mac
+	}
 	switch m.Action {
 	case LocalDisk:
 		return t.render("localdisk.ipxe", struct{ Node string }{node})
 	case BootISO:
-		iso := base + "/" + m.NodeUUID + "/boot_iso?mac=" + mac
+		iso := base + "/" + dir + "/boot_iso?mac=" + mac
 		if isURL(m.ISO) {
 			iso = m.ISO
 		}
@@ -64,7 +67,7 @@ func (t scripts) machine(m Machine, base, mac string, timeout time.Duration) (st
 		if part.ref == "" {
 			return "", fmt.Errorf("%w: node %s has no %s", ErrScript, m.NodeUUID, part.what)
 		}
-		*part.url = base + "/" + m.NodeUUID + "/" + part.name + "?mac=" + mac
+		*part.url = base + "/" + dir + "/" + part.name + "?mac=" + mac
 		if isURL(part.ref) {
 			*part.url = part.ref
 		}

@@ -32,8 +32,9 @@ type Server struct {
 	log    *logrus.Entry
 	dhcp   *dhcp
 	files  *files
-	http   http.Handler
 
+	scripts   scripts
+	downloads *downloads
 	sightings *Sightings
 }
 
@@ -45,12 +46,11 @@ func New(cfg Config, dir Directory, events func(Event), log *logrus.Entry) (*Ser
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{settings: set, dir: dir, events: events, log: log, sightings: newSightings()}
+	s := &Server{settings: set, dir: dir, events: events, log: log, scripts: parseScripts(), downloads: newDownloads(), sightings: newSightings()}
 	if s.files, err = openFiles(set); err != nil {
 		return nil, err
 	}
 	s.dhcp = newDHCP(set, dir, s.emit)
-	s.http = s.routes()
 	return s, nil
 }
 
@@ -92,6 +92,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		tftpConn = conn
 	}
+	defer s.downloads.close()
 	group, ctx := errgroup.WithContext(ctx)
 	if s.HTTPListen != "" {
 		l, err := listenTCP(ctx, s.HTTPListen)
@@ -108,7 +109,7 @@ func (s *Server) Run(ctx context.Context) error {
 		group.Go(func() error { return s.serveDHCP(ctx, sock) })
 	}
 	if tftpConn != nil {
-		server := &tftpServer{open: s.files.openTFTP, sent: s.tftpSent, log: s.log}
+		server := &tftpServer{open: s.openTFTP, sent: s.tftpSent, log: s.log}
 		group.Go(func() error { return server.serve(ctx, tftpConn) })
 	}
 	s.log.WithFields(logrus.Fields{"dhcp": s.DHCP, "interface": s.Interface, "url": s.httpURL}).Info("netboot is ready")
@@ -165,7 +166,7 @@ func (s *Server) handleDHCP(ctx context.Context, sock *dhcpSocket, from *net.UDP
 // serveHTTP serves until ctx ends, then lets requests finish for shutdownTimeout.
 func (s *Server) serveHTTP(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
-		Handler:           s.http,
+		Handler:           s.HTTPHandler(),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,

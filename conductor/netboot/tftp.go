@@ -31,7 +31,7 @@ const (
 // pack.ag/tftp is not for an open network: the datagram 00 01 41 ends its process,
 // and it allocates the window times the block size that a client names, gigabytes.)
 type tftpServer struct {
-	open func(name string) (*os.File, error)
+	open func(client net.IP, name string) (file, error)
 	sent func(client net.IP, name string, size int64)
 	log  *logrus.Entry
 
@@ -104,7 +104,7 @@ func (t *tftpServer) transfer(ctx context.Context, local, peer *net.UDPAddr, req
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	defer conn.Close()
-	file, size, err := t.openSized(req.name)
+	file, size, err := t.openSized(peer.IP, req.name)
 	if err != nil {
 		conn.Write(tftpError(err))
 		log.WithError(err).Info("TFTP request refused")
@@ -123,8 +123,8 @@ func (t *tftpServer) transfer(ctx context.Context, local, peer *net.UDPAddr, req
 	}
 }
 
-func (t *tftpServer) openSized(name string) (*os.File, int64, error) {
-	file, err := t.open(name)
+func (t *tftpServer) openSized(client net.IP, name string) (file, int64, error) {
+	file, err := t.open(client, name)
 	if err != nil {
 		return nil, 0, err
 	}

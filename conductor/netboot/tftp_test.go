@@ -30,8 +30,9 @@ func startTFTP(t *testing.T, dir string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &files{tftpRoot: root}
-	server := &tftpServer{open: f.openTFTP, sent: func(net.IP, string, int64) {}, log: testLog(t)}
+	f := &files{settings: &settings{}, tftpRoot: root}
+	open := func(_ net.IP, name string) (file, error) { return f.open(ProtocolTFTP, name) }
+	server := &tftpServer{open: open, sent: func(net.IP, string, int64) {}, log: testLog(t)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.serve(ctx, conn) }()
@@ -229,7 +230,7 @@ func FuzzTFTPRequest(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	files := &files{tftpRoot: root}
+	files := &files{settings: &settings{}, tftpRoot: root}
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		req, err := parseTFTP(packet)
 		if err != nil {
@@ -245,8 +246,8 @@ func FuzzTFTPRequest(f *testing.F) {
 		if ack := req.accepted(1); len(ack) > 128 {
 			t.Fatalf("acknowledgement of %d bytes", len(ack))
 		}
-		if file, err := files.openTFTP(req.name); err == nil {
-			t.Fatalf("opened %q of an empty directory as %s", req.name, file.Name())
+		if _, err := files.open(ProtocolTFTP, req.name); err == nil {
+			t.Fatalf("opened %q of an empty directory", req.name)
 		}
 	})
 }
