@@ -139,6 +139,42 @@ func TestNoFreeWorker(t *testing.T) {
 	m.Wait()
 }
 
+// TestReservedWorkers: what nobody waits for leaves the last workers to requests.
+func TestReservedWorkers(t *testing.T) {
+	_, db, _ := newManager(t, 1)
+	m := task.NewManager(t.Context(), task.Config{Host: "test", WorkersPoolSize: 4, ReservedWorkers: 25}, db, logrus.NewEntry(logrus.New()))
+	hold := make(chan struct{})
+	start := func(background func(*task.Task, string, func(context.Context, *task.Task) error) error) error {
+		n := &store.Node{UUID: uuid.NewString(), Driver: "fake-hardware", ProvisionState: provision.Enroll}
+		if err := db.CreateNode(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+		return m.Do(t.Context(), n.ID, "test", func(_ context.Context, w *task.Task) error {
+			return background(w, "work", func(context.Context, *task.Task) error { <-hold; return nil })
+		})
+	}
+	for i := range 4 {
+		err := start((*task.Task).BackgroundLater)
+		if want := i == 3; errors.Is(err, task.ErrNoFreeWorker) != want || !want && err != nil {
+			t.Errorf("heartbeat %d: %v; want no worker for the last of four", i, err)
+		}
+	}
+	if err := start((*task.Task).Background); err != nil {
+		t.Errorf("a request: %v; want the worker that was reserved", err)
+	}
+	if err := start((*task.Task).Background); !errors.Is(err, task.ErrNoFreeWorker) {
+		t.Errorf("another request: %v; want %v", err, task.ErrNoFreeWorker)
+	}
+	close(hold)
+	m.Wait()
+	for range 3 {
+		if err := start((*task.Task).BackgroundLater); err != nil {
+			t.Errorf("later: %v; want that all workers were given back", err)
+		}
+	}
+	m.Wait()
+}
+
 // TestFirstComeFirstServed queues tasks for one node.
 func TestFirstComeFirstServed(t *testing.T) {
 	m, _, id := newManager(t, 4)
