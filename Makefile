@@ -9,6 +9,9 @@ OS        ?= small
 CLEAN     ?= metadata
 KEEP      ?=
 FUZZTIME  ?= 2m
+# Of `make scale`; with others nothing is written to docs/.
+SCALE_NODES ?= 10000
+SCALE_TIME  ?= 10m
 # Of the Ironic from PyPI in `make test-ironic`; empty is the newest.
 IRONIC_VERSION ?=
 IRONIC    := $(CACHE)/ironic/$(or $(IRONIC_VERSION),newest)
@@ -23,7 +26,7 @@ CELL      ?= .
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help fuzz deps test-deps test-full test-ironic test-clients test-keystone test-tempest test-twin matrix go-version build ramdisk demo test lint bench generate clean
+.PHONY: help fuzz deps test-deps test-full test-ironic test-clients test-keystone test-tempest test-twin matrix go-version build ramdisk demo test lint bench scale generate clean
 
 help:
 	@echo "make demo [OS=small|debian] [CLEAN=metadata|full] [KEEP=1]"
@@ -48,6 +51,8 @@ help:
 	@echo "make lint        gofmt, go vet, go.mod"
 	@echo "make fuzz [FUZZTIME=2m]  run every fuzz target for that time"
 	@echo "make bench       measure against other tools"
+	@echo "make scale [SCALE_NODES=10000] [SCALE_TIME=10m]"
+	@echo "                 hold a conductor under the load of 10000 nodes, write docs/scale.md and its chart"
 	@echo "make generate    render the pages in docs/ from their tables"
 
 go-version:
@@ -130,6 +135,10 @@ bench: test-deps
 	$(GO) run $(AS_ROOT) ./integration/bench
 	@integration/setup/packages.sh ironic
 	$(GO) run ./integration/bench/api
+
+# About eighteen minutes, on a machine that does nothing else.
+scale: go-version
+	$(GO) run ./integration/scale -nodes $(SCALE_NODES) -time $(SCALE_TIME) $(if $(filter 10000/10m,$(SCALE_NODES)/$(SCALE_TIME)),-out docs)
 
 generate: go-version
 	$(GO) test ./conductor ./conductor/provision ./conductor/restapi ./agent/config -run Page -update
