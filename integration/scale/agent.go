@@ -177,8 +177,12 @@ type machine struct {
 	once     sync.Once
 }
 
-// boot takes the time that a machine takes, and lets its agent announce itself.
+// boot waits for the machine to be switched on, takes the time that a machine
+// takes, and starts its agent.
 func (f *fleet) boot(ctx context.Context, n *node) (*machine, error) {
+	if err := f.reach(ctx, n, "wait call-back"); err != nil {
+		return nil, err
+	}
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -212,7 +216,7 @@ func (m *machine) run(ctx context.Context) error {
 		if errors.As(err, &refused) && (refused.status == http.StatusConflict || refused.status == http.StatusServiceUnavailable) {
 			m.f.refused.Add(1)
 			next = 2 * time.Second
-		} else if err != nil {
+		} else if err != nil && !m.isOff() { // whose last words nobody wants
 			return fmt.Errorf("heartbeat: %w", err)
 		}
 		select {
@@ -225,6 +229,16 @@ func (m *machine) run(ctx context.Context) error {
 		case <-m.wake:
 		case <-time.After(next):
 		}
+	}
+}
+
+// isOff says whether the machine was told to power off.
+func (m *machine) isOff() bool {
+	select {
+	case <-m.off:
+		return true
+	default:
+		return false
 	}
 }
 

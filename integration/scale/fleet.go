@@ -283,7 +283,7 @@ func (f *fleet) reach(ctx context.Context, n *node, want string) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("node is %q instead of %s: %w", got.State, want, ctx.Err())
-		case <-time.After(time.Second):
+		case <-time.After(min(time.Second, f.o.heartbeat/10)):
 		}
 	}
 }
