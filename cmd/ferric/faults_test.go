@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -140,17 +141,22 @@ func TestWaitEnds(t *testing.T) {
 	}
 }
 
-// TestBoardOnTerminal: each node has one line, which is written anew.
+// TestBoardOnTerminal: nodes have a line each, which is written anew, as many as
+// there is room for, below one that counts them all.
 func TestBoardOnTerminal(t *testing.T) {
 	var out bytes.Buffer
-	b := newBoard(&out, []string{"a", "b"})
-	b.width = func() int { return 30 }
-	b.state(0, "deploying")
-	b.transfer(1, strings.Repeat("x", 100))
+	b := newBoard(&out, []string{"a", "b", "c"})
+	b.width, b.lines = func() int { return 40 }, 2
+	b.state(0, "deploying, power on")
+	b.transfer(2, strings.Repeat("x", 100))
 	lines := strings.Split(out.String(), "\n")
-	want := []string{"\r\x1b[2K    0s  a: deploying", "\r\x1b[2K    0s  b: asked", "\x1b[2A\r\x1b[2K    0s  a: deploying", "\r\x1b[2K    0s  b: asked, " + strings.Repeat("x", 11) + "…", ""}
-	if got := fmt.Sprintf("%q", lines); got != fmt.Sprintf("%q", want) {
-		t.Errorf("drawn %s\nwant  %q", got, want)
+	const anew = "\r\x1b[2K    0s  "
+	want := []string{
+		anew + "3 machines: 1 deploying, 2 wait…", anew + "a: deploying, power on", anew + "b: waiting for its turn",
+		"\x1b[3A" + anew + "3 machines: 1 deploying, 2 wait…", anew + "a: deploying, power on", anew + "c: waiting for its turn, xxxxxx…", "",
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("drawn (-want +got):\n%s", diff)
 	}
 }
 

@@ -27,21 +27,27 @@ func waitFor(ctx context.Context, api *client.Client, limit time.Duration, ident
 	var wg sync.WaitGroup
 	for i, ident := range idents {
 		wg.Go(func() {
-			state := ""
-			transfers, stop := context.WithCancel(limited)
-			done := make(chan struct{})
-			go func() { defer close(done); followTransfers(transfers, api, ident, i, b) }()
-			_, err := api.WaitProvision(limited, ident, ends, func(n *ironic.Node) {
-				state = n.ProvisionState
-				b.state(i, describe(n))
-			})
-			stop()
-			<-done
+			state, err := waitOne(limited, api, ident, ends, i, b)
 			failures[i] = advise(ctx, limited, limit, ident, orUnknown(state), err)
 		})
 	}
 	wg.Wait()
 	return errors.Join(failures...)
+}
+
+// waitOne waits for a node, tells the board's line i what happens to it, and gives
+// the state that it was in last.
+func waitOne(ctx context.Context, api *client.Client, ident string, ends []string, i int, b *board) (state string, err error) {
+	transfers, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); followTransfers(transfers, api, ident, i, b) }()
+	_, err = api.WaitProvision(ctx, ident, ends, func(n *ironic.Node) {
+		state = n.ProvisionState
+		b.state(i, describe(n))
+	})
+	stop()
+	<-done
+	return state, err
 }
 
 func orUnknown(state string) string { return first(state, "in a state that could not be asked") }
