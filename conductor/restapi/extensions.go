@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"ferric/api/ipa"
-	"ferric/api/ironic"
 )
 
 // showProgress relays what the node's agent says of the transfer in flight;
@@ -35,13 +34,9 @@ func (s *Server) showEraseReport(ctx context.Context, r *request) (reply, error)
 	return ok(ipa.EraseReports{Reports: reports})
 }
 
-// extensionNode finds the node by UUID or name whatever the microversion: the
-// extensions are not part of the versioned API.
+// extensionNode is the id of the node, found as unversionedNode does.
 func (s *Server) extensionNode(ctx context.Context, r *request) (id int64, err error) {
-	unversioned := *r
-	unversioned.version = max(r.version, ironic.VersionNodeName)
-	n, err := s.node(ctx, &unversioned)
-	r.permitted = unversioned.permitted
+	n, err := s.unversionedNode(ctx, r)
 	if err != nil {
 		return 0, err
 	}

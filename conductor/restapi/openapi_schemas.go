@@ -138,6 +138,7 @@ func plainSchemas(v ironic.Version) map[string]*openapi3.Schema {
 		"InspectionDataBody":    free(),
 		"Progress":              goType[ipa.Progress](),
 		"SeenEvents":            goType[ironic.Events](),
+		"Timeline":              goType[timelineAnswer](),
 		"EraseReports":          goType[ipa.EraseReports](),
 	}
 }

@@ -94,6 +94,7 @@ func (s *Server) routes() []route {
 		s.inventoryRoutes(),
 		s.extensionRoutes(),
 		s.eventListRoutes(),
+		s.timelineRoutes(),
 		s.descriptionRoutes(),
 	)
 }
