@@ -136,7 +136,7 @@ func (s *Server) config(q question, a answer) (string, error) {
 	}
 	switch {
 	case ipxe:
-		return s.scripts.machine(a.machine, s.httpURL, hexhyp(a.owner), s.IPXETimeout)
+		return s.scripts.machine(a.machine, s.baseURL(q.peer), hexhyp(a.owner), s.IPXETimeout)
 	case grub:
 		return s.scripts.grub(a.machine, s.base(q.protocol), a.owner)
 	}
@@ -167,7 +167,7 @@ func (s *Server) findMachine(ctx context.Context, a *answer, q question) error {
 	case a.mac != nil:
 		a.owner = a.mac
 	case a.ip.IsValid():
-		a.owner = s.macOf(a.ip)
+		a.owner = s.macOfAddr(a.ip)
 	case q.mac != "":
 		mac, err := parseMAC(q.mac)
 		if err != nil {
@@ -175,7 +175,7 @@ func (s *Server) findMachine(ctx context.Context, a *answer, q question) error {
 		}
 		a.owner = mac
 	default:
-		a.owner = s.macOf(q.peer)
+		a.owner = s.macOfAddr(q.peer)
 	}
 	named := a.key
 	if a.asks || a.mac != nil {
@@ -213,7 +213,7 @@ func (s *Server) findMachine(ctx context.Context, a *answer, q question) error {
 
 // guess tells who asks for something that is everybody's.
 func (s *Server) guess(ctx context.Context, q question) (net.HardwareAddr, Machine) {
-	mac := s.macOf(q.peer)
+	mac := s.macOfAddr(q.peer)
 	if mac == nil {
 		return nil, Machine{}
 	}

@@ -2,6 +2,7 @@ package netboot
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -14,20 +15,14 @@ import (
 // client is what a DHCP packet says about its sender.
 type client struct {
 	mac  net.HardwareAddr
-	arch arch   // firmware, valid if netboot() or ipxe
+	arch arch   // of the firmware
 	pxe  bool   // a PXE client, iPXE among them
 	http bool   // UEFI HTTP boot
 	ipxe bool   // iPXE, which takes a script
 	uuid string // machine UUID, hex; empty if absent or a filler
-}
 
-// arch is a client's architecture in the words of Ironic.
-type arch struct {
-	cpu  string // x86_64, i386, aarch64, arm; empty if unknown
-	mode string // bios, uefi
+	archErr error // the architecture is unknown
 }
-
-func (a arch) String() string { return a.cpu + "-" + a.mode }
 
 const (
 	classPXE  = "PXEClient"
@@ -37,56 +32,82 @@ const (
 // optionIPXE is iPXE's own option space; its presence marks iPXE.
 const optionIPXE = dhcpv4.GenericOptionCode(175)
 
-// archNames translates option 93 (IANA "Processor Architecture Types"). 9 is
-// EBC by RFC 4578, but what x64 firmware sends in practice, as its erratum says.
-var archNames = [...]struct {
-	code iana.Arch
-	arch arch
-	http bool
-}{
-	{0, arch{"x86_64", "bios"}, false},
-	{6, arch{"i386", "uefi"}, false},
-	{7, arch{"x86_64", "uefi"}, false},
-	{9, arch{"x86_64", "uefi"}, false},
-	{10, arch{"arm", "uefi"}, false},
-	{11, arch{"aarch64", "uefi"}, false},
-	{15, arch{"i386", "uefi"}, true},
-	{16, arch{"x86_64", "uefi"}, true},
-	{17, arch{"x86_64", "uefi"}, true},
-	{18, arch{"arm", "uefi"}, true},
-	{19, arch{"aarch64", "uefi"}, true},
-}
-
 // parseClient reads the sender of req; it fails on hardware that is not Ethernet.
 func parseClient(req *dhcpv4.DHCPv4) (client, error) {
 	if req.HWType != iana.HWTypeEthernet || len(req.ClientHWAddr) != 6 {
-		return client{}, fmt.Errorf("hardware type %v with an address of %d bytes is not Ethernet", req.HWType, len(req.ClientHWAddr))
+		return client{}, unanswered("hardware type %v with an address of %d bytes is not Ethernet", req.HWType, len(req.ClientHWAddr))
 	}
-	class := string(req.GetOneOption(dhcpv4.OptionClassIdentifier))
+	machineID := req.GetOneOption(dhcpv4.OptionClientMachineIdentifier)
 	c := client{
 		mac:  req.ClientHWAddr,
-		pxe:  strings.HasPrefix(class, classPXE),
-		http: strings.HasPrefix(class, classHTTP),
 		ipxe: req.Options.Has(optionIPXE) || bytes.Contains(req.GetOneOption(dhcpv4.OptionUserClassInformation), []byte("iPXE")),
-		uuid: machineUUID(req.GetOneOption(dhcpv4.OptionClientMachineIdentifier)),
+		uuid: machineUUID(machineID),
 	}
-	var code iana.Arch // 0, a BIOS, where nothing is said
-	if raw := req.GetOneOption(dhcpv4.OptionClientSystemArchitectureType); len(raw) >= 2 {
-		code = iana.Arch(raw[0])<<8 | iana.Arch(raw[1])
-	} else if _, rest, ok := strings.Cut(class, ":Arch:"); ok {
-		fmt.Sscanf(rest, "%5d", &code)
+	codes := archCodes(req.GetOneOption(dhcpv4.OptionClientSystemArchitectureType))
+	if raspberryPi(req.ClientHWAddr, machineID) {
+		codes = iana.Archs{rpiBoot}
 	}
-	for _, a := range archNames {
-		if a.code == code {
-			c.arch = a.arch
-			c.http = c.http || (a.http && !c.pxe)
+	c.setClass(string(req.GetOneOption(dhcpv4.OptionClassIdentifier)), codes)
+	return c, nil
+}
+
+// setClass tells the kind of client by its vendor class and its architecture types.
+func (c *client) setClass(class string, codes iana.Archs) {
+	c.pxe, c.http = strings.HasPrefix(class, classPXE), strings.HasPrefix(class, classHTTP)
+	if _, rest, ok := strings.Cut(class, ":Arch:"); ok && len(codes) == 0 {
+		var code iana.Arch
+		if n, err := fmt.Sscanf(rest, "%5d", &code); n == 1 && err == nil {
+			codes = iana.Archs{code}
 		}
 	}
-	return c, nil
+	t, err := archOf(codes, c.http)
+	c.arch, c.archErr = t.arch, err
+	c.http = c.http || t.http && !c.pxe
+}
+
+// archCodes reads a list of 16-bit numbers, whose last byte may be missing.
+func archCodes(raw []byte) (codes iana.Archs) {
+	for ; len(raw) >= 2; raw = raw[2:] {
+		codes = append(codes, iana.Arch(binary.BigEndian.Uint16(raw)))
+	}
+	return codes
+}
+
+// raspberryPi knows the boards by the first four bytes of their identifier
+// ("RPi4", in either byte order, behind the type), or by their makers' numbers.
+func raspberryPi(mac net.HardwareAddr, machineID []byte) bool {
+	if len(machineID) >= 5 {
+		if tag := string(machineID[1:5]); strings.HasPrefix(tag, "RPi") || strings.HasSuffix(tag, "iPR") {
+			return true
+		}
+	}
+	switch [3]byte(mac[:3]) {
+	case [3]byte{0xb8, 0x27, 0xeb}, [3]byte{0xdc, 0xa6, 0x32}, [3]byte{0xe4, 0x5f, 0x01},
+		[3]byte{0xd8, 0x3a, 0xdd}, [3]byte{0x28, 0xcd, 0xc1}, [3]byte{0x2c, 0xcf, 0x67}:
+		return true
+	}
+	return false
 }
 
 // netboot tells whether the client asks for something to boot, rather than for an address only.
 func (c client) netboot() bool { return c.pxe || c.http || c.ipxe }
+
+// kind describes the firmware for people, empty for an operating system.
+func (c client) kind() string {
+	name := c.arch.String()
+	if c.archErr != nil {
+		name = "of unknown architecture"
+	}
+	switch {
+	case c.ipxe:
+		return "iPXE " + name
+	case c.http:
+		return "HTTP boot " + name
+	case c.pxe:
+		return "PXE " + name
+	}
+	return ""
+}
 
 // String describes the machine for people, as in an event about two machines with one address.
 func (c client) String() string {
@@ -94,13 +115,8 @@ func (c client) String() string {
 	if c.uuid != "" {
 		uuid = "machine " + c.uuid
 	}
-	switch {
-	case c.ipxe:
-		return uuid + ", iPXE " + c.arch.String()
-	case c.http:
-		return uuid + ", HTTP boot " + c.arch.String()
-	case c.pxe:
-		return uuid + ", PXE " + c.arch.String()
+	if kind := c.kind(); kind != "" {
+		return uuid + ", " + kind
 	}
 	return uuid
 }

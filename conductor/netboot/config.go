@@ -1,19 +1,17 @@
 package netboot
 
 import (
-	"fmt"
-	"net"
-	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 )
 
-// DHCP modes, the values of [netboot]dhcp.
+// DHCP modes, the values of [netboot]dhcp and dhcpv6.
 const (
 	DHCPFull  = "full"  // hand out addresses of the range, and boot data
 	DHCPProxy = "proxy" // hand out boot data only; addresses come from the network's own server
 	DHCPOff   = "off"   // the operator's DHCP server does both
+
+	DHCPStateless = "stateless" // of DHCPv6: boot data only; addresses come from router advertisements
 )
 
 // maxRange bounds the lease table.
@@ -71,6 +69,22 @@ type Config struct {
 	RangeEnd   string `ini:"netboot.range_end"`
 	// Netmask is the clients' netmask (255.255.255.0) or prefix length (24). Default: the interface's.
 	Netmask string `ini:"netboot.netmask"`
+	// DHCPv6 is full (addresses of range6_begin to range6_end, and boot data), stateless
+	// (boot data for clients that have an address by router advertisements) or off.
+	DHCPv6 string `ini:"netboot.dhcpv6"`
+	// Range6Begin and Range6End are the first and last IPv6 address to hand out.
+	Range6Begin string `ini:"netboot.range6_begin"`
+	Range6End   string `ini:"netboot.range6_end"`
+	// Prefix6 is the length of the clients' IPv6 prefix. Default: the interface's, or 64.
+	Prefix6 string `ini:"netboot.prefix6"`
+	// HTTPURL6 is the base of all URLs given to clients over IPv6. Default: http_url if that
+	// names its host, else Interface's address with the port of HTTPListen.
+	HTTPURL6 string `ini:"netboot.http_url6"`
+	// Subnets are further networks, one a line: NAME range=FIRST-LAST netmask=24 router=ADDRESS
+	// dns=ADDRESS+ADDRESS range6=FIRST-LAST prefix6=64, with interface=NAME if they are not
+	// reached through the relay agents of Interface, and tftp_server=ADDRESS, http_url=URL
+	// and http_url6=URL where the next stage is not on this conductor's address there.
+	Subnets []string `ini:"netboot.subnets"`
 	// Router is the clients' default gateway. Empty: none is announced.
 	Router string `ini:"netboot.router"`
 	// DNSServers are the clients' name servers.
@@ -102,6 +116,7 @@ func DefaultConfig() Config {
 		UEFIIPXEBootfileName:   "snponly.efi",
 		KernelAppendParams:     "nofb vga=normal",
 		DHCP:                   DHCPOff,
+		DHCPv6:                 DHCPOff,
 		LeaseTime:              time.Hour,
 		TFTPPort:               69,
 		HTTPListen:             ":8080",
@@ -130,180 +145,4 @@ func (c Config) AppendParams(append string) string {
 		append = c.KernelAppendParams
 	}
 	return strings.ReplaceAll(append, "%default%", c.KernelAppendParams)
-}
-
-// settings is a Config after parsing, with its defaults filled in.
-type settings struct {
-	Config
-	server  netip.Addr   // our address on Interface
-	tftp    netip.Addr   // what clients are told, and where TFTP listens
-	prefix  netip.Prefix // the clients' network
-	begin   netip.Addr
-	end     netip.Addr
-	router  netip.Addr // may be invalid
-	dns     []netip.Addr
-	httpURL string // without a slash at its end
-}
-
-// resolve parses cfg; it reads the interface's address.
-func resolve(cfg Config) (*settings, error) {
-	s := &settings{Config: cfg}
-	if cfg.DHCP != DHCPFull && cfg.DHCP != DHCPProxy && cfg.DHCP != DHCPOff {
-		return nil, fmt.Errorf("%w: [netboot]dhcp is %q: give full, proxy or off", ErrConfig, cfg.DHCP)
-	}
-	if err := s.resolveAddresses(); err != nil {
-		return nil, err
-	}
-	if cfg.DHCP == DHCPFull {
-		if err := s.resolveRange(); err != nil {
-			return nil, err
-		}
-	}
-	if cfg.TFTPPort < 0 || cfg.TFTPPort > 65535 {
-		return nil, fmt.Errorf("%w: [netboot]tftp_port is %d: give 1 to 65535, or 0 for no TFTP", ErrConfig, cfg.TFTPPort)
-	}
-	if cfg.IPXETimeout < 0 {
-		return nil, fmt.Errorf("%w: [pxe]ipxe_timeout is %v: give 0 or more", ErrConfig, cfg.IPXETimeout)
-	}
-	if !scriptWord(cfg.IPXEFallbackScript) {
-		return nil, fmt.Errorf("%w: [pxe]ipxe_fallback_script %q has spaces or control characters", ErrConfig, cfg.IPXEFallbackScript)
-	}
-	return s, s.resolveURL()
-}
-
-func (s *settings) resolveAddresses() error {
-	if s.TFTPServer != "" {
-		addr, err := parseIPv4("[pxe]tftp_server", s.TFTPServer)
-		if err != nil {
-			return err
-		}
-		s.tftp = addr
-	}
-	if s.Interface == "" {
-		if s.DHCP != DHCPOff {
-			return fmt.Errorf("%w: [netboot]dhcp = %s needs [netboot]interface", ErrConfig, s.DHCP)
-		}
-		s.server = s.tftp
-		return nil
-	}
-	prefixes, err := interfacePrefixes(s.Interface)
-	if err != nil {
-		return err
-	}
-	s.server, s.prefix = prefixes[0].Addr(), prefixes[0].Masked()
-	for _, p := range prefixes {
-		if p.Addr() == s.tftp {
-			s.server, s.prefix = p.Addr(), p.Masked()
-		}
-	}
-	if !s.tftp.IsValid() {
-		s.tftp = s.server
-	}
-	return nil
-}
-
-func interfacePrefixes(name string) ([]netip.Prefix, error) {
-	ifi, err := net.InterfaceByName(name)
-	if err != nil {
-		return nil, fmt.Errorf("%w: [netboot]interface %q: %v", ErrConfig, name, err)
-	}
-	addrs, err := ifi.Addrs()
-	if err != nil {
-		return nil, fmt.Errorf("%w: addresses of [netboot]interface %q: %v", ErrConfig, name, err)
-	}
-	var found []netip.Prefix
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err == nil && p.Addr().Is4() {
-			found = append(found, p)
-		}
-	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("%w: [netboot]interface %q has no IPv4 address: give it one first", ErrConfig, name)
-	}
-	return found, nil
-}
-
-func (s *settings) resolveRange() error {
-	var err error
-	if s.begin, err = parseIPv4("[netboot]range_begin", s.RangeBegin); err != nil {
-		return err
-	}
-	if s.end, err = parseIPv4("[netboot]range_end", s.RangeEnd); err != nil {
-		return err
-	}
-	if s.Netmask != "" {
-		bits, err := parseNetmask(s.Netmask)
-		if err != nil {
-			return err
-		}
-		s.prefix = netip.PrefixFrom(s.begin, bits).Masked()
-	}
-	switch {
-	case s.end.Less(s.begin):
-		return fmt.Errorf("%w: [netboot]range_end %v is before range_begin %v", ErrConfig, s.end, s.begin)
-	case !s.prefix.Contains(s.begin) || !s.prefix.Contains(s.end):
-		return fmt.Errorf("%w: the range %v-%v is not inside the network %v of interface %q: correct the range or [netboot]netmask",
-			ErrConfig, s.begin, s.end, s.prefix, s.Interface)
-	case rangeSize(s.begin, s.end) > maxRange:
-		return fmt.Errorf("%w: the range %v-%v has more than %d addresses", ErrConfig, s.begin, s.end, maxRange)
-	case s.LeaseTime < time.Minute:
-		return fmt.Errorf("%w: [netboot]lease_time is %v: give at least a minute", ErrConfig, s.LeaseTime)
-	}
-	if s.Router != "" {
-		if s.router, err = parseIPv4("[netboot]router", s.Router); err != nil {
-			return err
-		}
-	}
-	for _, d := range s.DNSServers {
-		addr, err := parseIPv4("[netboot]dns_servers", d)
-		if err != nil {
-			return err
-		}
-		s.dns = append(s.dns, addr)
-	}
-	return nil
-}
-
-func (s *settings) resolveURL() error {
-	if s.HTTPURL != "" {
-		u, err := url.Parse(s.HTTPURL)
-		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || !scriptWord(s.HTTPURL) {
-			return fmt.Errorf("%w: [deploy]http_url %q is no http:// or https:// URL", ErrConfig, s.HTTPURL)
-		}
-		s.httpURL = strings.TrimRight(s.HTTPURL, "/")
-		return nil
-	}
-	host := s.server
-	if !host.IsValid() {
-		return fmt.Errorf("%w: give [deploy]http_url, or [netboot]interface to derive it from", ErrConfig)
-	}
-	_, port, err := net.SplitHostPort(s.HTTPListen)
-	if err != nil {
-		return fmt.Errorf("%w: [deploy]http_url is not set and [netboot]http_listen %q has no port", ErrConfig, s.HTTPListen)
-	}
-	s.httpURL = "http://" + net.JoinHostPort(host.String(), port)
-	return nil
-}
-
-func parseIPv4(option, text string) (netip.Addr, error) {
-	addr, err := netip.ParseAddr(text)
-	if err != nil || !addr.Is4() {
-		return netip.Addr{}, fmt.Errorf("%w: %s %q is no IPv4 address", ErrConfig, option, text)
-	}
-	return addr, nil
-}
-
-func parseNetmask(text string) (int, error) {
-	var bits int
-	if _, err := fmt.Sscanf(text, "%d", &bits); err == nil && !strings.Contains(text, ".") && bits >= 8 && bits <= 30 {
-		return bits, nil
-	}
-	if addr, err := netip.ParseAddr(text); err == nil && addr.Is4() {
-		mask := addr.As4()
-		if ones, size := net.IPMask(mask[:]).Size(); size == 32 && ones >= 8 && ones <= 30 {
-			return ones, nil
-		}
-	}
-	return 0, fmt.Errorf("%w: [netboot]netmask %q is no netmask: give 255.255.255.0 or 24, for example", ErrConfig, text)
 }

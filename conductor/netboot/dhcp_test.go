@@ -26,13 +26,14 @@ func testSettings(mode string) *settings {
 	cfg := DefaultConfig()
 	cfg.DHCP, cfg.Interface = mode, "eth0"
 	addr := netip.MustParseAddr
-	return &settings{
-		Config: cfg, server: addr("192.0.2.1"), tftp: addr("192.0.2.1"),
+	first := &subnet{
+		iface: "eth0", server: addr("192.0.2.1"), direct: true, tftp: addr("192.0.2.1"),
 		prefix: netip.MustParsePrefix("192.0.2.0/24"),
 		begin:  addr("192.0.2.100"), end: addr("192.0.2.109"),
 		router: addr("192.0.2.254"), dns: []netip.Addr{addr("192.0.2.53")},
 		httpURL: testBase,
 	}
+	return &settings{Config: cfg, subnet: first, subnets: []*subnet{first}, interfaces: []string{"eth0"}}
 }
 
 // bench is a dhcp with its events.
@@ -40,15 +41,37 @@ type bench struct {
 	*dhcp
 	*testing.T
 	events *eventLog
+	seen   *Sightings
 	now    time.Time
 }
 
 func newBench(t *testing.T, mode string, dir Directory) *bench {
-	b := &bench{T: t, events: &eventLog{}, now: testNow}
-	b.dhcp = newDHCP(testSettings(mode), dir, func(kind, node, mac, detail string) {
+	return newBenchOf(t, testSettings(mode), dir)
+}
+
+func newBenchOf(t *testing.T, set *settings, dir Directory) *bench {
+	b := &bench{T: t, events: &eventLog{}, seen: newSightings(), now: testNow}
+	b.dhcp = newDHCP(set, dir, func(kind, node, mac, detail string) {
 		b.events.add(Event{Kind: kind, NodeUUID: node, MAC: mac, Detail: detail})
+	}, func(s Sighting) {
+		s.Time = b.now
+		b.seen.add(s)
 	})
 	return b
+}
+
+// at is a packet's arrival on eth0.
+func (b *bench) at(port int) arrival {
+	return arrival{port: port, iface: "eth0", from: netip.MustParseAddrPort("192.0.2.77:68"), now: b.now}
+}
+
+// reason is why the last request was not answered.
+func (b *bench) reason() string {
+	last := b.seen.Recent(1)
+	if len(last) == 0 {
+		return "nothing was recorded"
+	}
+	return last[0].Reason
 }
 
 // ask sends a packet through its wire form and returns the answer's.
@@ -65,8 +88,8 @@ func (b *bench) ask(port int, kind dhcpv4.MessageType, mods ...dhcpv4.Modifier) 
 	if err != nil {
 		b.Fatal(err)
 	}
-	resp, err := b.answer(context.Background(), parsed, port, b.now)
-	if err != nil {
+	resp, err := b.answer(context.Background(), parsed, b.at(port))
+	if err != nil && !errors.As(err, new(silence)) {
 		b.Fatalf("answer: %v", err)
 	}
 	if resp == nil {
@@ -133,27 +156,31 @@ func TestWhoIsNotAnswered(t *testing.T) {
 	relay := dhcpv4.WithRelay(net.IPv4(198, 51, 100, 1))
 	for _, tc := range []struct {
 		name string
+		why  string
 		mode string
 		dir  Directory
 		port int
 		kind dhcpv4.MessageType
 		mods []dhcpv4.Modifier
 	}{
-		{"unknown port", DHCPFull, mapDirectory{}, portDHCP, dhcpv4.MessageTypeDiscover, biosPXE},
-		{"unknown port, system", DHCPFull, mapDirectory{}, portDHCP, dhcpv4.MessageTypeDiscover, linux},
-		{"unknown port, proxy", DHCPProxy, mapDirectory{}, portDHCP, dhcpv4.MessageTypeDiscover, biosPXE},
-		{"ignored port, PXE", DHCPFull, ignored, portDHCP, dhcpv4.MessageTypeDiscover, biosPXE},
-		{"ignored port, proxy", DHCPProxy, ignored, portProxy, dhcpv4.MessageTypeRequest, biosPXE},
-		{"system, proxy", DHCPProxy, ramdiskPort(), portDHCP, dhcpv4.MessageTypeDiscover, linux},
-		{"request of an address, proxy", DHCPProxy, ramdiskPort(), portDHCP, dhcpv4.MessageTypeRequest, biosPXE},
-		{"offer of another server taken", DHCPFull, ramdiskPort(), portDHCP, dhcpv4.MessageTypeRequest, append(slices.Clone(biosPXE), from("192.0.2.7"), wants("192.0.2.100"))},
-		{"relay of another network", DHCPFull, ramdiskPort(), portDHCP, dhcpv4.MessageTypeDiscover, append(slices.Clone(biosPXE), relay)},
-		{"an answer", DHCPFull, ramdiskPort(), portDHCP, dhcpv4.MessageTypeOffer, []dhcpv4.Modifier{func(d *dhcpv4.DHCPv4) { d.OpCode = dhcpv4.OpcodeBootReply }}},
-		{"InfiniBand", DHCPFull, ramdiskPort(), portDHCP, dhcpv4.MessageTypeDiscover, []dhcpv4.Modifier{dhcpv4.WithHWType(iana.HWTypeInfiniband)}},
+		{"unknown port", "no port of any node", DHCPFull, mapDirectory{}, portDHCP, dhcpv4.MessageTypeDiscover, biosPXE},
+		{"unknown port, system", "no port of any node", DHCPFull, mapDirectory{}, portDHCP, dhcpv4.MessageTypeDiscover, linux},
+		{"unknown port, proxy", "no port of any node", DHCPProxy, mapDirectory{}, portDHCP, dhcpv4.MessageTypeDiscover, biosPXE},
+		{"ignored port, PXE", "pxe_enabled", DHCPFull, ignored, portDHCP, dhcpv4.MessageTypeDiscover, biosPXE},
+		{"ignored port, proxy", "pxe_enabled", DHCPProxy, ignored, portProxy, dhcpv4.MessageTypeRequest, biosPXE},
+		{"system, proxy", "no boot firmware", DHCPProxy, ramdiskPort(), portDHCP, dhcpv4.MessageTypeDiscover, linux},
+		{"request of an address, proxy", "REQUEST on port 67", DHCPProxy, ramdiskPort(), portDHCP, dhcpv4.MessageTypeRequest, biosPXE},
+		{"offer of another server taken", "another server, 192.0.2.7", DHCPFull, ramdiskPort(), portDHCP, dhcpv4.MessageTypeRequest, append(slices.Clone(biosPXE), from("192.0.2.7"), wants("192.0.2.100"))},
+		{"relay of another network", "network of 198.51.100.1", DHCPFull, ramdiskPort(), portDHCP, dhcpv4.MessageTypeDiscover, append(slices.Clone(biosPXE), relay)},
+		{"an answer", "", DHCPFull, ramdiskPort(), portDHCP, dhcpv4.MessageTypeOffer, []dhcpv4.Modifier{func(d *dhcpv4.DHCPv4) { d.OpCode = dhcpv4.OpcodeBootReply }}},
+		{"InfiniBand", "not Ethernet", DHCPFull, ramdiskPort(), portDHCP, dhcpv4.MessageTypeDiscover, []dhcpv4.Modifier{dhcpv4.WithHWType(iana.HWTypeInfiniband)}},
 	} {
 		b := newBench(t, tc.mode, tc.dir)
 		if resp := b.ask(tc.port, tc.kind, tc.mods...); resp != nil {
 			t.Errorf("%s: answered with %v", tc.name, resp.Summary())
+		}
+		if tc.why != "" && !strings.Contains(b.reason(), tc.why) {
+			t.Errorf("%s: the reason is %q; want one with %q", tc.name, b.reason(), tc.why)
 		}
 	}
 }
@@ -177,7 +204,7 @@ func TestIgnoredPortGetsAnAddressOnceItRunsASystem(t *testing.T) {
 func TestNoLoaderForArchitecture(t *testing.T) {
 	b := newBench(t, DHCPFull, ramdiskPort())
 	req, _ := dhcpv4.New(append([]dhcpv4.Modifier{dhcpv4.WithHwAddr(testMAC), dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover)}, armPXE...)...)
-	_, err := b.answer(context.Background(), req, portDHCP, testNow)
+	_, err := b.answer(context.Background(), req, b.at(portDHCP))
 	if err == nil || !strings.Contains(err.Error(), "aarch64-uefi") || !strings.Contains(err.Error(), testMAC.String()) {
 		t.Errorf("got error %v; want one that names aarch64-uefi and %v", err, testMAC)
 	}
@@ -191,7 +218,7 @@ func TestDirectoryFailureIsNoUnknownPort(t *testing.T) {
 	failure := errors.New("database is locked")
 	b := newBench(t, DHCPFull, failingDirectory{failure})
 	req, _ := dhcpv4.NewDiscovery(testMAC)
-	if _, err := b.answer(context.Background(), req, portDHCP, testNow); !errors.Is(err, failure) {
+	if _, err := b.answer(context.Background(), req, b.at(portDHCP)); !errors.Is(err, failure) {
 		t.Errorf("got error %v; want %v", err, failure)
 	}
 }
@@ -279,16 +306,16 @@ func TestLeasesAreStored(t *testing.T) {
 	l := newLeases(begin, end, store)
 	var addrs []netip.Addr
 	for _, mac := range macs[:2] {
-		addr, err := l.offer(mac, netip.Addr{}, testNow)
+		addr, err := l.offer(holderOf(mac), netip.Addr{}, testNow)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ok, err := l.commit(ctx, mac, addr, testNow, testNow.Add(time.Hour)); !ok || err != nil {
+		if ok, err := l.commit(ctx, holderOf(mac), addr, testNow, testNow.Add(time.Hour)); !ok || err != nil {
 			t.Fatalf("commit: %v, %v", ok, err)
 		}
 		addrs = append(addrs, addr)
 	}
-	if _, err := l.offer(macs[2], netip.Addr{}, testNow); !errors.Is(err, ErrRangeExhausted) {
+	if _, err := l.offer(holderOf(macs[2]), netip.Addr{}, testNow); !errors.Is(err, ErrRangeExhausted) {
 		t.Errorf("third client of two addresses: error %v; want ErrRangeExhausted", err)
 	}
 	restarted := newLeases(begin, end, store)
@@ -296,11 +323,11 @@ func TestLeasesAreStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, mac := range macs[:2] {
-		if got, _ := restarted.offer(mac, netip.Addr{}, testNow); got != addrs[i] {
+		if got, _ := restarted.offer(holderOf(mac), netip.Addr{}, testNow); got != addrs[i] {
 			t.Errorf("after a restart %v gets %v; want %v", mac, got, addrs[i])
 		}
 	}
-	if got, err := restarted.offer(macs[2], netip.Addr{}, testNow.Add(2*time.Hour)); err != nil || !slices.Contains(addrs, got) {
+	if got, err := restarted.offer(holderOf(macs[2]), netip.Addr{}, testNow.Add(2*time.Hour)); err != nil || !slices.Contains(addrs, got) {
 		t.Errorf("after the leases ran out: %v, %v; want one of %v", got, err, addrs)
 	}
 }
@@ -321,10 +348,10 @@ func (s storeMap) Delete(_ context.Context, a netip.Addr) error { delete(s, a); 
 func TestReservedAddresses(t *testing.T) {
 	set := testSettings(DHCPFull)
 	set.begin, set.end = netip.MustParseAddr("192.0.2.252"), netip.MustParseAddr("192.0.2.255")
-	d := newDHCP(set, mapDirectory{}, nil)
+	d := newDHCP(set, mapDirectory{}, nil, nil)
 	var got []string
 	for i := range byte(4) {
-		if addr, err := d.leases.offer(net.HardwareAddr{2, 0, 0, 0, 0, i}, netip.Addr{}, testNow); err == nil {
+		if addr, err := d.leases.offer(holderOf(net.HardwareAddr{2, 0, 0, 0, 0, i}), netip.Addr{}, testNow); err == nil {
 			got = append(got, addr.String())
 		}
 	}
@@ -383,7 +410,7 @@ func TestTwoMachinesWithOneMAC(t *testing.T) {
 }
 
 func TestDestination(t *testing.T) {
-	peer := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 77), Port: 4011}
+	peer := netip.MustParseAddrPort("192.0.2.77:4011")
 	for _, tc := range []struct {
 		name          string
 		ciaddr, relay net.IP
@@ -400,7 +427,7 @@ func TestDestination(t *testing.T) {
 		req, _ := dhcpv4.New()
 		req.ClientIPAddr, req.GatewayIPAddr = tc.ciaddr, tc.relay
 		resp, _ := dhcpv4.New(dhcpv4.WithMessageType(tc.kind))
-		if got := destination(req, resp, peer, tc.port).String(); got != tc.want {
+		if got := destination(req, resp, arrival{port: tc.port, from: peer}).String(); got != tc.want {
 			t.Errorf("%s: %s; want %s", tc.name, got, tc.want)
 		}
 	}
@@ -426,7 +453,7 @@ func FuzzDHCP(f *testing.F) {
 		for _, mode := range []string{DHCPFull, DHCPProxy} {
 			for _, port := range []int{portDHCP, portProxy} {
 				b := newBench(t, mode, ramdiskPort())
-				resp, err := b.answer(context.Background(), req, port, testNow)
+				resp, err := b.answer(context.Background(), req, b.at(port))
 				if err != nil || resp == nil {
 					continue
 				}
@@ -440,7 +467,7 @@ func FuzzDHCP(f *testing.F) {
 				if addr := toAddr(parsed.YourIPAddr); parsed.MessageType() == dhcpv4.MessageTypeOffer && mode == DHCPFull && !b.prefix.Contains(addr) {
 					t.Fatalf("offered %v", addr)
 				}
-				destination(req, resp, &net.UDPAddr{}, port)
+				destination(req, resp, b.at(port))
 			}
 		}
 	})

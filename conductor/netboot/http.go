@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -90,59 +89,6 @@ func peerAddr(hostport string) netip.Addr {
 		return netip.Addr{}
 	}
 	return addr.Unmap().WithZone("")
-}
-
-// macOf returns who has an address: by our lease, else by the kernel's neighbour
-// table, which knows every client that we talk to without a router between. It
-// returns nil if neither knows.
-func (s *Server) macOf(addr netip.Addr) net.HardwareAddr {
-	if s.dhcp.leases != nil {
-		if mac := s.dhcp.leases.owner(addr); mac != nil {
-			return mac
-		}
-	}
-	table, err := os.ReadFile("/proc/net/arp")
-	if err != nil {
-		return nil
-	}
-	return neighbour(string(table), addr)
-}
-
-// neighbour finds an address in a table like /proc/net/arp: address, hardware
-// type, flags, hardware address, mask, device.
-func neighbour(table string, addr netip.Addr) net.HardwareAddr {
-	for line := range strings.Lines(table) {
-		fields := strings.Fields(line)
-		if len(fields) < 4 || fields[0] != addr.String() || fields[2] == "0x0" {
-			continue
-		}
-		if mac, err := net.ParseMAC(fields[3]); err == nil {
-			return mac
-		}
-	}
-	return nil
-}
-
-// openTFTP opens a file for a TFTP client.
-func (s *Server) openTFTP(client net.IP, name string) (file, error) {
-	a, err := s.answer(context.Background(), question{protocol: ProtocolTFTP, path: name, peer: toAddr(client)})
-	if err != nil {
-		s.refused(a, err)
-		return nil, err
-	}
-	if begin, _ := a.events(ProtocolTFTP); begin != "" {
-		s.emit(begin, a.machine.NodeUUID, a.owner.String(), a.detail(name))
-	}
-	return a.file, nil
-}
-
-// tftpSent reports a file sent by TFTP.
-func (s *Server) tftpSent(client net.IP, name string, size int64) {
-	a := answer{target: parsePath(name, s.roots())}
-	if _, end := a.events(ProtocolTFTP); end != "" {
-		mac, m := s.guess(context.Background(), question{peer: toAddr(client)})
-		s.emit(end, m.NodeUUID, mac.String(), fmt.Sprintf("%s to %v, %d bytes", name, client, size))
-	}
 }
 
 // sendFile answers with a file or the asked ranges of it. whole is true if its

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -14,6 +15,9 @@ import (
 // Lease is one address that was given away.
 type Lease struct {
 	Address netip.Addr
+	// Client is who has it: with IPv4 the MAC address, with IPv6, where a machine's
+	// firmware and systems are clients of their own, identifiers of client and interface.
+	Client  string
 	MAC     string // lower case, colons
 	Expires time.Time
 }
@@ -41,6 +45,18 @@ const (
 	declineHold = 10 * time.Minute
 )
 
+// holder is who asks for an address.
+type holder struct {
+	client string // see Lease.Client
+	mac    string
+}
+
+func holderOf(mac net.HardwareAddr) holder { return holder{mac.String(), mac.String()} }
+
+// leasesPerMAC bounds what one machine can hold with identifiers that it makes up.
+// A live system has a new one at every boot, so the oldest is given up for it.
+const leasesPerMAC = 8
+
 // leases assigns addresses of a range. Its size is bounded by that of the range.
 type leases struct {
 	begin    netip.Addr
@@ -49,7 +65,7 @@ type leases struct {
 	store    LeaseStore          // may be nil
 
 	mu       sync.Mutex
-	byMAC    map[string]*Lease
+	byClient map[string]*Lease
 	byAddr   map[netip.Addr]*Lease
 	declined map[netip.Addr]time.Time // until when
 }
@@ -58,7 +74,7 @@ func newLeases(begin, end netip.Addr, store LeaseStore, reserved ...netip.Addr) 
 	l := &leases{
 		begin: begin, size: uint32(rangeSize(begin, end)), store: store,
 		reserved: make(map[netip.Addr]bool),
-		byMAC:    make(map[string]*Lease), byAddr: make(map[netip.Addr]*Lease),
+		byClient: make(map[string]*Lease), byAddr: make(map[netip.Addr]*Lease),
 		declined: make(map[netip.Addr]time.Time),
 	}
 	for _, addr := range reserved {
@@ -79,20 +95,19 @@ func (l *leases) load(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, lease := range stored {
-		if l.usable(lease.Address, time.Time{}) && l.byMAC[lease.MAC] == nil && l.byAddr[lease.Address] == nil {
-			l.put(lease.MAC, lease.Address, lease.Expires)
+		if l.usable(lease.Address, time.Time{}) && l.byClient[lease.Client] == nil && l.byAddr[lease.Address] == nil {
+			l.put(holder{lease.Client, lease.MAC}, lease.Address, lease.Expires)
 		}
 	}
 	return nil
 }
 
-// offer returns the address of mac, and holds a new one for offerHold. A wanted
+// offer returns the address of who, and holds a new one for offerHold. A wanted
 // address is given if it is free; else the hash decides.
-func (l *leases) offer(mac net.HardwareAddr, want netip.Addr, now time.Time) (netip.Addr, error) {
+func (l *leases) offer(who holder, want netip.Addr, now time.Time) (netip.Addr, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	key := mac.String()
-	if lease := l.byMAC[key]; lease != nil {
+	if lease := l.byClient[who.client]; lease != nil {
 		if lease.Expires.Before(now.Add(offerHold)) {
 			lease.Expires = now.Add(offerHold)
 		}
@@ -100,20 +115,48 @@ func (l *leases) offer(mac net.HardwareAddr, want netip.Addr, now time.Time) (ne
 	}
 	addr, ok := want, l.free(want, now)
 	if !ok {
-		addr, ok = l.probe(mac, now)
+		addr, ok = l.probe(who, now)
+	}
+	if oldest := l.surplus(who); oldest != nil {
+		addr, ok = oldest.Address, true
 	}
 	if !ok {
 		return netip.Addr{}, fmt.Errorf("%w %v-%v", ErrRangeExhausted, l.begin, addAddr(l.begin, l.size-1))
 	}
-	l.put(key, addr, now.Add(offerHold))
+	l.put(who, addr, now.Add(offerHold))
 	return addr, nil
 }
 
-// probe walks the range once, from the hash of mac on, and prefers an address
+// surplus is the lease of the machine that ends first, if it has as many as it may.
+func (l *leases) surplus(who holder) *Lease {
+	if who.client == who.mac {
+		return nil
+	}
+	var oldest *Lease
+	count := 0
+	for _, lease := range l.byClient {
+		if lease.MAC != who.mac {
+			continue
+		}
+		if count++; oldest == nil || lease.Expires.Before(oldest.Expires) {
+			oldest = lease
+		}
+	}
+	if count < leasesPerMAC {
+		return nil
+	}
+	return oldest
+}
+
+// probe walks the range once, from the hash of who on, and prefers an address
 // that nobody had before to one whose lease has run out.
-func (l *leases) probe(mac net.HardwareAddr, now time.Time) (netip.Addr, bool) {
+func (l *leases) probe(who holder, now time.Time) (netip.Addr, bool) {
 	h := fnv.New32a()
-	h.Write(mac)
+	if mac, err := net.ParseMAC(who.client); err == nil {
+		h.Write(mac)
+	} else {
+		h.Write([]byte(who.client))
+	}
 	start := h.Sum32() % l.size
 	var expired netip.Addr
 	for i := range l.size {
@@ -131,56 +174,55 @@ func (l *leases) probe(mac net.HardwareAddr, now time.Time) (netip.Addr, bool) {
 	return expired, expired.IsValid()
 }
 
-// commit leases addr to mac until expires. It returns false if the address is not
-// mac's and cannot become so, which calls for a NAK.
-func (l *leases) commit(ctx context.Context, mac net.HardwareAddr, addr netip.Addr, now, expires time.Time) (bool, error) {
-	key := mac.String()
+// commit leases addr to who until expires. It returns false if the address is not
+// theirs and cannot become so, which calls for a NAK.
+func (l *leases) commit(ctx context.Context, who holder, addr netip.Addr, now, expires time.Time) (bool, error) {
 	l.mu.Lock()
-	lease := l.byMAC[key]
+	lease := l.byClient[who.client]
 	ok := lease != nil && lease.Address == addr
 	if !ok && l.free(addr, now) && (lease == nil || lease.Expires.Before(now.Add(offerHold))) {
 		ok = true // known from before a restart
 	}
 	if ok {
-		l.put(key, addr, expires)
+		l.put(who, addr, expires)
 	}
 	l.mu.Unlock()
 	if !ok || l.store == nil {
 		return ok, nil
 	}
-	if err := l.store.Save(ctx, Lease{Address: addr, MAC: key, Expires: expires}); err != nil {
-		return ok, fmt.Errorf("save DHCP lease of %s on %v: %w", key, addr, err)
+	if err := l.store.Save(ctx, Lease{Address: addr, Client: who.client, MAC: who.mac, Expires: expires}); err != nil {
+		return ok, fmt.Errorf("save DHCP lease of %s on %v: %w", who.mac, addr, err)
 	}
 	return ok, nil
 }
 
-// release ends the lease of mac on addr; the address stays reserved for it until
+// release ends the lease of who on addr; the address stays reserved for it until
 // another machine needs it.
-func (l *leases) release(ctx context.Context, mac net.HardwareAddr, addr netip.Addr, now time.Time) error {
+func (l *leases) release(ctx context.Context, who holder, addr netip.Addr, now time.Time) (bool, error) {
 	l.mu.Lock()
-	lease := l.byMAC[mac.String()]
+	lease := l.byClient[who.client]
 	mine := lease != nil && lease.Address == addr
 	if mine {
 		lease.Expires = now
 	}
 	l.mu.Unlock()
 	if !mine || l.store == nil {
-		return nil
+		return mine, nil
 	}
 	if err := l.store.Delete(ctx, addr); err != nil {
-		return fmt.Errorf("delete DHCP lease of %v on %v: %w", mac, addr, err)
+		return mine, fmt.Errorf("delete DHCP lease of %s on %v: %w", who.mac, addr, err)
 	}
-	return nil
+	return mine, nil
 }
 
-// decline takes addr, which mac found in use, out of service for declineHold. It
-// returns false if the address is not mac's.
-func (l *leases) decline(ctx context.Context, mac net.HardwareAddr, addr netip.Addr, now time.Time) (bool, error) {
+// decline takes addr, which its holder found in use, out of service for declineHold. It
+// returns false if the address is not theirs.
+func (l *leases) decline(ctx context.Context, who holder, addr netip.Addr, now time.Time) (bool, error) {
 	l.mu.Lock()
-	lease := l.byMAC[mac.String()]
+	lease := l.byClient[who.client]
 	mine := lease != nil && lease.Address == addr
 	if mine {
-		delete(l.byMAC, lease.MAC)
+		delete(l.byClient, lease.Client)
 		delete(l.byAddr, addr)
 		l.declined[addr] = now.Add(declineHold)
 	}
@@ -189,7 +231,7 @@ func (l *leases) decline(ctx context.Context, mac net.HardwareAddr, addr netip.A
 		return mine, nil
 	}
 	if err := l.store.Delete(ctx, addr); err != nil {
-		return mine, fmt.Errorf("delete DHCP lease of %v on %v: %w", mac, addr, err)
+		return mine, fmt.Errorf("delete DHCP lease of %s on %v: %w", who.mac, addr, err)
 	}
 	return mine, nil
 }
@@ -209,16 +251,16 @@ func (l *leases) owner(addr netip.Addr) net.HardwareAddr {
 	return mac
 }
 
-// put makes addr the one lease of mac; l.mu is held.
-func (l *leases) put(mac string, addr netip.Addr, expires time.Time) {
-	if old := l.byMAC[mac]; old != nil {
+// put makes addr the one lease of who; l.mu is held.
+func (l *leases) put(who holder, addr netip.Addr, expires time.Time) {
+	if old := l.byClient[who.client]; old != nil {
 		delete(l.byAddr, old.Address)
 	}
 	if old := l.byAddr[addr]; old != nil {
-		delete(l.byMAC, old.MAC)
+		delete(l.byClient, old.Client)
 	}
-	lease := &Lease{Address: addr, MAC: mac, Expires: expires}
-	l.byMAC[mac], l.byAddr[addr] = lease, lease
+	lease := &Lease{Address: addr, Client: who.client, MAC: who.mac, Expires: expires}
+	l.byClient[who.client], l.byAddr[addr] = lease, lease
 }
 
 func (l *leases) free(addr netip.Addr, now time.Time) bool {
@@ -230,19 +272,31 @@ func (l *leases) free(addr netip.Addr, now time.Time) bool {
 }
 
 func (l *leases) usable(addr netip.Addr, now time.Time) bool {
-	if !addr.Is4() || addr.Less(l.begin) || addAddr(l.begin, l.size-1).Less(addr) || l.reserved[addr] {
+	if addr.BitLen() != l.begin.BitLen() || addr.Zone() != "" || addr.Less(l.begin) || addAddr(l.begin, l.size-1).Less(addr) || l.reserved[addr] {
 		return false
 	}
 	return !l.declined[addr].After(now)
 }
 
+// rangeSize is the number of addresses from begin to end, which are of one family
+// and in order; what does not fit is more than any range may have.
 func rangeSize(begin, end netip.Addr) uint64 {
-	b, e := begin.As4(), end.As4()
-	return uint64(binary.BigEndian.Uint32(e[:])) - uint64(binary.BigEndian.Uint32(b[:])) + 1
+	b, e := begin.As16(), end.As16()
+	if [8]byte(b[:8]) != [8]byte(e[:8]) {
+		return math.MaxUint64
+	}
+	size := binary.BigEndian.Uint64(e[8:]) - binary.BigEndian.Uint64(b[8:])
+	return size + min(1, math.MaxUint64-size)
 }
 
+// addAddr is the address n after a, in the same lower half.
 func addAddr(a netip.Addr, n uint32) netip.Addr {
-	raw := a.As4()
-	binary.BigEndian.PutUint32(raw[:], binary.BigEndian.Uint32(raw[:])+n)
-	return netip.AddrFrom4(raw)
+	raw := a.As16()
+	binary.BigEndian.PutUint64(raw[8:], binary.BigEndian.Uint64(raw[8:])+uint64(n))
+	sum := netip.AddrFrom16(raw)
+	if a.Is4() {
+		low := raw[12:]
+		sum = netip.AddrFrom4([4]byte(low))
+	}
+	return sum
 }

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 )
@@ -50,70 +53,126 @@ func New(cfg Config, dir Directory, events func(Event), log *logrus.Entry) (*Ser
 	if s.files, err = openFiles(set); err != nil {
 		return nil, err
 	}
-	s.dhcp = newDHCP(set, dir, s.emit)
+	s.dhcp = newDHCP(set, dir, s.emit, s.sight)
+	if set.DHCPv6 != DHCPOff {
+		if s.dhcp.duid, err = serverDUID(set.Interface); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
 }
 
 // Run serves until ctx ends and then returns nil, after transfers had a few
 // seconds to finish. It fails with ErrListen if a listener cannot be opened.
 func (s *Server) Run(ctx context.Context) error {
-	var sockets []*dhcpSocket
-	closeAll := func() {
-		for _, sock := range sockets {
-			sock.Close()
-		}
+	l, err := s.listen(ctx)
+	if err != nil {
+		return err
 	}
-	if s.DHCP != DHCPOff {
-		ports := []int{portDHCP}
-		if s.DHCP == DHCPProxy {
-			ports = append(ports, portProxy)
-		}
-		for _, port := range ports {
-			sock, err := listenDHCP(ctx, s.settings, port, s.DHCP == DHCPProxy)
-			if err != nil {
-				closeAll()
-				return err
-			}
-			sockets = append(sockets, sock)
-		}
-	}
-	if s.dhcp.leases != nil {
-		if err := s.dhcp.leases.load(ctx); err != nil {
-			closeAll()
-			return err
-		}
-	}
-	var tftpConn *net.UDPConn
-	if s.TFTPPort != 0 && s.tftp.IsValid() {
-		conn, err := listenUDP(ctx, s.tftp, s.TFTPPort)
-		if err != nil {
-			closeAll()
-			return err
-		}
-		tftpConn = conn
+	if err := s.dhcp.loadLeases(ctx); err != nil {
+		l.close()
+		return err
 	}
 	defer s.downloads.close()
 	group, ctx := errgroup.WithContext(ctx)
-	if s.HTTPListen != "" {
-		l, err := listenTCP(ctx, s.HTTPListen)
-		if err != nil {
-			closeAll()
-			if tftpConn != nil {
-				tftpConn.Close()
-			}
-			return err
-		}
-		group.Go(func() error { return s.serveHTTP(ctx, l) })
+	if l.http != nil {
+		group.Go(func() error { return s.serveHTTP(ctx, l.http) })
 	}
-	for _, sock := range sockets {
+	for _, sock := range l.dhcp {
 		group.Go(func() error { return s.serveDHCP(ctx, sock) })
 	}
-	if tftpConn != nil {
-		server := &tftpServer{open: s.openTFTP, sent: s.tftpSent, log: s.log}
-		group.Go(func() error { return server.serve(ctx, tftpConn) })
+	for _, sock := range l.dhcp6 {
+		group.Go(func() error { return s.serveDHCP6(ctx, sock) })
 	}
-	s.log.WithFields(logrus.Fields{"dhcp": s.DHCP, "interface": s.Interface, "url": s.httpURL}).Info("netboot is ready")
+	tftp := &tftpServer{open: s.openTFTP, done: s.tftpDone, log: s.log}
+	for _, conn := range l.tftp {
+		group.Go(func() error { return tftp.serve(ctx, conn) })
+	}
+	s.log.WithFields(logrus.Fields{"dhcp": s.DHCP, "dhcpv6": s.DHCPv6, "interfaces": s.interfaces, "url": s.httpURL}).Info("netboot is ready")
 	return group.Wait()
+}
+
+// listeners are the open sockets of a server.
+type listeners struct {
+	dhcp  []*dhcpSocket
+	dhcp6 []*dhcp6Socket
+	tftp  []*net.UDPConn
+	http  net.Listener
+}
+
+func (l *listeners) close() {
+	for _, sock := range l.dhcp {
+		sock.Close()
+	}
+	for _, sock := range l.dhcp6 {
+		sock.Close()
+	}
+	for _, conn := range l.tftp {
+		conn.Close()
+	}
+	if l.http != nil {
+		l.http.Close()
+	}
+}
+
+// listen opens all sockets, or none.
+func (s *Server) listen(ctx context.Context) (l *listeners, err error) {
+	l = &listeners{}
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	for _, iface := range s.interfaces {
+		if s.DHCP != DHCPOff {
+			ports := []int{portDHCP}
+			if s.DHCP == DHCPProxy {
+				ports = append(ports, portProxy)
+			}
+			for _, port := range ports {
+				sock, err := listenDHCP(ctx, iface, port, s.DHCP == DHCPProxy)
+				if err != nil {
+					return nil, err
+				}
+				l.dhcp = append(l.dhcp, sock)
+			}
+		}
+		if s.DHCPv6 != DHCPOff {
+			sock, err := listenDHCP6(ctx, iface)
+			if err != nil {
+				return nil, err
+			}
+			l.dhcp6 = append(l.dhcp6, sock)
+		}
+	}
+	for _, addr := range s.tftpAddresses() {
+		conn, err := listenUDP(ctx, addr, s.TFTPPort)
+		if err != nil {
+			return nil, err
+		}
+		l.tftp = append(l.tftp, conn)
+	}
+	if s.HTTPListen != "" {
+		l.http, err = listenTCP(ctx, s.HTTPListen)
+	}
+	return l, err
+}
+
+// tftpAddresses are those of ours that clients are told to fetch from.
+func (s *settings) tftpAddresses() (list []netip.Addr) {
+	if s.TFTPPort == 0 {
+		return nil
+	}
+	for i, n := range s.subnets {
+		// The first one has to be ours; another may be told of another host.
+		if n.tftp.IsValid() && (i == 0 || s.ours(n.tftp)) && !slices.Contains(list, n.tftp) {
+			list = append(list, n.tftp)
+		}
+		if n.server6.IsValid() && s.DHCPv6 != DHCPOff && !slices.Contains(list, n.server6) {
+			list = append(list, n.server6)
+		}
+	}
+	return list
 }
 
 // serveDHCP answers packets until ctx ends.
@@ -130,37 +189,99 @@ func (s *Server) serveDHCP(ctx context.Context, sock *dhcpSocket) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read from UDP port %d of interface %q: %w", sock.port, s.Interface, err)
+			return fmt.Errorf("read from UDP port %d of interface %q: %w", sock.port, sock.iface.Name, err)
 		}
 		from, ok := peer.(*net.UDPAddr)
 		req, err := dhcpv4.FromBytes(append([]byte(nil), buf[:n]...))
 		if err != nil || !ok {
 			continue // not DHCP: nobody to tell
 		}
+		at := arrival{port: sock.port, iface: sock.iface.Name, from: from.AddrPort(), now: time.Now()}
 		workers.Go(func() error {
-			s.handleDHCP(ctx, sock, from, req)
+			s.handleDHCP(ctx, sock, req, at)
 			return nil
 		})
 	}
 }
 
-func (s *Server) handleDHCP(ctx context.Context, sock *dhcpSocket, from *net.UDPAddr, req *dhcpv4.DHCPv4) {
+func (s *Server) handleDHCP(ctx context.Context, sock *dhcpSocket, req *dhcpv4.DHCPv4, at arrival) {
 	ctx, cancel := context.WithTimeout(ctx, directoryTimeout)
 	defer cancel()
-	resp, err := s.dhcp.answer(ctx, req, sock.port, time.Now())
+	resp, err := s.dhcp.answer(ctx, req, at)
 	if err == nil && resp != nil {
-		err = sock.send(resp.ToBytes(), destination(req, resp, from, sock.port))
+		err = sock.send(resp.ToBytes(), s.sourceOf(resp), destination(req, resp, at))
 	}
-	entry := s.log.WithField("mac", req.ClientHWAddr.String())
-	if err != nil && ctx.Err() == nil {
-		entry.WithError(err).Warn("DHCP request not answered")
-		s.emit(EventError, "", req.ClientHWAddr.String(), err.Error())
+	mac := req.ClientHWAddr.String()
+	if s.unanswered(ctx, ProtocolDHCP, mac, err) || resp == nil {
 		return
 	}
-	if resp != nil {
-		entry.Debugf("DHCP %v answered with %v, address %v, boot file %q",
-			req.MessageType(), resp.MessageType(), resp.YourIPAddr, resp.BootFileNameOption())
+	s.log.WithField("mac", mac).Debugf("DHCP %v answered with %v, address %v, boot file %q",
+		req.MessageType(), resp.MessageType(), resp.YourIPAddr, resp.BootFileNameOption())
+}
+
+// sourceOf is the address that a reply is sent from: the server's that it names,
+// unless a relay agent had that replaced by its own.
+func (s *Server) sourceOf(resp *dhcpv4.DHCPv4) netip.Addr {
+	if id := toAddr(resp.ServerIdentifier()); s.ours(id) {
+		return id
 	}
+	return netip.IPv4Unspecified()
+}
+
+// unanswered logs why a packet was not answered. What is meant to be is told for
+// diagnosis only: there may be a lot of it.
+func (s *Server) unanswered(ctx context.Context, protocol, mac string, err error) bool {
+	entry := s.log.WithField("mac", mac)
+	var silent silence
+	switch {
+	case err == nil:
+		return false
+	case errors.As(err, &silent):
+		entry.Debugf("%s request not answered: %v", protocol, err)
+	case ctx.Err() == nil:
+		entry.WithError(err).Warnf("%s request not answered", protocol)
+		s.emit(EventError, "", mac, err.Error())
+	}
+	return true
+}
+
+// serveDHCP6 answers packets until ctx ends.
+func (s *Server) serveDHCP6(ctx context.Context, sock *dhcp6Socket) error {
+	stop := context.AfterFunc(ctx, func() { sock.Close() })
+	defer stop()
+	var workers errgroup.Group
+	workers.SetLimit(dhcpWorkers)
+	defer workers.Wait()
+	buf := make([]byte, maxDHCPPacket)
+	for {
+		n, _, peer, err := sock.ReadFrom(buf)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read from UDP port %d of interface %q: %w", portServer6, sock.iface.Name, err)
+		}
+		from, ok := peer.(*net.UDPAddr)
+		req, err := dhcpv6.FromBytes(append([]byte(nil), buf[:n]...))
+		if err != nil || !ok {
+			continue // not DHCPv6: nobody to tell
+		}
+		at := arrival{port: portServer6, iface: sock.iface.Name, from: from.AddrPort(), now: time.Now()}
+		workers.Go(func() error {
+			s.handleDHCP6(ctx, sock, req, at)
+			return nil
+		})
+	}
+}
+
+func (s *Server) handleDHCP6(ctx context.Context, sock *dhcp6Socket, req dhcpv6.DHCPv6, at arrival) {
+	ctx, cancel := context.WithTimeout(ctx, directoryTimeout)
+	defer cancel()
+	resp, err := s.dhcp.answer6(ctx, req, at)
+	if err == nil && resp != nil {
+		err = sock.send(resp.ToBytes(), destination6(req, at.from))
+	}
+	s.unanswered(ctx, ProtocolDHCPv6, at.from.Addr().String(), err)
 }
 
 // serveHTTP serves until ctx ends, then lets requests finish for shutdownTimeout.

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,28 +19,60 @@ import (
 type dhcpSocket struct {
 	*ipv4.PacketConn
 	port  int
-	from  netip.Addr
-	index int
+	iface *net.Interface
 }
 
-// listenDHCP opens port on the configured interface. With share, it may be open
-// already in another program on this host, as a proxy's is: then only broadcasts are
-// taken, so that what is sent to the other server still reaches it.
-func listenDHCP(ctx context.Context, s *settings, port int, share bool) (*dhcpSocket, error) {
-	ifi, err := net.InterfaceByName(s.Interface)
+// listenDHCP opens port on an interface. With share, it may be open already in
+// another program on this host, as a proxy's is: then only broadcasts are taken, so
+// that what is sent to the other server still reaches it.
+func listenDHCP(ctx context.Context, iface string, port int, share bool) (*dhcpSocket, error) {
+	ifi, err := net.InterfaceByName(iface)
 	if err != nil {
-		return nil, fmt.Errorf("%w on UDP port %d of interface %q: %w", ErrListen, port, s.Interface, err)
+		return nil, fmt.Errorf("%w on UDP port %d of interface %q: %w", ErrListen, port, iface, err)
 	}
-	conn, err := listenOn(ctx, s.Interface, netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(port)), false)
+	conn, err := listenOn(ctx, iface, netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(port)), false)
 	if share && errors.Is(err, unix.EADDRINUSE) {
 		everybody := netip.AddrFrom4([4]byte{255, 255, 255, 255})
-		conn, err = listenOn(ctx, s.Interface, netip.AddrPortFrom(everybody, uint16(port)), true)
+		conn, err = listenOn(ctx, iface, netip.AddrPortFrom(everybody, uint16(port)), true)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w on UDP port %d of interface %q: %w%s", ErrListen, port, s.Interface, err, dhcpCure(err))
+		return nil, fmt.Errorf("%w on UDP port %d of interface %q: %w%s", ErrListen, port, iface, err, dhcpCure(err))
 	}
-	pc := ipv4.NewPacketConn(conn)
-	return &dhcpSocket{PacketConn: pc, port: port, from: s.server, index: ifi.Index}, nil
+	return &dhcpSocket{PacketConn: ipv4.NewPacketConn(conn), port: port, iface: ifi}, nil
+}
+
+// dhcp6Socket is the DHCPv6 port on one interface, with the groups that clients
+// and relay agents send to.
+type dhcp6Socket struct {
+	*ipv6.PacketConn
+	iface *net.Interface
+}
+
+func listenDHCP6(ctx context.Context, iface string) (*dhcp6Socket, error) {
+	ifi, err := net.InterfaceByName(iface)
+	if err != nil {
+		return nil, fmt.Errorf("%w on UDP port %d of interface %q: %w", ErrListen, portServer6, iface, err)
+	}
+	conn, err := listenOn(ctx, iface, netip.AddrPortFrom(netip.IPv6Unspecified(), portServer6), false)
+	if err != nil {
+		return nil, fmt.Errorf("%w on UDP port %d of interface %q: %w%s", ErrListen, portServer6, iface, err, dhcpCure(err))
+	}
+	sock := &dhcp6Socket{PacketConn: ipv6.NewPacketConn(conn), iface: ifi}
+	for _, group := range []string{"ff02::1:2", "ff05::1:3"} {
+		if err := sock.JoinGroup(ifi, &net.UDPAddr{IP: net.ParseIP(group)}); err != nil {
+			sock.Close()
+			return nil, fmt.Errorf("%w to the group %s on interface %q: %w", ErrListen, group, iface, err)
+		}
+	}
+	return sock, nil
+}
+
+// send writes one packet to a client or relay agent of the interface.
+func (s *dhcp6Socket) send(packet []byte, to netip.AddrPort) error {
+	if _, err := s.WriteTo(packet, &ipv6.ControlMessage{IfIndex: s.iface.Index}, net.UDPAddrFromAddrPort(to)); err != nil {
+		return fmt.Errorf("send a DHCPv6 reply to %v: %w", to, err)
+	}
+	return nil
 }
 
 func listenOn(ctx context.Context, iface string, addr netip.AddrPort, share bool) (net.PacketConn, error) {
@@ -58,7 +91,11 @@ func listenOn(ctx context.Context, iface string, addr netip.AddrPort, share bool
 		})
 		return errors.Join(ctlErr, err)
 	}}
-	return lc.ListenPacket(ctx, "udp4", addr.String())
+	network := "udp4"
+	if addr.Addr().Is6() {
+		network = "udp6"
+	}
+	return lc.ListenPacket(ctx, network, addr.String())
 }
 
 func dhcpCure(err error) string {
@@ -72,8 +109,8 @@ func dhcpCure(err error) string {
 }
 
 // send writes one packet with our own address as its source.
-func (s *dhcpSocket) send(packet []byte, to *net.UDPAddr) error {
-	cm := &ipv4.ControlMessage{Src: toIP(s.from), IfIndex: s.index}
+func (s *dhcpSocket) send(packet []byte, from netip.Addr, to *net.UDPAddr) error {
+	cm := &ipv4.ControlMessage{Src: toIP(from), IfIndex: s.iface.Index}
 	if _, err := s.WriteTo(packet, cm, to); err != nil {
 		return fmt.Errorf("send a DHCP reply to %v: %w", to, err)
 	}
@@ -93,7 +130,7 @@ func listenTCP(ctx context.Context, addr string) (net.Listener, error) {
 func listenUDP(ctx context.Context, addr netip.Addr, port int) (*net.UDPConn, error) {
 	var lc net.ListenConfig
 	at := net.JoinHostPort(addr.String(), strconv.Itoa(port))
-	conn, err := lc.ListenPacket(ctx, "udp4", at)
+	conn, err := lc.ListenPacket(ctx, "udp", at)
 	if err != nil {
 		return nil, fmt.Errorf("%w for TFTP on %s: %w%s", ErrListen, at, err, portCure(err, "[netboot]tftp_port"))
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -31,12 +32,20 @@ const (
 // pack.ag/tftp is not for an open network: the datagram 00 01 41 ends its process,
 // and it allocates the window times the block size that a client names, gigabytes.)
 type tftpServer struct {
-	open func(client net.IP, name string) (file, error)
-	sent func(client net.IP, name string, size int64)
+	open func(client netip.Addr, name string) (tftpFile, error)
+	// done is told how each request ended; without an error, size bytes were sent.
+	done func(client netip.Addr, req tftpRequest, size int64, err error)
 	log  *logrus.Entry
 
 	mu     sync.Mutex
 	active map[string]bool // clients by address and port
+}
+
+// tftpFile is something to send.
+type tftpFile struct {
+	io.ReaderAt
+	io.Closer
+	size int64
 }
 
 // serve answers requests until ctx ends; then transfers are broken off.
@@ -60,6 +69,7 @@ func (t *tftpServer) serve(ctx context.Context, conn *net.UDPConn) error {
 		}
 		if err != nil {
 			conn.WriteToUDP(tftpError(err), peer)
+			t.done(peer.AddrPort().Addr().Unmap().WithZone(""), req, 0, err)
 			continue
 		}
 		if !t.begin(peer) {
@@ -96,7 +106,7 @@ func (t *tftpServer) transfer(ctx context.Context, local, peer *net.UDPAddr, req
 	log := t.log.WithFields(logrus.Fields{"client": peer.String(), "file": req.name})
 	ctx, cancel := context.WithTimeout(ctx, transferLimit)
 	defer cancel()
-	conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: local.IP}, peer)
+	conn, err := net.DialUDP("udp", &net.UDPAddr{IP: local.IP, Zone: local.Zone}, peer)
 	if err != nil {
 		log.WithError(err).Warn("TFTP transfer failed")
 		return
@@ -104,36 +114,25 @@ func (t *tftpServer) transfer(ctx context.Context, local, peer *net.UDPAddr, req
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	defer conn.Close()
-	file, size, err := t.openSized(peer.IP, req.name)
+	client := peer.AddrPort().Addr().Unmap().WithZone("")
+	file, err := t.open(client, req.name)
 	if err != nil {
 		conn.Write(tftpError(err))
 		log.WithError(err).Info("TFTP request refused")
+		t.done(client, req, 0, err)
 		return
 	}
 	defer file.Close()
-	s := &tftpSender{conn: conn, file: file, size: size, req: req}
-	switch err := s.run(ctx); {
+	s := &tftpSender{conn: conn, file: file, size: file.size, req: req}
+	err = s.run(ctx)
+	switch {
 	case errors.Is(err, errClientStopped):
 		// UEFI opens a file and aborts, to learn its size from the option.
 		log.WithError(err).Debug("TFTP transfer ended by the client")
 	case err != nil:
 		log.WithError(err).Warn("TFTP transfer failed")
-	default:
-		t.sent(peer.IP, req.name, size)
 	}
-}
-
-func (t *tftpServer) openSized(client net.IP, name string) (file, int64, error) {
-	file, err := t.open(client, name)
-	if err != nil {
-		return nil, 0, err
-	}
-	info, err := file.Stat()
-	if err != nil {
-		file.Close()
-		return nil, 0, fmt.Errorf("read the size of %q: %w", name, err)
-	}
-	return file, info.Size(), nil
+	t.done(client, req, file.size, err)
 }
 
 // tftpSender sends one file to one client.

@@ -73,12 +73,21 @@ func parseTFTP(packet []byte) (tftpRequest, error) {
 		blockSize: defaultBlock, window: 1, timeout: time.Second,
 	}
 	if !strings.EqualFold(string(fields[1]), "octet") {
-		return tftpRequest{}, errMode
+		return req, errMode
 	}
 	for i := 2; i+1 < len(fields); i += 2 {
 		req.setOption(strings.ToLower(string(fields[i])), string(fields[i+1]))
 	}
 	return req, nil
+}
+
+// String is the request for people.
+func (r *tftpRequest) String() string {
+	text := r.name
+	for _, o := range r.options {
+		text += ", " + o.name + " " + o.value
+	}
+	return text
 }
 
 // setOption takes an option over; one that is unknown, senseless or repeated is

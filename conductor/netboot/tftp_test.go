@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,8 +32,17 @@ func startTFTP(t *testing.T, dir string) int {
 		t.Fatal(err)
 	}
 	f := &files{settings: &settings{}, tftpRoot: root}
-	open := func(_ net.IP, name string) (file, error) { return f.open(ProtocolTFTP, name) }
-	server := &tftpServer{open: open, sent: func(net.IP, string, int64) {}, log: testLog(t)}
+	server := &tftpServer{
+		open: func(_ netip.Addr, name string) (tftpFile, error) {
+			file, err := f.open(ProtocolTFTP, name)
+			if err != nil {
+				return tftpFile{}, err
+			}
+			info, err := file.Stat()
+			return tftpFile{ReaderAt: file, Closer: file, size: info.Size()}, err
+		},
+		done: func(netip.Addr, tftpRequest, int64, error) {}, log: testLog(t),
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.serve(ctx, conn) }()
