@@ -105,6 +105,16 @@ type nodeForm struct {
 	key    unique.Handle[string]
 }
 
+// rows reads what the views of nodes are made of. Fields have the names of
+// their columns; the others are what the conductor is found by, and what may be
+// shown is judged by.
+func (f nodeForm) rows(ctx context.Context, s *store.Store, ids []int64) ([]*store.Node, error) {
+	if f.fields == nil {
+		return s.NodesByID(ctx, ids)
+	}
+	return s.NodeColumnsByID(ctx, ids, append([]string{"uuid", "driver", "conductor_group", "owner", "lessee"}, f.fields...))
+}
+
 func (s *Server) nodeForm(ctx context.Context, r *request, fields []string) (nodeForm, error) {
 	hosts, err := s.aliveConductors(ctx)
 	if err != nil {
@@ -139,7 +149,7 @@ func (s *Server) renderNodes(ctx context.Context, r *request, f nodeForm, nodes 
 		missing = append(missing, id)
 	}
 	for ids := range slices.Chunk(missing, nodeChunk) {
-		rows, err := s.store.NodesByID(ctx, ids)
+		rows, err := f.rows(ctx, s.store, ids)
 		if err != nil {
 			return nil, err
 		}

@@ -2,9 +2,13 @@ package restapi_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
@@ -218,6 +222,45 @@ func TestPages(t *testing.T) {
 		}
 		if got := s.want(200, "82", "GET", "/v1/nodes?"+query, "").object["next"]; got != want {
 			t.Errorf("next of ?%s is %v, want %v", query, got, want)
+		}
+	}
+}
+
+// TestListOfEachField: a list of one field shows what the whole node has, of
+// which the list reads nothing else.
+func TestListOfEachField(t *testing.T) {
+	s := newService(t)
+	s.enrol("a")
+	object := store.Object{"key": "value"}
+	moment := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
+	s.edit("a", func(n *store.Node) {
+		row := reflect.ValueOf(n).Elem()
+		for i := range row.NumField() {
+			switch field := row.Field(i).Addr().Interface().(type) {
+			case **string:
+				if *field == nil && row.Type().Field(i).Name != "Reservation" {
+					*field = ptr("11111111-2222-3333-4444-5555555555" + fmt.Sprintf("%02d", i))
+				}
+			case **bool:
+				*field = ptr(true)
+			case **time.Time:
+				*field = &moment
+			case *store.Object:
+				*field = object
+			case *store.Strings:
+				*field = store.Strings{"CUSTOM_A"}
+			}
+		}
+		n.ParentNode, n.AllocationUUID, n.ChassisUUID = nil, nil, nil
+	})
+	whole := s.want(200, "96", "GET", "/v1/nodes/detail", "").object["nodes"].([]any)[0].(map[string]any)
+	for name, want := range whole {
+		if _, isLink := want.([]any); isLink && name != "traits" { // of the node and its collections
+			continue
+		}
+		shown := s.want(200, "96", "GET", "/v1/nodes?fields="+name, "").object["nodes"].([]any)[0].(map[string]any)
+		if diff := cmp.Diff(want, shown[name]); diff != "" {
+			t.Errorf("%s of the list (-whole node +list):\n%s", name, diff)
 		}
 	}
 }

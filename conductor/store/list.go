@@ -20,17 +20,22 @@ func (l List[T]) Value() (driver.Value, error) {
 
 // Scan implements sql.Scanner.
 func (l *List[T]) Scan(src any) error {
-	items := []T{}
-	var err error
+	var b []byte
 	switch v := src.(type) {
 	case nil:
 	case string:
-		err = json.Unmarshal([]byte(v), &items)
+		b = []byte(v)
 	case []byte:
-		err = json.Unmarshal(v, &items)
+		b = v
 	default:
-		err = fmt.Errorf("scan list from %T", src)
+		return fmt.Errorf("scan list from %T", src)
 	}
+	items := []T{}
+	*l = items
+	if len(b) == 0 || string(b) == "[]" { // as most are
+		return nil
+	}
+	err := json.Unmarshal(b, &items)
 	*l = items
 	return err
 }

@@ -31,7 +31,7 @@ func (o *Object) Scan(src any) error {
 		return fmt.Errorf("scan object from %T", src)
 	}
 	*o = Object{}
-	if len(b) == 0 {
+	if len(b) == 0 || string(b) == "{}" { // as most are
 		return nil
 	}
 	return json.Unmarshal(b, o)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Revision is one state of a node's row: what is made of a node can be kept
@@ -28,12 +30,32 @@ func (s *Store) NodeRevision(ctx context.Context, uuid string) (*Revision, error
 
 // NodesByID reads those of the nodes that are there, in no order.
 func (s *Store) NodesByID(ctx context.Context, ids []int64) ([]*Node, error) {
+	return s.nodesByID(ctx, "*", ids)
+}
+
+// NodeColumnsByID is NodesByID for who needs a few columns: only id, revision
+// and those that are named are filled in. Names of no columns are left out.
+func (s *Store) NodeColumnsByID(ctx context.Context, ids []int64, names []string) ([]*Node, error) {
+	columns := []string{"id", "revision"}
+	for _, name := range names {
+		if !slices.Contains(columns, name) && (slices.Contains(nodeColumns, name) || slices.Contains(unsavedColumns, name)) {
+			columns = append(columns, name)
+		}
+	}
+	slices.Sort(columns) // the same statement for every order of names
+	return s.nodesByID(ctx, strings.Join(columns, ", "), ids)
+}
+
+// unsavedColumns are those of nodes that are not in nodeColumns.
+var unsavedColumns = []string{"uuid", "reservation", "created_at"}
+
+func (s *Store) nodesByID(ctx context.Context, columns string, ids []int64) ([]*Node, error) {
 	list, err := json.Marshal(ids)
 	if err != nil {
 		return nil, err
 	}
 	var nodes []*Node
-	err = s.db.SelectContext(ctx, &nodes, "SELECT * FROM nodes WHERE id IN (SELECT value FROM json_each(?))", string(list))
+	err = s.db.SelectContext(ctx, &nodes, "SELECT "+columns+" FROM nodes WHERE id IN (SELECT value FROM json_each(?))", string(list))
 	if err != nil {
 		return nil, fmt.Errorf("read nodes: %w", err)
 	}
