@@ -163,10 +163,19 @@ func jobs(cfg Config, db *store.Store, flows *flow.Flow) []job {
 	return []job{
 		{"conductor keepalive", cfg.HeartbeatInterval, func(ctx context.Context) error { return db.TouchConductor(ctx, cfg.Host) }},
 		{"provision timeouts", cfg.CheckProvisionStateInterval, flows.CheckTimeouts},
+		{"boot retry", bootRetryInterval(cfg.Flow), flows.RetryBoots},
 		{"power state sync", cfg.SyncPowerStateInterval, flows.NewPowerSync(cfg.SyncPowerStateInterval).Run},
 		{"power failure recovery", cfg.PowerFailureRecoveryInterval, flows.RecoverPowerFailures},
 		{"history purge", cfg.NodeHistoryCleanupInterval, func(ctx context.Context) error { return purgeHistory(ctx, cfg, db) }},
 	}
+}
+
+// bootRetryInterval is how often machines are looked for that do not boot.
+func bootRetryInterval(cfg flow.Config) time.Duration {
+	if cfg.BootRetryTimeout <= 0 {
+		return 0
+	}
+	return cfg.BootRetryCheckInterval
 }
 
 // run repeats the job until ctx ends. A failure is logged; the next run may do.

@@ -105,6 +105,17 @@ type VendorMethod struct {
 	Run      func(ctx context.Context, t *task.Task, args map[string]any) (any, error) `json:"-"`
 }
 
+// BootRetrier is a Boot whose machine can be made to boot once more what was
+// prepared.
+type BootRetrier interface {
+	RetryRamdisk(ctx context.Context, t *task.Task) error
+}
+
+// VendorDetector is a Management that finds out who made the machine.
+type VendorDetector interface {
+	DetectVendor(ctx context.Context, n *store.Node) (string, error)
+}
+
 // Further abilities that a Management may have. What it has not is answered
 // with ErrUnsupported.
 type (
@@ -148,6 +159,7 @@ type Indicator struct {
 type (
 	CleanStepper   interface{ CleanSteps() []Step }
 	ServiceStepper interface{ ServiceSteps() []Step }
+	VerifyStepper  interface{ VerifySteps() []Step }
 )
 
 // Step is a step that the conductor runs itself.
@@ -168,6 +180,17 @@ func (i Interfaces) CleanSteps() []Step {
 	for _, v := range i.stepping() {
 		if s, ok := v.(CleanStepper); ok {
 			list = append(list, s.CleanSteps()...)
+		}
+	}
+	return list
+}
+
+// VerifySteps are those of all interfaces.
+func (i Interfaces) VerifySteps() []Step {
+	var list []Step
+	for _, v := range i.stepping() {
+		if s, ok := v.(VerifyStepper); ok {
+			list = append(list, s.VerifySteps()...)
 		}
 	}
 	return list

@@ -18,6 +18,7 @@ const (
 	FastTrack   = "fast-track"
 	Inspection  = "inspection"
 	Image       = "image"
+	Logs        = "logs"
 	Progress    = "progress"
 	Maintenance = "maintenance"
 	Fault       = "fault"
@@ -70,6 +71,7 @@ var Kinds = []Kind{
 	{FastTrack, "An agent that ran already was gone on with, or why the machine was booted instead.", "", false, false},
 	{Inspection, "An agent told what it found out about its machine.", "", false, true},
 	{Image, "The image is on the disk.", "bytes", false, true},
+	{Logs, "The logs of an agent were kept.", "", false, false},
 	{Progress, "How far a transfer is, at most once in ten seconds.", "done, total, unit", false, true},
 	{Maintenance, "Maintenance was switched on or off, by somebody or by the conductor.", "maintenance, reason", false, false},
 	{Fault, "The conductor found a fault that keeps the node in maintenance, or found it gone.", "fault", false, false},

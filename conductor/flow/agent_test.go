@@ -30,7 +30,8 @@ type scriptedAgent struct {
 	canceled int // requests to end the step that runs
 	lists    int // lists that are answered before the agent vanishes; 0 is all
 	erased   *ipa.EraseReport
-	answer   any // of the step that ends next
+	logs     string // base64
+	answer   any    // of the step that ends next
 }
 
 func newAgent(t *testing.T, token func() string) *scriptedAgent {
@@ -110,6 +111,8 @@ func (a *scriptedAgent) serve(w http.ResponseWriter, r *http.Request) {
 		})
 	case name == "get_partition_uuids":
 		result.Result = a.encode(map[string]string{"root uuid": "0x00000000"})
+	case name == "collect_system_logs":
+		result.Result = a.encode(map[string]string{"system_logs": a.logs})
 	case name == "power_off":
 		a.powerOff()
 	case strings.HasPrefix(name, "execute_"):

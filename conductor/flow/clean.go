@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 
 	"ferric/conductor/driver"
@@ -41,7 +42,12 @@ func (f *Flow) startCleaning(ctx context.Context, t *task.Task) error {
 	info["agent_erase_skip_read_only"] = f.cfg.EraseSkipReadOnly
 	info["agent_continue_if_secure_erase_failed"] = f.cfg.ContinueIfSecureEraseFailed
 	info["disk_erasure_concurrency"] = float64(f.cfg.DiskErasureConcurrency)
-	if isManualClean(n) && !info.Bool(steps.Clean.NoRamdisk) {
+	if !isManualClean(n) {
+		if err := f.chooseCleaning(ctx, n); err != nil {
+			return f.cleanFailed(ctx, t, fmt.Sprintf("Cannot clean node %s: %v", n.UUID, err))
+		}
+	}
+	if cleansAsAsked(n) && !info.Bool(steps.Clean.NoRamdisk) {
 		asked, err := askedSteps(n, steps.Clean)
 		if err != nil {
 			return f.cleanFailed(ctx, t, fmt.Sprintf("Cannot clean node %s: %v", n.UUID, err))
@@ -80,7 +86,7 @@ func (f *Flow) loadCleanSteps(ctx context.Context, t *task.Task) error {
 		return f.cleanFailed(ctx, t, fmt.Sprintf("Failed to find the clean steps of node %s: %v", n.UUID, err))
 	}
 	var list []steps.Step
-	if isManualClean(n) {
+	if cleansAsAsked(n) {
 		list, err = manualSteps(n, steps.Clean, offered)
 	} else {
 		steps.Override(offered, f.cleanPriorities())
@@ -97,7 +103,7 @@ func (f *Flow) loadCleanSteps(ctx context.Context, t *task.Task) error {
 
 // cleanPriorities are the overrides of the configuration.
 func (f *Flow) cleanPriorities() map[string]int {
-	priorities := map[string]int{}
+	overrides := map[string]int{}
 	for id, p := range map[string]*int{
 		"deploy.erase_devices":          f.cfg.EraseDevicesPriority,
 		"deploy.erase_devices_metadata": f.cfg.EraseDevicesMetadataPriority,
@@ -105,15 +111,22 @@ func (f *Flow) cleanPriorities() map[string]int {
 		"raid.create_configuration":     f.cfg.CreateConfigurationPriority,
 	} {
 		if p != nil {
-			priorities[id] = *p
+			overrides[id] = *p
 		}
 	}
-	for id, text := range f.cfg.CleanStepPriorityOverride {
+	maps.Copy(overrides, priorities(f.cfg.CleanStepPriorityOverride))
+	return overrides
+}
+
+// priorities reads those of the configuration.
+func priorities(texts map[string]string) map[string]int {
+	list := map[string]int{}
+	for id, text := range texts {
 		if p, err := strconv.Atoi(text); err == nil { // as Validate has made sure
-			priorities[id] = p
+			list[id] = p
 		}
 	}
-	return priorities
+	return list
 }
 
 // cleaned ends cleaning: the agent goes, the node is available, or manageable
@@ -171,9 +184,15 @@ func (f *Flow) endCleaning(ctx context.Context, t *task.Task, event provision.Ev
 	if n.DriverInternalInfo.Bool(steps.Clean.Running) { // the agent knows more than the reason, and is about to go
 		f.keepEraseReport(ctx, t, nil, *n.LastError)
 	}
+	if event == provision.Fail {
+		f.collectLogs(ctx, t, "cleaning")
+	}
 	ifs, err := f.drivers.Interfaces(n)
 	if err == nil && !withoutAgent(n, steps.Clean) {
 		err = ifs.Deploy.TearDownCleaning(ctx, t)
+	}
+	if err == nil && event == provision.Fail && f.cfg.PowerOffInCleanFail {
+		err = driver.SwitchOff(ctx, t, ifs.Power)
 	}
 	if err != nil {
 		t.SetError("%s Tearing down cleaning failed too: %v", *n.LastError, err)

@@ -107,6 +107,9 @@ func (f *Flow) endDeployment(ctx context.Context, t *task.Task, text string, eve
 	if err := t.Save(ctx); err != nil {
 		return err
 	}
+	if event == provision.Fail {
+		f.collectLogs(ctx, t, "deployment")
+	}
 	ifs, err := f.drivers.Interfaces(n)
 	if err == nil {
 		err = ifs.Deploy.CleanUp(ctx, t)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,11 +37,31 @@ type rig struct {
 	kill  context.CancelFunc
 	agent *scriptedAgent
 	node  int64
+	// spoil, if set, changes the interfaces that nodes are driven with.
+	spoil atomic.Pointer[func(*driver.Interfaces)]
 }
+
+// spoiled are the interfaces that there are, with what a test breaks in them.
+type spoiled struct {
+	driver.Resolver
+	r *rig
+}
+
+func (s spoiled) Interfaces(n *store.Node) (driver.Interfaces, error) {
+	ifs, err := s.Resolver.Interfaces(n)
+	if spoil := s.r.spoil.Load(); spoil != nil {
+		(*spoil)(&ifs)
+	}
+	return ifs, err
+}
+
+// with drives nodes otherwise from now on.
+func (r *rig) with(spoil func(*driver.Interfaces)) { r.spoil.Store(&spoil) }
 
 func newRig(t *testing.T, change func(*flow.Config)) *rig {
 	r := &rig{t: t, path: filepath.Join(t.TempDir(), "ferric.sqlite"), cfg: flow.DefaultConfig()}
 	r.cfg.Host = "test"
+	r.cfg.Logs.LocalPath = filepath.Join(t.TempDir(), "logs")
 	if change != nil {
 		change(&r.cfg)
 	}
@@ -92,7 +113,7 @@ func (r *rig) start() {
 	base, kill := context.WithCancel(context.Background())
 	r.kill = kill
 	r.tasks = task.NewManager(base, task.Config{Host: r.cfg.Host, WorkersPoolSize: 4, LockRetryAttempts: 2, LockRetryInterval: 20 * time.Millisecond}, r.db, logrus.NewEntry(log))
-	r.flow = flow.New(r.cfg, r.db, r.tasks, registry, logrus.NewEntry(log))
+	r.flow = flow.New(r.cfg, r.db, r.tasks, spoiled{registry, r}, logrus.NewEntry(log))
 }
 
 // row reads the node.

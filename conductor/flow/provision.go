@@ -18,9 +18,11 @@ import (
 // durable and the work has begun. It returns *task.LockedError,
 // task.ErrNoFreeWorker, or one of the errors of this package.
 func (f *Flow) Provision(ctx context.Context, id int64, req ProvisionRequest) error {
-	if err := f.checkLimits(ctx, id, req.Verb.Event); err != nil {
+	leave, err := f.admit(ctx, id, req.Verb.Event)
+	if err != nil {
 		return err
 	}
+	defer leave()
 	return f.tasks.Do(ctx, id, "provision action "+req.Verb.Target, func(ctx context.Context, t *task.Task) error {
 		n, event := t.Node, req.Verb.Event
 		if _, err := provision.Next(n.ProvisionState, event); err != nil {
@@ -86,34 +88,6 @@ func (f *Flow) validate(ctx context.Context, n *store.Node, operation string, in
 		} else if err != nil {
 			return invalid("Failed to validate %s or %s info for node %s. Error: %v", operation, name, n.UUID, err)
 		}
-	}
-	return nil
-}
-
-// checkLimits refuses what would exceed the concurrent deployments or
-// cleanings of the whole database.
-func (f *Flow) checkLimits(ctx context.Context, id int64, event provision.Event) error {
-	var states []provision.State
-	var limit int
-	switch event {
-	case provision.Deploy, provision.Rebuild:
-		states, limit = []provision.State{provision.Deploying, provision.WaitCallback}, f.cfg.MaxConcurrentDeploy
-	case provision.Clean, provision.Delete:
-		states, limit = []provision.State{provision.Deleting, provision.Cleaning, provision.CleanWait}, f.cfg.MaxConcurrentClean
-	default:
-		return nil
-	}
-	count, err := f.store.CountNodes(ctx, states...)
-	if err != nil {
-		return err
-	}
-	if count >= limit {
-		if n, err := f.store.NodeByID(ctx, id); err != nil {
-			return err
-		} else if _, err := provision.Next(n.ProvisionState, event); err != nil {
-			return nil // which is the first thing to be refused
-		}
-		return fmt.Errorf("%w: %d nodes are in %v already", ErrTooMany, count, states)
 	}
 	return nil
 }

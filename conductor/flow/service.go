@@ -148,6 +148,7 @@ func (f *Flow) serviceFailed(ctx context.Context, t *task.Task, text string) err
 	if err := t.Save(ctx); err != nil {
 		return err
 	}
+	f.collectLogs(ctx, t, "service")
 	if n.DriverInternalInfo.Bool(keyInterrupted) {
 		ifs, err := f.drivers.Interfaces(n)
 		if err == nil {

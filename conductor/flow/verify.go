@@ -3,9 +3,13 @@ package flow
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"ferric/conductor/driver"
+	"ferric/conductor/event"
 	"ferric/conductor/provision"
+	"ferric/conductor/steps"
 	"ferric/conductor/task"
 )
 
@@ -25,12 +29,40 @@ func (f *Flow) verify(ctx context.Context, t *task.Task) error {
 		return f.fail(ctx, t, "Failed to get power state for node %s. Error: %v", n.UUID, err)
 	}
 	n.PowerState = &state
+	if err := f.verifySteps(ctx, t, ifs); err != nil {
+		return f.fail(ctx, t, "Failed to verify node %s: %v", n.UUID, err)
+	}
 	f.refresh(ctx, t, ifs)
 	t.Event(ctx, "provision", "verified, %s", state)
 	return t.Process(ctx, provision.Done, "")
 }
 
-// refresh takes over boot mode, settings of the BIOS and versions of the
+// verifySteps runs the steps of a verification that have a priority, the highest
+// first. None of them can be waited for.
+func (f *Flow) verifySteps(ctx context.Context, t *task.Task, ifs driver.Interfaces) error {
+	own := ifs.VerifySteps()
+	var list []steps.Step
+	for _, s := range own {
+		list = append(list, steps.Step{Interface: s.Interface, Step: s.Name, Priority: s.Priority})
+	}
+	steps.Override(list, priorities(f.cfg.VerifyStepPriorityOverride))
+	for _, s := range steps.Automatic(list) {
+		i := slices.IndexFunc(own, func(o driver.Step) bool { return o.Interface+"."+o.Name == s.ID() })
+		t.StepEvent(ctx, "verify", s.ID(), event.Started)
+		outcome, err := own[i].Run(ctx, t, nil)
+		if err == nil && outcome == driver.Waiting {
+			err = errors.New("a step of a verification cannot be waited for")
+		}
+		if err != nil {
+			t.StepEvent(ctx, "verify", s.ID(), event.Failed)
+			return fmt.Errorf("verify step %s: %w", s.ID(), err)
+		}
+		t.StepEvent(ctx, "verify", s.ID(), event.Done)
+	}
+	return nil
+}
+
+// refresh takes over vendor, boot mode, settings of the BIOS and versions of the
 // firmware, from hardware that can be asked for them. What cannot be read stays
 // as it was: a node is usable without.
 func (f *Flow) refresh(ctx context.Context, t *task.Task, ifs driver.Interfaces) {
@@ -39,6 +71,15 @@ func (f *Flow) refresh(ctx context.Context, t *task.Task, ifs driver.Interfaces)
 		if err := fn(); err != nil && !errors.Is(err, driver.ErrUnsupported) {
 			t.Log.WithError(err).Warnf("cannot read the %s of the node", what)
 		}
+	}
+	if m, ok := ifs.Management.(driver.VendorDetector); ok {
+		read("vendor", func() error {
+			vendor, err := m.DetectVendor(ctx, n)
+			if err == nil && vendor != "" {
+				n.DriverInternalInfo["vendor"] = vendor
+			}
+			return err
+		})
 	}
 	if m, ok := ifs.Management.(driver.BootModes); ok {
 		read("boot mode", func() error {

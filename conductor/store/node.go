@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -191,11 +192,29 @@ func (s *Store) Nodes(ctx context.Context, q Query) ([]*Node, error) {
 	return list[Node](ctx, s, "SELECT * FROM nodes", "nodes", q)
 }
 
-// CountNodes counts the nodes in the given states.
-func (s *Store) CountNodes(ctx context.Context, states ...provision.State) (int, error) {
-	marks, args := in(states)
+// Census says which nodes CountNodes counts.
+type Census struct {
+	States []provision.State // nodes in these
+	OrIDs  []int64           // and these, whatever their state
+	Except int64             // but not this one
+	Group  *string           // of this conductor group only, if set
+}
+
+// CountNodes counts nodes.
+func (s *Store) CountNodes(ctx context.Context, c Census) (int, error) {
+	marks, args := in(c.States)
+	ids, err := json.Marshal(append([]int64{}, c.OrIDs...))
+	if err != nil {
+		return 0, err
+	}
+	query := "SELECT COUNT(*) FROM nodes WHERE (provision_state IN (" + marks + ") OR id IN (SELECT value FROM json_each(?))) AND id <> ?"
+	args = append(args, string(ids), c.Except)
+	if c.Group != nil {
+		query += " AND conductor_group = ?"
+		args = append(args, *c.Group)
+	}
 	var n int
-	err := s.db.GetContext(ctx, &n, "SELECT COUNT(*) FROM nodes WHERE provision_state IN ("+marks+")", args...)
+	err = s.db.GetContext(ctx, &n, query, args...)
 	return n, err
 }
 

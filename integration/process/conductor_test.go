@@ -47,6 +47,7 @@ check_provision_state_interval = 1
 http_url = http://127.0.0.1:%[4]d
 erase_devices_priority = 0
 [agent]
+deploy_logs_local_path = %[1]s/logs
 post_deploy_get_power_state_retries = 1
 post_deploy_get_power_state_retry_interval = 1
 [netboot]
