@@ -57,6 +57,9 @@ type Step struct {
 	ArgsInfo        map[string]Arg `json:"argsinfo,omitempty"`
 	Args            map[string]any `json:"args,omitempty"`
 	RequiresRamdisk *bool          `json:"requires_ramdisk,omitempty"`
+	// Restartable says whether the step may be begun again after it was cut off
+	// by a loss of power. It is ferric's own; nil leaves it to the conductor.
+	Restartable *bool `json:"restartable,omitempty"`
 }
 
 // Arg describes one argument of a step.

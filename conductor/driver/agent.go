@@ -19,15 +19,19 @@ const (
 	KeyAgentLastHeartbeat = "agent_last_heartbeat"
 	KeyAgentToken         = "agent_secret_token"
 	KeyAgentVerifyCA      = "agent_verify_ca"
+	KeyAgentTokenMaker    = "agent_secret_token_maker" // which life of the conductor made it
+	KeyAgentLookup        = "agent_last_lookup"        // of a machine whose agent has the token
 	KeyLastPowerChange    = "last_power_state_change"
 	KeyNetboot            = "netboot"
+	// KeyPowerRequest is the target of the change of power that goes on, as it was asked for.
+	KeyPowerRequest = "power_request"
 )
 
 // WipeAgent forgets the agent of the boot that ends: another boot has another
 // address, token and certificate (deploy flow, section 3.1).
 func WipeAgent(n *store.Node) {
 	for _, key := range []string{
-		KeyAgentURL, KeyAgentToken, KeyAgentVerifyCA,
+		KeyAgentURL, KeyAgentToken, KeyAgentVerifyCA, KeyAgentTokenMaker, KeyAgentLookup,
 		"agent_cached_clean_steps", "agent_cached_deploy_steps", "agent_cached_service_steps", "agent_start_attempted",
 	} {
 		delete(n.DriverInternalInfo, key)
@@ -48,6 +52,7 @@ func SwitchPower(ctx context.Context, t *task.Task, p Power, target string, time
 	if target == reached { // nothing is sent to hardware that is there already
 		if state, err := p.PowerState(ctx, n); err == nil && state == reached {
 			n.PowerState, n.TargetPowerState = &reached, nil
+			delete(n.DriverInternalInfo, KeyPowerRequest)
 			if reached == PowerOff {
 				WipeAgent(n)
 			}
@@ -55,6 +60,7 @@ func SwitchPower(ctx context.Context, t *task.Task, p Power, target string, time
 		}
 	}
 	n.TargetPowerState = &reached
+	n.DriverInternalInfo[KeyPowerRequest] = target
 	if target != PowerOn {
 		WipeAgent(n)
 	}
@@ -64,6 +70,7 @@ func SwitchPower(ctx context.Context, t *task.Task, p Power, target string, time
 	t.Event(ctx, "power", "%s requested", target)
 	err := p.SetPowerState(ctx, t, target, timeout)
 	n.TargetPowerState = nil
+	delete(n.DriverInternalInfo, KeyPowerRequest)
 	if err != nil {
 		failed := PowerError
 		n.PowerState = &failed

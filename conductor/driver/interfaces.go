@@ -171,7 +171,10 @@ type Step struct {
 	Abortable bool
 	// NeedsRamdisk says that the agent has to run meanwhile.
 	NeedsRamdisk bool
-	Run          func(ctx context.Context, t *task.Task, args map[string]any) (Outcome, error)
+	// Restartable says that the step may be run again where it is not known how
+	// far it came: it brings about a state rather than doing something once.
+	Restartable bool
+	Run         func(ctx context.Context, t *task.Task, args map[string]any) (Outcome, error)
 }
 
 // CleanSteps are those of all interfaces.

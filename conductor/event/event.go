@@ -24,6 +24,7 @@ const (
 	Fault       = "fault"
 	LastError   = "last-error"
 	Error       = "error"
+	Restart     = "restart"
 )
 
 // Outcomes of a step, and of what consists of steps.
@@ -52,6 +53,7 @@ var Kinds = []Kind{
 	{Verb, "Somebody's request for another provision state was accepted.", "verb, user, project, request", false, false},
 	{State, "The provision state has changed.", "from, to, target, user, request", false, false},
 	{Step, "A step of a cleaning, a deployment or a service was started, is done, or has failed.", "phase, step, outcome", false, false},
+	{Restart, "What was cut off goes on: the work, after a restart of the conductor, or a step whose machine was lost.", "", false, false},
 	{Provision, "What was asked for is reached, in words.", "", false, false},
 	{Power, "The power was asked to change, and then seen to have changed.", "", false, true},
 	{PowerState, "The recorded power state has changed, by a request or because the machine was found so.", "from, to", false, false},

@@ -45,6 +45,9 @@ func (f *Flow) abort(ctx context.Context, t *task.Task) error {
 // endByRequest carries an abort out.
 func (f *Flow) endByRequest(ctx context.Context, t *task.Task) error {
 	n := t.Node
+	if isEnding(n) {
+		return f.goOnEnding(ctx, t)
+	}
 	switch n.ProvisionState {
 	case provision.CleanWait, provision.CleanHold, provision.ServiceWait, provision.ServiceHold:
 		f.cancelStep(ctx, t)
@@ -92,6 +95,7 @@ func (f *Flow) aborted(ctx context.Context, t *task.Task, kind steps.Kind, step 
 		text += fmt.Sprintf(" during or after the completion of step %q", step)
 	}
 	text += "."
+	t.Node.DriverInternalInfo[keyAborting] = true // also of what was to end after its step
 	switch kind.Name {
 	case steps.Deploy.Name:
 		return f.endDeployment(ctx, t, text, provision.Abort)

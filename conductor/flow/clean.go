@@ -178,7 +178,7 @@ func (f *Flow) cleanFailed(ctx context.Context, t *task.Task, text string) error
 // event. A tear-down that fails is told, but does not hold the node.
 func (f *Flow) endCleaning(ctx context.Context, t *task.Task, event provision.Event) error {
 	n := t.Node
-	if err := t.Save(ctx); err != nil {
+	if err := ending(ctx, t, event); err != nil {
 		return err
 	}
 	if n.DriverInternalInfo.Bool(steps.Clean.Running) { // the agent knows more than the reason, and is about to go

@@ -102,9 +102,14 @@ func (f *Flow) deployFailed(ctx context.Context, t *task.Task, text string) erro
 // a crash in between does not leave an agent writing. What was prepared is
 // cleaned up; instance_info stays, so that the deployment can be repeated.
 func (f *Flow) endDeployment(ctx context.Context, t *task.Task, text string, event provision.Event) error {
-	n := t.Node
 	t.SetError("%s", text)
-	if err := t.Save(ctx); err != nil {
+	return f.leaveDeployment(ctx, t, event)
+}
+
+// leaveDeployment is endDeployment whose reason is known.
+func (f *Flow) leaveDeployment(ctx context.Context, t *task.Task, event provision.Event) error {
+	n := t.Node
+	if err := ending(ctx, t, event); err != nil {
 		return err
 	}
 	if event == provision.Fail {
@@ -128,41 +133,42 @@ func (f *Flow) endDeployment(ctx context.Context, t *task.Task, text string, eve
 }
 
 // instanceKeys of driver_internal_info go with the instance.
-var instanceKeys = []string{"is_whole_disk_image", "deploy_boot_mode", "root_uuid_or_disk_id", "automatic_lessee", keyInterrupted}
+var instanceKeys = []string{"is_whole_disk_image", "deploy_boot_mode", "root_uuid_or_disk_id", "automatic_lessee", keyInterrupted, keyRescueLeft}
 
-// tearDown removes the instance and cleans the node. The node is deleting; was
-// is the state before.
-func (f *Flow) tearDown(was provision.State) func(ctx context.Context, t *task.Task) error {
-	return func(ctx context.Context, t *task.Task) error {
-		n := t.Node
-		ifs, err := f.drivers.Interfaces(n)
-		if err == nil && slices.Contains(rescueStates, was) {
-			err = ifs.Rescue.CleanUp(ctx, t)
-		}
-		if err == nil {
-			err = ifs.Deploy.CleanUp(ctx, t)
-		}
-		if err == nil {
-			err = ifs.Deploy.TearDown(ctx, t)
-		}
-		if err != nil {
-			t.SetError("Failed to tear down node %s: %v", n.UUID, err)
-			return t.Process(ctx, provision.Fail, "")
-		}
-		if n.DriverInternalInfo["automatic_lessee"] != nil {
-			n.Lessee = nil
-		}
-		n.InstanceInfo, n.InstanceUUID, n.InstanceName = store.Object{}, nil, nil
-		wipeSteps(n, steps.Deploy)
-		wipeSteps(n, steps.Service)
-		driver.WipeAgent(n)
-		for _, key := range instanceKeys {
-			delete(n.DriverInternalInfo, key)
-		}
-		t.Event(ctx, "provision", "instance torn down")
-		if err := t.Process(ctx, provision.Clean, ""); err != nil {
-			return err
-		}
-		return f.startCleaning(ctx, t)
+// keyRescueLeft in driver_internal_info says of a node that is deleted that the
+// ramdisk of a rescue may still be set up for it.
+const keyRescueLeft = "delete_from_rescue"
+
+// tearDown removes the instance and cleans the node. The node is deleting.
+func (f *Flow) tearDown(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	ifs, err := f.drivers.Interfaces(n)
+	if err == nil && n.DriverInternalInfo.Bool(keyRescueLeft) {
+		err = ifs.Rescue.CleanUp(ctx, t)
 	}
+	if err == nil {
+		err = ifs.Deploy.CleanUp(ctx, t)
+	}
+	if err == nil {
+		err = ifs.Deploy.TearDown(ctx, t)
+	}
+	if err != nil {
+		t.SetError("Failed to tear down node %s: %v", n.UUID, err)
+		return t.Process(ctx, provision.Fail, "")
+	}
+	if n.DriverInternalInfo["automatic_lessee"] != nil {
+		n.Lessee = nil
+	}
+	n.InstanceInfo, n.InstanceUUID, n.InstanceName = store.Object{}, nil, nil
+	wipeSteps(n, steps.Deploy)
+	wipeSteps(n, steps.Service)
+	driver.WipeAgent(n)
+	for _, key := range instanceKeys {
+		delete(n.DriverInternalInfo, key)
+	}
+	t.Event(ctx, "provision", "instance torn down")
+	if err := t.Process(ctx, provision.Clean, ""); err != nil {
+		return err
+	}
+	return f.startCleaning(ctx, t)
 }

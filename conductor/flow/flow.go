@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
 
 	"ferric/conductor/driver"
@@ -43,6 +44,11 @@ type Config struct {
 	InspectWaitTimeout     time.Duration `ini:"conductor.inspect_wait_timeout"`
 	RescueCallbackTimeout  time.Duration `ini:"conductor.rescue_callback_timeout"`
 	ServiceCallbackTimeout time.Duration `ini:"conductor.service_callback_timeout"`
+	// AgentSilenceTimeout is how long an agent may be silent before its machine is looked for; 0 is for ever.
+	AgentSilenceTimeout time.Duration `ini:"ferric.agent_silence_timeout"`
+	// AgentRejoinTimeout is how long an agent that looked its node up again has to send a heartbeat; then it
+	// is taken for that of another boot.
+	AgentRejoinTimeout time.Duration `ini:"ferric.agent_rejoin_timeout"`
 	// RescuePasswordHash is how the password of a rescue is hashed: sha256 or sha512.
 	RescuePasswordHash string `ini:"conductor.rescue_password_hash_algorithm"`
 	// DisallowedDeploymentBootModes are boot modes that nothing is deployed in.
@@ -143,6 +149,8 @@ func DefaultConfig() Config {
 		InspectWaitTimeout:           30 * time.Minute,
 		RescueCallbackTimeout:        30 * time.Minute,
 		ServiceCallbackTimeout:       30 * time.Minute,
+		AgentSilenceTimeout:          5 * time.Minute,
+		AgentRejoinTimeout:           time.Minute,
 		RescuePasswordHash:           "sha256",
 		Inspection:                   inspection.DefaultConfig(),
 		AllowProvisioningMaintenance: true,
@@ -237,13 +245,14 @@ type Flow struct {
 	log     *logrus.Entry
 	ages    *ages
 
+	life        string     // which process this is, among those that have served the database
 	discovering sync.Mutex // so that a machine is enrolled once
 	admitted    admissions
 }
 
 // New makes the flows over their parts.
 func New(cfg Config, s *store.Store, tasks *task.Manager, drivers driver.Resolver, log *logrus.Entry) *Flow {
-	f := &Flow{cfg: cfg, store: s, tasks: tasks, drivers: drivers, log: log, ages: newAges(cfg.Now)}
+	f := &Flow{cfg: cfg, store: s, tasks: tasks, drivers: drivers, log: log, ages: newAges(cfg.Now), life: uuid.NewString()}
 	tasks.Failed = f.workFailed
 	return f
 }

@@ -327,6 +327,8 @@ func TestAbortCleaning(t *testing.T) {
 	}
 }
 
+// TestAgentRestartsInStep: an agent that knows nothing of its step any more is
+// told it again, once, if the step may be repeated.
 func TestAgentRestartsInStep(t *testing.T) {
 	r := newRig(t, nil)
 	r.must("manage", provision.Manageable)
@@ -334,9 +336,27 @@ func TestAgentRestartsInStep(t *testing.T) {
 	r.boot()
 	r.agent.reboot()
 	r.beat()
+	if got, want := r.agent.last(), "execute_clean_step deploy.erase_devices_metadata"; got != want {
+		t.Fatalf("agent was told %q; want %q", got, want)
+	}
+	r.reach(provision.CleanWait)
+	r.agent.reboot()
+	r.beat()
 	n := r.reach(provision.CleanFailed)
-	if !strings.Contains(*n.LastError, "restarted while clean step deploy.erase_devices_metadata ran") {
+	if !strings.Contains(*n.LastError, "while clean step deploy.erase_devices_metadata ran (the agent restarted), for the second time") {
 		t.Errorf("last_error is %q", *n.LastError)
+	}
+
+	r = newRig(t, nil)
+	never := false
+	r.agent.offers["clean"][0].Restartable = &never
+	r.must("manage", provision.Manageable)
+	r.must("provide", provision.CleanWait)
+	r.boot()
+	r.agent.reboot()
+	r.beat()
+	if n := r.reach(provision.CleanFailed); !strings.Contains(*n.LastError, "must not be repeated") || !n.Maintenance {
+		t.Errorf("last_error is %q, maintenance %v", *n.LastError, n.Maintenance)
 	}
 }
 
@@ -425,65 +445,6 @@ func TestTimeout(t *testing.T) {
 			n := r.reach(provision.CleanFailed)
 			if !strings.HasPrefix(*n.LastError, "Timeout reached while waiting for callback for node "+n.UUID) || !strings.Contains(*n.LastError, tt.want) || n.Maintenance {
 				t.Errorf("last_error %q, maintenance %v; want %q", *n.LastError, n.Maintenance, tt.want)
-			}
-		})
-	}
-}
-
-// TestRestart leaves rows and locks as a killed conductor does and starts
-// another over them.
-func TestRestart(t *testing.T) {
-	for _, tt := range []struct {
-		name       string
-		state      provision.State
-		target     provision.State
-		step       bool
-		want       provision.State
-		wantReason string
-	}{
-		{"cleaning", provision.Cleaning, provision.Available, true, provision.CleanFailed, `Operation in state "cleaning" was interrupted by a restart`},
-		{"deploying", provision.Deploying, provision.Active, false, provision.DeployFailed, `Operation in state "deploying" was interrupted by a restart`},
-		{"verifying", provision.Verifying, provision.Manageable, false, provision.Enroll, "was interrupted by a restart"},
-		{"deleting", provision.Deleting, provision.Available, false, provision.Error, "was interrupted by a restart"},
-		{"inspecting", provision.Inspecting, provision.Manageable, false, provision.InspectFailed, "was interrupted by a restart"},
-		{"adopting", provision.Adopting, provision.Active, false, provision.AdoptFailed, "was interrupted by a restart"},
-		{"rescuing", provision.Rescuing, provision.Rescue, false, provision.RescueFailed, "was interrupted by a restart"},
-		{"unrescuing", provision.Unrescuing, provision.Active, false, provision.UnrescueFailed, "was interrupted by a restart"},
-		{"servicing", provision.Servicing, provision.Active, false, provision.ServiceFailed, "was interrupted by a restart"},
-		{"service hold", provision.ServiceHold, provision.Active, false, provision.ServiceHold, ""},
-		{"inspect wait", provision.InspectWait, provision.Manageable, false, provision.InspectWait, ""},
-		{"clean wait", provision.CleanWait, provision.Available, true, provision.CleanWait, ""},
-		{"wait call-back", provision.WaitCallback, provision.Active, false, provision.WaitCallback, ""},
-		{"active", provision.Active, "", false, provision.Active, ""},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, nil)
-			n, err := r.db.Reserve(t.Context(), "test", r.node)
-			if err != nil {
-				t.Fatal(err)
-			}
-			n.ProvisionState = tt.state
-			if tt.target != "" {
-				n.TargetProvisionState = &tt.target
-			}
-			if tt.step {
-				n.CleanStep = store.Object{"interface": "deploy", "step": "erase_devices"}
-			}
-			if err := r.db.SaveNode(t.Context(), n); err != nil {
-				t.Fatal(err)
-			}
-			r.kill()
-			r.db.Close()
-			r.start()
-			if err := r.flow.Recover(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			n = r.reach(tt.want)
-			if tt.wantReason != "" && (n.LastError == nil || !strings.Contains(*n.LastError, tt.wantReason)) {
-				t.Errorf("last_error is %v; want %q", n.LastError, tt.wantReason)
-			}
-			if inMaintenance := tt.want == provision.CleanFailed; n.Maintenance != inMaintenance {
-				t.Errorf("maintenance is %v; want %v", n.Maintenance, inMaintenance)
 			}
 		})
 	}

@@ -36,20 +36,26 @@ func ability[T any](n *store.Node, m driver.Management, what string) (T, error) 
 	return a, nil
 }
 
+// keyDoing in driver_internal_info is what goes on with a node in the background,
+// as last_error names it, where its state does not tell.
+const keyDoing = "background_work"
+
 // inBackground runs work on after the request was answered. A failure is kept
-// in last_error, as doing names it.
+// in last_error, as doing names it; so is that the process ended meanwhile.
 func (f *Flow) inBackground(ctx context.Context, t *task.Task, doing string, work func(ctx context.Context, t *task.Task) error) error {
 	err := t.Background(doing, func(ctx context.Context, t *task.Task) error {
-		if err := work(ctx, t); err != nil {
+		err := work(ctx, t)
+		delete(t.Node.DriverInternalInfo, keyDoing)
+		if err != nil {
 			t.SetError("Failed %s node %s: %v", doing, t.Node.UUID, err)
-			return t.Save(ctx)
 		}
-		return nil
+		return t.Save(ctx)
 	})
 	if err != nil {
 		return err
 	}
 	t.Node.LastError = nil
+	t.Node.DriverInternalInfo[keyDoing] = doing
 	return t.Save(ctx)
 }
 

@@ -109,13 +109,14 @@ func (f *Flow) heartbeat(ctx context.Context, t *task.Task, hb ipa.Heartbeat) er
 	if hb.CallbackURL != "" {
 		info[driver.KeyAgentURL] = hb.CallbackURL
 	}
+	delete(info, driver.KeyAgentLookup) // that was the agent itself
 	info[driver.KeyAgentVersion] = hb.AgentVersion
 	info[driver.KeyAgentLastHeartbeat] = now.Format(store.HeartbeatLayout)
 	if hb.AgentVerifyCA != "" {
 		info[driver.KeyAgentVerifyCA] = hb.AgentVerifyCA
 	}
 	next := onHeartbeat[n.ProvisionState]
-	if next != nil && info.Bool(keyAborting) {
+	if next != nil && (info.Bool(keyAborting) || isEnding(n)) {
 		next = (*Flow).endByRequest
 	} else if n.Maintenance && !f.cfg.AllowProvisioningMaintenance && next != nil {
 		next = func(f *Flow, ctx context.Context, t *task.Task) error {

@@ -30,6 +30,8 @@ func (f *Flow) inspect(ctx context.Context, t *task.Task) error {
 // startInspection begins. The node is inspecting.
 func (f *Flow) startInspection(ctx context.Context, t *task.Task) error {
 	n := t.Node
+	delete(n.DriverInternalInfo, keyInspectionData) // of an earlier one
+	delete(n.DriverInternalInfo, keyInspectionSaved)
 	ifs, err := f.drivers.Interfaces(n)
 	if err != nil {
 		return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to inspect node %s: %v", n.UUID, err))
@@ -74,7 +76,13 @@ func (f *Flow) inspected(ctx context.Context, t *task.Task) error {
 	f.forgetInspection(t.Node)
 	delete(t.Node.DriverInternalInfo, keyDiscoveredBy)
 	t.Event(ctx, "provision", "inspected")
-	return t.Process(ctx, provision.Done, "")
+	if err := t.Process(ctx, provision.Done, ""); err != nil {
+		return err
+	}
+	if err := t.Store.DropInspectionData(ctx, t.Node.ID); err != nil { // which the next one overwrites
+		t.Log.WithError(err).Warn("cannot forget the inspection data")
+	}
+	return nil
 }
 
 // inspectionFailed ends an inspection with a reason. An agent that was booted
@@ -84,14 +92,22 @@ func (f *Flow) inspectionFailed(ctx context.Context, t *task.Task, text string) 
 }
 
 func (f *Flow) endInspection(ctx context.Context, t *task.Task, text string, event provision.Event) error {
-	n := t.Node
 	t.SetError("%s", text)
+	return f.leaveInspection(ctx, t, event)
+}
+
+// leaveInspection is endInspection whose reason is known.
+func (f *Flow) leaveInspection(ctx context.Context, t *task.Task, event provision.Event) error {
+	n := t.Node
+	if err := ending(ctx, t, event); err != nil {
+		return err
+	}
 	ifs, err := f.drivers.Interfaces(n)
 	if err == nil && ifs.Inspect != nil {
 		err = ifs.Inspect.Abort(ctx, t)
 	}
 	if err != nil && !errors.Is(err, driver.ErrUnsupported) {
-		t.SetError("%s Ending the inspection failed too: %v", text, err)
+		t.SetError("%s Ending the inspection failed too: %v", *n.LastError, err)
 	}
 	f.forgetInspection(n)
 	return t.Process(ctx, event, "")
@@ -99,8 +115,9 @@ func (f *Flow) endInspection(ctx context.Context, t *task.Task, text string, eve
 
 func (f *Flow) forgetInspection(n *store.Node) {
 	f.leaveAgent(n)
-	delete(n.DriverInternalInfo, keyBMCAddresses)
-	delete(n.DriverInternalInfo, keyAborting)
+	for _, key := range []string{keyBMCAddresses, keyAborting, keyEnding, keyInspectionData, keyInspectionSaved} {
+		delete(n.DriverInternalInfo, key)
+	}
 }
 
 // ContinueInspection takes over what an agent found on its machine. The node
@@ -118,7 +135,10 @@ func (f *Flow) ContinueInspection(ctx context.Context, nodeUUID string, data *in
 			return fmt.Errorf("inspection data of node %s in state %s: %w", n.UUID, n.ProvisionState, store.ErrNotFound)
 		}
 		if wantToken {
-			token = makeToken(n)
+			token = f.makeToken(n)
+		}
+		if err := keepInspectionData(ctx, t, data); err != nil {
+			return err
 		}
 		t.Event(ctx, "inspection", "data of a machine with %v", data.MACs())
 		return t.Start(ctx, provision.Resume, "", "inspection data", func(ctx context.Context, t *task.Task) error {
@@ -197,13 +217,20 @@ func (f *Flow) processInspection(ctx context.Context, t *task.Task, data *inspec
 		*n = kept // which can be written; a name that was taken meanwhile cannot
 		return f.inspectionFailed(ctx, t, fmt.Sprintf("Failed to keep what was inspected of node %s: %v", n.UUID, err))
 	}
+	return f.finishInspection(ctx, t)
+}
+
+// finishInspection ends the agent of an inspection whose findings are kept. The
+// node is inspecting.
+func (f *Flow) finishInspection(ctx context.Context, t *task.Task) error {
+	n := t.Node
 	ifs, err := f.drivers.Interfaces(n)
 	if err == nil {
 		err = ifs.Boot.CleanUpRamdisk(ctx, t)
 	}
 	// How to switch a machine that has only just been discovered may be unknown.
 	unknown := err == nil && n.DriverInternalInfo.Bool(keyDiscovered) && ifs.Power.Validate(ctx, n) != nil
-	if err == nil && cfg.PowerOff && !unknown && !f.cfg.Agents.Keeps(n) {
+	if err == nil && f.cfg.Inspection.PowerOff && !unknown && !f.cfg.Agents.Keeps(n) {
 		err = driver.SwitchOff(ctx, t, ifs.Power)
 	}
 	if err != nil {
@@ -254,6 +281,7 @@ func (f *Flow) saveInspection(ctx context.Context, t *task.Task, s *inspection.S
 			return err
 		}
 	}
+	s.Node.DriverInternalInfo[keyInspectionSaved] = true
 	return t.Save(ctx)
 }
 

@@ -34,13 +34,13 @@ func (f *Flow) Lookup(ctx context.Context, addresses []string, nodeUUID string, 
 	if !wantToken {
 		return n, "", nil
 	}
-	if n.DriverInternalInfo.String(driver.KeyAgentToken) != "" {
-		return n, ipa.MaskedToken, nil
+	if n.DriverInternalInfo.String(driver.KeyAgentToken) != "" && !f.tokenLost(n) {
+		return n, ipa.MaskedToken, f.noteLookup(ctx, n)
 	}
 	var token string
 	err = f.tasks.TryDo(ctx, n.ID, "lookup", func(ctx context.Context, t *task.Task) error {
 		n = t.Node
-		if token = makeToken(n); token == ipa.MaskedToken {
+		if token = f.makeToken(n); token == ipa.MaskedToken {
 			return nil
 		}
 		t.Event(ctx, "lookup", "agent asked from a machine with %v", addresses)
@@ -49,16 +49,27 @@ func (f *Flow) Lookup(ctx context.Context, addresses []string, nodeUUID string, 
 	return n, token, err
 }
 
+// tokenLost says that the token may never have reached the agent: the process
+// that made it has ended, and no heartbeat has shown it. Whoever asks then is
+// given another, once: an agent that does not get one idles until its machine is
+// restarted (agent contract, section "Lookup").
+func (f *Flow) tokenLost(n *store.Node) bool {
+	info := n.DriverInternalInfo
+	maker := info.String(driver.KeyAgentTokenMaker)
+	return maker != "" && maker != f.life && info.String(driver.KeyAgentURL) == ""
+}
+
 // makeToken makes the token of the agent of this boot, or tells that there is
 // one. The caller saves.
-func makeToken(n *store.Node) string {
-	if n.DriverInternalInfo.String(driver.KeyAgentToken) != "" {
+func (f *Flow) makeToken(n *store.Node) string {
+	if n.DriverInternalInfo.String(driver.KeyAgentToken) != "" && !f.tokenLost(n) {
 		return ipa.MaskedToken
 	}
 	random := make([]byte, 32)
 	rand.Read(random) // never fails, by contract of crypto/rand
 	token := base64.RawURLEncoding.EncodeToString(random)
 	n.DriverInternalInfo[driver.KeyAgentToken] = token
+	n.DriverInternalInfo[driver.KeyAgentTokenMaker] = f.life
 	return token
 }
 

@@ -15,10 +15,13 @@ import (
 
 // CheckTimeouts fails the nodes that have waited for their agent longer than
 // the configuration allows. Reserved nodes and nodes in maintenance are left.
-// It also fails nodes that are being worked on by nobody: what recovery had no
-// worker for, and work whose end the database could not take.
+// It also goes on with nodes that are being worked on by nobody, and looks for
+// agents that are silent.
 func (f *Flow) CheckTimeouts(ctx context.Context) error {
-	if err := f.failForgotten(ctx); err != nil {
+	if err := f.resumeForgotten(ctx); err != nil {
+		return err
+	}
+	if err := f.CheckAgents(ctx); err != nil {
 		return err
 	}
 	set, passed := f.ages.look()

@@ -49,6 +49,7 @@ func (f *Flow) SetPower(ctx context.Context, id int64, target string, timeout ti
 			reached = driver.PowerOff
 		}
 		n.TargetPowerState, n.LastError = &reached, nil
+		n.DriverInternalInfo[driver.KeyPowerRequest] = target
 		return t.Save(ctx)
 	})
 }

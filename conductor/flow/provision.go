@@ -29,6 +29,7 @@ func (f *Flow) Provision(ctx context.Context, id int64, req ProvisionRequest) er
 			return invalid("The requested action %q can not be performed on node %q while it is in state %q.", req.Verb.Target, n.UUID, n.ProvisionState)
 		}
 		t.Note("verb", store.Object{"verb": req.Verb.Target}, "%s, in state %s", req.Verb.Target, n.ProvisionState)
+		forgetRestarts(n)
 		switch event {
 		case provision.Manage:
 			if n.ProvisionState != provision.Enroll {
@@ -165,7 +166,11 @@ func (f *Flow) delete(ctx context.Context, t *task.Task) error {
 	if err := ifs.Power.Validate(ctx, n); err != nil { // which the API answers with 500 (REST contract, section 1.2)
 		return &textError{text: fmt.Sprintf("Failed to delete instance: Failed to validate power info. Error: %v", err)}
 	}
-	return t.Start(ctx, provision.Delete, "", "tear down", f.tearDown(n.ProvisionState))
+	delete(n.DriverInternalInfo, keyRescueLeft)
+	if slices.Contains(rescueStates, n.ProvisionState) {
+		n.DriverInternalInfo[keyRescueLeft] = true
+	}
+	return t.Start(ctx, provision.Delete, "", "tear down", f.tearDown)
 }
 
 // missingTraits are those of the instance that the node does not have.

@@ -19,6 +19,9 @@ import (
 // rescue, until the machine has it. The password itself is never written down.
 const keyRescueHash = "hashed_rescue_password"
 
+// keyRescueFinalized in driver_internal_info says that users can log in already.
+const keyRescueFinalized = "rescue_finalized"
+
 // rescueStates are those in which the ramdisk of a rescue may be set up.
 var rescueStates = []provision.State{
 	provision.Rescue, provision.RescueWait, provision.RescueFailed, provision.UnrescueFailed,
@@ -37,8 +40,7 @@ func (f *Flow) rescue(ctx context.Context, t *task.Task, req ProvisionRequest) e
 	if len(req.RescuePassword) > maxPassword {
 		return invalid("rescue_password has %d bytes, at most %d can be used to log in.", len(req.RescuePassword), maxPassword)
 	}
-	ifs, err := f.rescuer(ctx, n)
-	if err != nil {
+	if _, err := f.rescuer(ctx, n); err != nil {
 		return err
 	}
 	hash, err := hashPassword(f.cfg.RescuePasswordHash, req.RescuePassword)
@@ -46,16 +48,25 @@ func (f *Flow) rescue(ctx context.Context, t *task.Task, req ProvisionRequest) e
 		return err
 	}
 	n.InstanceInfo[keyRescueHash] = hash
-	return t.Start(ctx, provision.RescueIt, "", "rescue", func(ctx context.Context, t *task.Task) error {
-		outcome, err := ifs.Rescue.Rescue(ctx, t)
-		switch {
-		case err != nil:
-			return f.rescueFailed(ctx, t, fmt.Sprintf("Failed to rescue node %s: %v", n.UUID, err))
-		case outcome == driver.Waiting:
-			return t.Process(ctx, provision.Wait, "")
-		}
-		return f.rescued(ctx, t)
-	})
+	delete(n.DriverInternalInfo, keyRescueFinalized)
+	return t.Start(ctx, provision.RescueIt, "", "rescue", f.startRescue)
+}
+
+// startRescue boots what lets users log in. The node is rescuing.
+func (f *Flow) startRescue(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	ifs, err := f.rescuer(ctx, n)
+	outcome := driver.Finished
+	if err == nil {
+		outcome, err = ifs.Rescue.Rescue(ctx, t)
+	}
+	switch {
+	case err != nil:
+		return f.rescueFailed(ctx, t, fmt.Sprintf("Failed to rescue node %s: %v", n.UUID, err))
+	case outcome == driver.Waiting:
+		return t.Process(ctx, provision.Wait, "")
+	}
+	return f.rescued(ctx, t)
 }
 
 // unrescue boots the instance again.
@@ -64,19 +75,26 @@ func (f *Flow) unrescue(ctx context.Context, t *task.Task) error {
 	if n.Maintenance {
 		return inMaintenance(n, "unrescue")
 	}
-	ifs, err := f.rescuer(ctx, n)
-	if err != nil {
+	if _, err := f.rescuer(ctx, n); err != nil {
 		return err
 	}
-	return t.Start(ctx, provision.Unrescue, "", "unrescue", func(ctx context.Context, t *task.Task) error {
-		if _, err := ifs.Rescue.Unrescue(ctx, t); err != nil {
-			return f.fail(ctx, t, "Failed to unrescue node %s: %v", n.UUID, err)
-		}
-		delete(n.InstanceInfo, keyRescueHash)
-		driver.WipeAgent(n)
-		t.Event(ctx, "provision", "unrescued")
-		return t.Process(ctx, provision.Done, "")
-	})
+	return t.Start(ctx, provision.Unrescue, "", "unrescue", f.startUnrescue)
+}
+
+// startUnrescue has the machine boot its instance. The node is unrescuing.
+func (f *Flow) startUnrescue(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	ifs, err := f.rescuer(ctx, n)
+	if err == nil {
+		_, err = ifs.Rescue.Unrescue(ctx, t)
+	}
+	if err != nil {
+		return f.fail(ctx, t, "Failed to unrescue node %s: %v", n.UUID, err)
+	}
+	delete(n.InstanceInfo, keyRescueHash)
+	driver.WipeAgent(n)
+	t.Event(ctx, "provision", "unrescued")
+	return t.Process(ctx, provision.Done, "")
 }
 
 // rescuer finds the node's interfaces and makes sure that they can rescue it.
@@ -143,6 +161,17 @@ func (f *Flow) heartbeatRescuing(ctx context.Context, t *task.Task) error {
 	if err != nil {
 		return f.rescueFailed(ctx, t, fmt.Sprintf("The agent of node %s could not finalize the rescue: %v", n.UUID, err))
 	}
+	n.DriverInternalInfo[keyRescueFinalized] = true // and the agent serves nobody any more
+	if err := t.Save(ctx); err != nil {
+		return err
+	}
+	return f.endRescueSetUp(ctx, t)
+}
+
+// endRescueSetUp ends a rescue whose machine has the password. The node is
+// rescuing.
+func (f *Flow) endRescueSetUp(ctx context.Context, t *task.Task) error {
+	n := t.Node
 	ifs, err := f.drivers.Interfaces(n)
 	if err == nil {
 		err = ifs.Rescue.CleanUp(ctx, t)
@@ -155,6 +184,7 @@ func (f *Flow) heartbeatRescuing(ctx context.Context, t *task.Task) error {
 
 func (f *Flow) rescued(ctx context.Context, t *task.Task) error {
 	delete(t.Node.InstanceInfo, keyRescueHash)
+	delete(t.Node.DriverInternalInfo, keyRescueFinalized)
 	driver.WipeAgent(t.Node)
 	t.Event(ctx, "provision", "rescued")
 	return t.Process(ctx, provision.Done, "")
@@ -168,21 +198,31 @@ func (f *Flow) rescueFailed(ctx context.Context, t *task.Task, text string) erro
 // endRescue leaves a rescue by event. A machine whose rescue cannot be taken
 // back needs an operator (state-machine contract, section 6).
 func (f *Flow) endRescue(ctx context.Context, t *task.Task, text string, event provision.Event) error {
-	n := t.Node
 	t.SetError("%s", text)
+	return f.leaveRescue(ctx, t, event)
+}
+
+// leaveRescue is endRescue whose reason is known.
+func (f *Flow) leaveRescue(ctx context.Context, t *task.Task, event provision.Event) error {
+	n := t.Node
+	if err := ending(ctx, t, event); err != nil {
+		return err
+	}
 	ifs, err := f.drivers.Interfaces(n)
 	if err == nil {
 		err = ifs.Rescue.CleanUp(ctx, t)
 	}
 	if err != nil {
-		t.SetError("%s Cleaning up failed too: %v", text, err)
+		t.SetError("%s Cleaning up failed too: %v", *n.LastError, err)
 		if event == provision.Abort {
 			fault := "rescue abort failure"
 			n.Maintenance, n.Fault, n.MaintenanceReason = true, &fault, n.LastError
 		}
 	}
 	delete(n.InstanceInfo, keyRescueHash)
-	delete(n.DriverInternalInfo, keyAborting)
+	for _, key := range []string{keyAborting, keyEnding, keyRescueFinalized} {
+		delete(n.DriverInternalInfo, key)
+	}
 	driver.WipeAgent(n)
 	return t.Process(ctx, event, "")
 }

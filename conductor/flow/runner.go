@@ -40,6 +40,15 @@ func currentStep(n *store.Node, kind steps.Kind) *store.Object {
 	return &n.DeployStep
 }
 
+// currentOf is the step that the node works on; ok is false before the first.
+func currentOf(n *store.Node, kind steps.Kind) (step steps.Step, ok bool, err error) {
+	list, index, err := stepList(n, kind)
+	if err != nil || index < 0 || index >= len(list) {
+		return steps.Step{}, false, err
+	}
+	return list[index], true, nil
+}
+
 // stepList reads the list that the node works through and the index of the
 // current step, -1 before the first.
 func stepList(n *store.Node, kind steps.Kind) (list []steps.Step, index int, err error) {
@@ -64,7 +73,8 @@ func setSteps(n *store.Node, kind steps.Kind, list []steps.Step, index int) erro
 
 // wipeSteps forgets all that a phase kept while it ran.
 func wipeSteps(n *store.Node, kind steps.Kind) {
-	for _, key := range []string{kind.List, kind.Index, kind.Running, kind.Command, kind.Busy, kind.Reboot, kind.NoRamdisk, kind.Cached, kind.Versions, kind.Asked(), keyStepsValidated, keyAborting} {
+	for _, key := range []string{kind.List, kind.Index, kind.Running, kind.Command, kind.Busy, kind.Former, kind.Done, kind.Repeated, kind.Reboot,
+		kind.NoRamdisk, kind.Cached, kind.Versions, kind.Asked(), keyStepsValidated, keyAborting, keyEnding} {
 		delete(n.DriverInternalInfo, key)
 	}
 	*currentStep(n, kind) = store.Object{}
@@ -99,14 +109,16 @@ func (f *Flow) runSteps(ctx context.Context, t *task.Task, kind steps.Kind) erro
 
 // runStep makes step the current one, durably, and runs it: here if it is one
 // of the conductor's own, else in the agent. The event is what the node waits
-// by, or "" where the step is over.
+// by, or "" where the step is over, which is durable, too: a process that finds
+// the node later does not run it again.
 func (f *Flow) runStep(ctx context.Context, t *task.Task, kind steps.Kind, step steps.Step) (provision.Event, error) {
 	shown := store.Object{}
 	if err := shown.Encode("step", step); err != nil {
 		return "", err
 	}
 	*currentStep(t.Node, kind) = shown["step"].(map[string]any)
-	for _, key := range []string{kind.Running, kind.Command, kind.Busy} {
+	steps.ForgetCommand(t.Node.DriverInternalInfo, kind)
+	for _, key := range []string{kind.Running, kind.Busy, kind.Done} {
 		delete(t.Node.DriverInternalInfo, key)
 	}
 	if err := t.Save(ctx); err != nil {
@@ -114,6 +126,16 @@ func (f *Flow) runStep(ctx context.Context, t *task.Task, kind steps.Kind, step 
 	}
 	t.StepEvent(ctx, kind.Name, step.ID(), event.Started)
 	t.Log.WithField("step", step.ID()).Infof("%s step started", kind.Name)
+	wait, err := f.perform(ctx, t, kind, step)
+	if err != nil || wait != "" {
+		return wait, err
+	}
+	t.Node.DriverInternalInfo[kind.Done] = true
+	return "", t.Save(ctx)
+}
+
+// perform does what the step is.
+func (f *Flow) perform(ctx context.Context, t *task.Task, kind steps.Kind, step steps.Step) (provision.Event, error) {
 	if step.OnChildren {
 		return "", f.runOnChildren(ctx, t, kind, step)
 	}
@@ -166,6 +188,7 @@ func listed(ifs driver.Interfaces, kind steps.Kind) []steps.Step {
 		ramdisk := s.NeedsRamdisk
 		list = append(list, steps.Step{
 			Interface: s.Interface, Step: s.Name, Priority: s.Priority, ArgsInfo: s.ArgsInfo, Abortable: s.Abortable, RequiresRamdisk: &ramdisk,
+			Restartable: s.Restartable,
 		})
 	}
 	steps.Sort(list)
@@ -204,7 +227,7 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 	case slices.ContainsFunc(commands, func(c ipa.Result) bool { return c.Status == ipa.StatusRunning }):
 		return nil
 	case info.Bool(kind.Busy):
-		return f.repeatStep(ctx, t, kind, current)
+		return f.tellAgain(ctx, t, kind, current)
 	case info.Bool(kind.Reboot) || !info.Bool(kind.Running):
 		// Freshly booted: the step that booted the machine is done.
 		delete(info, kind.Reboot)
@@ -215,11 +238,14 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 		}
 		return f.resume(ctx, t, kind)
 	}
-	result := resultOf(commands, kind, info.String(kind.Command))
+	result := resultOf(commands, kind, info)
 	switch {
+	case result == nil && info.String(kind.Command) == "": // the agent has never heard of it
+		return f.tellAgain(ctx, t, kind, current)
 	case result == nil:
-		return f.stepsFailed(ctx, t, kind, "The agent of node %s restarted while %s step %s ran: what the step did is not known. Check the machine for a crash or power loss.",
-			t.Node.UUID, kind.Name, current.ID())
+		return f.beginAgain(ctx, t, kind, current, "the agent restarted", func(ctx context.Context, t *task.Task) error {
+			return f.tellAgain(ctx, t, kind, current)
+		})
 	case result.Status == ipa.StatusFailed:
 		t.StepEvent(ctx, kind.Name, current.ID(), event.Failed)
 		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), steps.Failure(result))
@@ -244,10 +270,14 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 }
 
 // resultOf finds the command of the current step: by its id, or, where the
-// answer with the id was lost, as the last step command of this kind. nil: the
-// agent does not know it.
-func resultOf(commands []ipa.Result, kind steps.Kind, id string) *ipa.Result {
+// answer with the id was lost, as the last step command of this kind that is not
+// of an earlier step. nil: the agent does not know it.
+func resultOf(commands []ipa.Result, kind steps.Kind, info store.Object) *ipa.Result {
+	id, former := info.String(kind.Command), info.String(kind.Former)
 	for i := len(commands) - 1; i >= 0; i-- {
+		if id == "" && former != "" && commands[i].ID == former {
+			return nil
+		}
 		if commands[i].Name == kind.Executed && (id == "" || commands[i].ID == id) {
 			return &commands[i]
 		}
@@ -298,11 +328,28 @@ func (f *Flow) restartSteps(ctx context.Context, t *task.Task, kind steps.Kind, 
 	return f.repeatStep(ctx, t, kind, current)
 }
 
+// tellAgain has the agent run the current step, which it does not do yet. An
+// agent that has only just booted is asked first what it offers.
+func (f *Flow) tellAgain(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step) error {
+	if t.Node.DriverInternalInfo[kind.Cached] == nil {
+		if _, err := steps.Fetch(ctx, t, kind, f.views()); err != nil {
+			return f.stepsFailed(ctx, t, kind, "Failed to refresh the %s steps of node %s: %v", kind.Name, t.Node.UUID, err)
+		}
+	}
+	return f.repeatStep(ctx, t, kind, current)
+}
+
 // repeatStep runs the current step again.
 func (f *Flow) repeatStep(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step) error {
 	if err := t.Process(ctx, provision.Resume, ""); err != nil {
 		return err
 	}
+	return f.runAgain(ctx, t, kind, current)
+}
+
+// runAgain runs the current step and what comes after it. The node is in the
+// working state.
+func (f *Flow) runAgain(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step) error {
 	wait, err := f.runStep(ctx, t, kind, current)
 	if err != nil {
 		t.StepEvent(ctx, kind.Name, current.ID(), event.Failed)

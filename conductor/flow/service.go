@@ -145,7 +145,13 @@ func (f *Flow) serviceFailed(ctx context.Context, t *task.Task, text string) err
 		fault := "service failure"
 		n.Maintenance, n.Fault, n.MaintenanceReason = true, &fault, n.LastError
 	}
-	if err := t.Save(ctx); err != nil {
+	return f.leaveService(ctx, t, provision.Fail)
+}
+
+// leaveService is serviceFailed whose reason is known.
+func (f *Flow) leaveService(ctx context.Context, t *task.Task, event provision.Event) error {
+	n := t.Node
+	if err := ending(ctx, t, event); err != nil {
 		return err
 	}
 	f.collectLogs(ctx, t, "service")
@@ -159,7 +165,7 @@ func (f *Flow) serviceFailed(ctx context.Context, t *task.Task, text string) err
 		}
 	}
 	forgetService(n)
-	return t.Process(ctx, provision.Fail, "")
+	return t.Process(ctx, event, "")
 }
 
 // abortService leaves a service that waits, is held or has failed for the

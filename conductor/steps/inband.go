@@ -99,7 +99,7 @@ func Execute(ctx context.Context, t *task.Task, kind Kind, step Step, views View
 	params[kind.VersionArg] = t.Node.DriverInternalInfo[kind.Versions]
 	info := t.Node.DriverInternalInfo
 	info[kind.Running] = true
-	delete(info, kind.Command)
+	ForgetCommand(info, kind)
 	delete(info, kind.Busy)
 	if err := t.Save(ctx); err != nil {
 		return err
@@ -118,6 +118,16 @@ func Execute(ctx context.Context, t *task.Task, kind Kind, step Step, views View
 	}
 	info[kind.Command] = result.ID
 	return t.Save(ctx)
+}
+
+// ForgetCommand makes room for the id of the next command. That of the one
+// before tells which of the agent's commands are of earlier steps, should the
+// answer with the next id be lost.
+func ForgetCommand(info store.Object, kind Kind) {
+	if id := info.String(kind.Command); id != "" {
+		info[kind.Former] = id
+	}
+	delete(info, kind.Command)
 }
 
 // Failure is the error of a command that did not succeed.

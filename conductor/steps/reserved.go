@@ -31,7 +31,7 @@ func (s Step) Seconds() float64 {
 
 // reserved makes the step if it is one of those that belong to no interface.
 func (a Requested) reserved() (step Step, ok bool, err error) {
-	step = Step{Interface: a.Interface, Step: a.Step, Priority: a.Priority, Args: a.Args}
+	step = Step{Interface: a.Interface, Step: a.Step, Priority: a.Priority, Args: a.Args, Restartable: true}
 	if !step.Reserved() {
 		return Step{}, false, nil
 	}

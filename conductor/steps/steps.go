@@ -22,6 +22,9 @@ type Kind struct {
 	Running    string // … that says that the agent was told to run the current step
 	Command    string // … of the id that the agent gave that command
 	Busy       string // … that says that the agent was busy and is to be told again
+	Former     string // … of the id of the command before that, of an earlier step
+	Done       string // … that says that the current step is over
+	Repeated   string // … of the index of the step that was begun again because its machine was lost
 	Reboot     string // … that says that the conductor itself reboots the machine
 	NoRamdisk  string // … that says that no agent takes part
 	Cached     string // … of the steps that the agent offered
@@ -38,17 +41,20 @@ func (k Kind) Asked() string { return "user_" + k.List }
 // Clean, Deploy and Service are the kinds that exist.
 var (
 	Clean = Kind{
-		Name: "clean", List: "clean_steps", Index: "clean_step_index", Running: "clean_step_running", Command: "clean_step_command", Busy: "clean_step_busy", Reboot: "cleaning_reboot", NoRamdisk: "cleaning_disable_ramdisk",
+		Name: "clean", List: "clean_steps", Index: "clean_step_index", Running: "clean_step_running", Command: "clean_step_command", Busy: "clean_step_busy",
+		Former: "clean_step_former_command", Done: "clean_step_done", Repeated: "clean_step_repeated", Reboot: "cleaning_reboot", NoRamdisk: "cleaning_disable_ramdisk",
 		Cached: "agent_cached_clean_steps", Versions: "hardware_manager_version", GetCommand: "clean.get_clean_steps",
 		Execute: "clean.execute_clean_step", Executed: "execute_clean_step", VersionArg: "clean_version",
 	}
 	Deploy = Kind{
-		Name: "deploy", List: "deploy_steps", Index: "deploy_step_index", Running: "deploy_step_running", Command: "deploy_step_command", Busy: "deploy_step_busy", Reboot: "deployment_reboot", NoRamdisk: "deployment_disable_ramdisk",
+		Name: "deploy", List: "deploy_steps", Index: "deploy_step_index", Running: "deploy_step_running", Command: "deploy_step_command", Busy: "deploy_step_busy",
+		Former: "deploy_step_former_command", Done: "deploy_step_done", Repeated: "deploy_step_repeated", Reboot: "deployment_reboot", NoRamdisk: "deployment_disable_ramdisk",
 		Cached: "agent_cached_deploy_steps", Versions: "hardware_manager_version", GetCommand: "deploy.get_deploy_steps",
 		Execute: "deploy.execute_deploy_step", Executed: "execute_deploy_step", VersionArg: "deploy_version",
 	}
 	Service = Kind{
-		Name: "service", List: "service_steps", Index: "service_step_index", Running: "service_step_running", Command: "service_step_command", Busy: "service_step_busy", Reboot: "servicing_reboot", NoRamdisk: "service_disable_ramdisk",
+		Name: "service", List: "service_steps", Index: "service_step_index", Running: "service_step_running", Command: "service_step_command", Busy: "service_step_busy",
+		Former: "service_step_former_command", Done: "service_step_done", Repeated: "service_step_repeated", Reboot: "servicing_reboot", NoRamdisk: "service_disable_ramdisk",
 		Cached: "agent_cached_service_steps", Versions: "hardware_manager_version", GetCommand: "service.get_service_steps",
 		Execute: "service.execute_service_step", Executed: "execute_service_step", VersionArg: "service_version",
 	}
@@ -65,6 +71,8 @@ type Step struct {
 	Abortable       bool               `json:"abortable"`
 	RebootRequested bool               `json:"reboot_requested"`
 	RequiresRamdisk *bool              `json:"requires_ramdisk,omitempty"`
+	// Restartable says that the step may be begun again after it was cut off.
+	Restartable bool `json:"restartable,omitempty"`
 	// OnChildren runs the step on the nodes whose parent the node is, Children
 	// only on those of them, by UUID.
 	OnChildren bool     `json:"execute_on_child_nodes,omitempty"`
@@ -92,6 +100,7 @@ func Offered(byManager map[string][]ipa.Step) []Step {
 			list = append(list, Step{
 				Interface: s.Interface, Step: s.Step, Priority: s.Priority, ArgsInfo: s.ArgsInfo,
 				Abortable: s.Abortable, RebootRequested: s.RebootRequested, RequiresRamdisk: s.RequiresRamdisk,
+				Restartable: restartable(s),
 			})
 		}
 	}
@@ -198,7 +207,7 @@ func Manual(offered []Step, asked []Requested) ([]Step, error) {
 	var list []Step
 	for _, a := range asked {
 		if a.OnChildren { // which offer steps of their own
-			list = append(list, Step{Interface: a.Interface, Step: a.Step, Args: a.Args, OnChildren: true, Children: a.Children})
+			list = append(list, Step{Interface: a.Interface, Step: a.Step, Args: a.Args, OnChildren: true, Children: a.Children, Restartable: Step{Step: a.Step}.Reserved()})
 			continue
 		}
 		if step, ok, err := a.reserved(); err != nil {

@@ -28,10 +28,10 @@ func (c CustomAgent) Validate(ctx context.Context, n *store.Node) error {
 // Steps are those around the ones that are asked for (deploy flow, section 4).
 func (c CustomAgent) Steps() []driver.Step {
 	return []driver.Step{
-		{Interface: "deploy", Name: "deploy", Priority: 100, NeedsRamdisk: true, Run: c.deploy},
-		{Interface: "deploy", Name: "prepare_instance_boot", Priority: 60, NeedsRamdisk: true, Run: c.prepareInstanceBoot},
-		{Interface: "deploy", Name: "tear_down_agent", Priority: 40, NeedsRamdisk: true, Run: c.tearDownAgent},
-		{Interface: "deploy", Name: "boot_instance", Priority: 20, NeedsRamdisk: true, Run: c.bootInstance},
+		{Interface: "deploy", Name: "deploy", Priority: 100, NeedsRamdisk: true, Restartable: true, Run: c.deploy},
+		{Interface: "deploy", Name: "prepare_instance_boot", Priority: 60, NeedsRamdisk: true, Restartable: true, Run: c.prepareInstanceBoot},
+		{Interface: "deploy", Name: "tear_down_agent", Priority: 40, NeedsRamdisk: true, Restartable: true, Run: c.tearDownAgent},
+		{Interface: "deploy", Name: "boot_instance", Priority: 20, NeedsRamdisk: true, Restartable: true, Run: c.bootInstance},
 	}
 }
 

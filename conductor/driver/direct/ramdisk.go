@@ -38,7 +38,7 @@ func (r Ramdisk) Validate(ctx context.Context, n *store.Node) error {
 
 // Steps has the one step deploy.deploy.
 func (r Ramdisk) Steps() []driver.Step {
-	return []driver.Step{{Interface: "deploy", Name: "deploy", Priority: 100, Run: r.deploy}}
+	return []driver.Step{{Interface: "deploy", Name: "deploy", Priority: 100, Restartable: true, Run: r.deploy}}
 }
 
 // UsesAgent: nobody deploys but the conductor.

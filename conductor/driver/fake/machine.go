@@ -142,7 +142,7 @@ type Deploy struct {
 
 // Steps has the one step deploy.deploy.
 func (d Deploy) Steps() []driver.Step {
-	return []driver.Step{{Interface: "deploy", Name: "deploy", Priority: 100,
+	return []driver.Step{{Interface: "deploy", Name: "deploy", Priority: 100, Restartable: true,
 		Run: func(ctx context.Context, _ *task.Task, _ map[string]any) (driver.Outcome, error) {
 			return driver.Finished, d.delay.wait(ctx)
 		}}}

@@ -35,9 +35,9 @@ func (b BIOS) CacheBIOSSettings(ctx context.Context, _ *task.Task) error { retur
 // CleanSteps apply and forget settings.
 func (b BIOS) CleanSteps() []driver.Step {
 	return []driver.Step{
-		{Interface: "bios", Name: "apply_configuration", Run: b.apply,
+		{Interface: "bios", Name: "apply_configuration", Restartable: true, Run: b.apply,
 			ArgsInfo: map[string]ipa.Arg{"settings": {Description: "List of BIOS settings, each an object with the members name and value.", Required: true}}},
-		{Interface: "bios", Name: "factory_reset", Run: b.reset},
+		{Interface: "bios", Name: "factory_reset", Restartable: true, Run: b.reset},
 	}
 }
 

@@ -54,12 +54,12 @@ func (v Vendor) compare(word string) func(context.Context, *task.Task, map[strin
 
 // CleanSteps has the one that every automated cleaning runs.
 func (v Vendor) CleanSteps() []driver.Step {
-	return []driver.Step{{Interface: "vendor", Name: "log_passthrough", Priority: 1, Run: v.log}}
+	return []driver.Step{{Interface: "vendor", Name: "log_passthrough", Priority: 1, Restartable: true, Run: v.log}}
 }
 
 // ServiceSteps are that, and one that ends when it is aborted.
 func (v Vendor) ServiceSteps() []driver.Step {
-	return append(v.CleanSteps(), driver.Step{Interface: "vendor", Name: "trigger_servicewait",
+	return append(v.CleanSteps(), driver.Step{Interface: "vendor", Name: "trigger_servicewait", Restartable: true,
 		Run: func(context.Context, *task.Task, map[string]any) (driver.Outcome, error) { return driver.Waiting, nil }})
 }
 

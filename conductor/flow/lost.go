@@ -1,0 +1,164 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"ferric/conductor/driver"
+	"ferric/conductor/event"
+	"ferric/conductor/provision"
+	"ferric/conductor/steps"
+	"ferric/conductor/store"
+	"ferric/conductor/task"
+)
+
+// lostStates are those in which an agent works that may be lost.
+var lostStates = []provision.State{provision.CleanWait, provision.WaitCallback, provision.ServiceWait}
+
+// noteLookup remembers that somebody has asked for a node whose agent has its
+// token. That may be the agent itself, whose next heartbeat settles it; or its
+// machine has booted again, and the agent of that boot cannot join.
+func (f *Flow) noteLookup(ctx context.Context, n *store.Node) error {
+	if onHeartbeat[n.ProvisionState] == nil || n.DriverInternalInfo.String(driver.KeyAgentURL) == "" || n.DriverInternalInfo[driver.KeyAgentLookup] != nil {
+		return nil
+	}
+	err := f.tasks.TryDo(ctx, n.ID, "lookup", func(ctx context.Context, t *task.Task) error {
+		if onHeartbeat[t.Node.ProvisionState] == nil {
+			return nil
+		}
+		t.Node.DriverInternalInfo[driver.KeyAgentLookup] = time.Now().UTC().Format(store.HeartbeatLayout)
+		return t.Save(ctx)
+	})
+	var locked *task.LockedError
+	if errors.As(err, &locked) {
+		return nil
+	}
+	return err
+}
+
+// CheckAgents finds the nodes whose agents are gone: with their machine, which
+// is off or has booted again, so that they will not come back.
+func (f *Flow) CheckAgents(ctx context.Context) error {
+	nodes, err := f.store.NodesIn(ctx, lostStates...)
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if n.Reservation != nil || !f.silent(n) {
+			continue
+		}
+		err := f.tasks.TryDo(ctx, n.ID, "silent agent", func(ctx context.Context, t *task.Task) error {
+			if !f.silent(t.Node) { // a heartbeat came in between
+				return nil
+			}
+			return t.Background("silent agent", f.askForAgent)
+		})
+		if err != nil {
+			f.log.WithField("node", n.UUID).WithError(err).Warn("cannot look for the node's agent, the next check tries again")
+		}
+	}
+	return nil
+}
+
+// silent says that an agent that was there has not been heard for so long that
+// it is looked for.
+func (f *Flow) silent(n *store.Node) bool {
+	info := n.DriverInternalInfo
+	if n.Maintenance || interrupted(n) || info.String(driver.KeyAgentURL) == "" || onHeartbeat[n.ProvisionState] == nil {
+		return false
+	}
+	return older(info.String(driver.KeyAgentLookup), f.cfg.AgentRejoinTimeout) || older(info.String(driver.KeyAgentLastHeartbeat), f.cfg.AgentSilenceTimeout)
+}
+
+// older says that a time is known and longer ago than limit; 0 is never.
+func older(at string, limit time.Duration) bool {
+	then, err := time.Parse(store.HeartbeatLayout, at)
+	return err == nil && limit > 0 && time.Since(then) > limit
+}
+
+// answerPatience bounds the wait for the answer of an agent that may be gone.
+const answerPatience = 15 * time.Second
+
+// askForAgent finds out whether a silent agent is gone for good: it does not
+// answer, and its machine has asked for its node once more, or is off. Nothing
+// is done as long as that is not certain.
+func (f *Flow) askForAgent(ctx context.Context, t *task.Task) error {
+	n := t.Node
+	agent, err := f.cfg.Agents.Of(n)
+	if err != nil {
+		return err
+	}
+	asking, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	if _, err := agent.Commands(asking); err == nil {
+		delete(n.DriverInternalInfo, driver.KeyAgentLookup)
+		return t.Save(ctx)
+	}
+	ifs, err := f.drivers.Interfaces(n)
+	if err != nil {
+		return err
+	}
+	what := "its machine booted again"
+	if n.DriverInternalInfo[driver.KeyAgentLookup] == nil {
+		state, err := ifs.Power.PowerState(ctx, n)
+		if err != nil || state != driver.PowerOff {
+			t.Log.WithError(err).Info("the agent is silent, its machine is not known to be off")
+			return nil
+		}
+		what = "its machine is off"
+	}
+	kind := kindOf(n.ProvisionState)
+	current, _, err := currentOf(n, kind)
+	if err != nil {
+		return f.stepsFailed(ctx, t, kind, "Failed to read the %s steps of node %s: %v", kind.Name, n.UUID, err)
+	}
+	return f.beginAgain(ctx, t, kind, current, what, func(ctx context.Context, t *task.Task) error {
+		info := n.DriverInternalInfo
+		switch {
+		case info[kind.List] == nil: // the steps are asked for by the next agent
+		case info.Bool(kind.Running) || info.Bool(kind.Busy): // the step is told to it
+			info[kind.Busy] = true
+			delete(info, kind.Running)
+			steps.ForgetCommand(info, kind)
+		default: // the next step is
+			info[kind.Reboot] = true
+		}
+		info[driver.KeyPowerRequest] = driver.Rebooting
+		if err := t.Process(ctx, provision.Resume, ""); err != nil {
+			return err
+		}
+		return f.resumeBoot(ctx, t, kind)
+	})
+}
+
+// beginAgain goes on, by how, with a step whose agent is lost, if the step may
+// be repeated and has not been in this phase.
+func (f *Flow) beginAgain(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step, what string, how func(ctx context.Context, t *task.Task) error) error {
+	n, info := t.Node, t.Node.DriverInternalInfo
+	if currentStep(n, kind).Bool(keyAbortAfter) {
+		return f.aborted(ctx, t, kind, current.Step)
+	}
+	index, _ := info[kind.Index].(float64)
+	if info[kind.List] == nil {
+		index = -1
+	}
+	repeated, before := info[kind.Repeated].(float64)
+	running := info.Bool(kind.Running) || info.Bool(kind.Busy)
+	const lost = "The agent of node %s was lost while %s step %s ran (%s), "
+	switch {
+	case running && !current.Restartable:
+		return f.stepsFailed(ctx, t, kind, lost+"which must not be repeated: what it did is not known. Check the machine for a crash or power loss.",
+			n.UUID, kind.Name, current.ID(), what)
+	case running && before && repeated == index:
+		return f.stepsFailed(ctx, t, kind, lost+"for the second time. Check the machine for a crash or power loss.", n.UUID, kind.Name, current.ID(), what)
+	case before && repeated == index:
+		return f.stepsFailed(ctx, t, kind, "The agent of node %s was lost between two %s steps (%s), for the second time. Check the machine for a crash or power loss.", n.UUID, kind.Name, what)
+	}
+	info[kind.Repeated] = index
+	if running {
+		t.Event(ctx, event.Restart, "%s step %s begins again: %s", kind.Name, current.ID(), what)
+	}
+	t.Log.WithField("step", current.ID()).Warnf("the agent was lost, %s: its step begins again", what)
+	return how(ctx, t)
+}
