@@ -59,10 +59,17 @@ func (fs fields[T]) names(a access) []string {
 	return names
 }
 
+// viewLinks is for how many members besides its fields a view has room.
+const viewLinks = 5
+
 // view makes the wire form of a row as version v knows it. names selects
 // fields; nil is all of them.
 func (fs fields[T]) view(row *T, v ironic.Version, names []string) map[string]any {
-	out := map[string]any{}
+	size := len(names)
+	if names == nil {
+		size = len(fs)
+	}
+	out := make(map[string]any, size+viewLinks)
 	for _, f := range fs {
 		if f.since <= v && (names == nil || slices.Contains(names, f.name)) {
 			out[f.name] = f.get(row)

@@ -16,6 +16,7 @@ import (
 	"unique"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/errgroup"
 
 	"ferric/conductor/store"
 )
@@ -28,6 +29,9 @@ const (
 	nodeCacheItem = 200
 	// nodeChunk is how many rows are in memory while a list is rendered.
 	nodeChunk = 50
+	// nodeRenderers is how many chunks of a list are rendered at a time: while
+	// one waits for the database, another is made text.
+	nodeRenderers = 2
 )
 
 // nodeCache keeps the nodes that were shown last as they were rendered. It
@@ -139,38 +143,49 @@ func (s *Server) renderNodes(ctx context.Context, r *request, f nodeForm, nodes 
 		texts = s.nodeTexts.get(f.key, nodes)
 	}
 	places := map[int64]int{} // of the nodes without a text
+	var missing []int64       // in the order of the list: neighbours are in one place of the database
 	for i, n := range nodes {
 		if texts[i] == nil {
 			places[n.ID] = i
+			missing = append(missing, n.ID)
 		}
 	}
-	missing := make([]int64, 0, len(places))
-	for id := range places {
-		missing = append(missing, id)
-	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(nodeRenderers)
 	for ids := range slices.Chunk(missing, nodeChunk) {
-		rows, err := f.rows(ctx, s.store, ids)
-		if err != nil {
-			return nil, err
-		}
-		for _, n := range rows {
-			host := conductorOf(n, f.hosts)
-			if f.only != "" && (host == nil || *host != f.only) {
-				continue
-			}
-			view := NodeView(n, r.version, ViewOptions{Base: r.base, Fields: f.fields, Conductor: host})
-			s.redact(r, n, view)
-			text, err := encode(view)
+		group.Go(func() error {
+			rows, err := f.rows(ctx, s.store, ids)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if useCache {
-				s.nodeTexts.put(f.key, n, text)
+			for _, n := range rows {
+				text, err := s.renderNode(r, f, n)
+				if err != nil {
+					return err
+				}
+				if useCache {
+					s.nodeTexts.put(f.key, n, text)
+				}
+				texts[places[n.ID]] = text // nobody else's
 			}
-			texts[places[n.ID]] = text
-		}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
 	}
 	return slices.DeleteFunc(texts, func(text []byte) bool { return text == nil }), nil
+}
+
+// renderNode makes the text of a node, nil where the form leaves it out.
+func (s *Server) renderNode(r *request, f nodeForm, n *store.Node) ([]byte, error) {
+	host := conductorOf(n, f.hosts)
+	if f.only != "" && (host == nil || *host != f.only) {
+		return nil, nil
+	}
+	view := NodeView(n, r.version, ViewOptions{Base: r.base, Fields: f.fields, Conductor: host})
+	s.redact(r, n, view)
+	return encode(view)
 }
 
 // nodeRevision is node for who does not need the row.

@@ -87,7 +87,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		write.Close()
 		return nil, fmt.Errorf("migrate database %s: %w", path, err)
 	}
-	read, err := connect(path, readers, "_query_only=on&_cache_size=-512")
+	read, err := connect(path, readers, "_query_only=on&_cache_size=-4096")
 	if err != nil {
 		write.Close()
 		return nil, err
