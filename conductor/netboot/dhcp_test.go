@@ -41,8 +41,9 @@ type bench struct {
 	*dhcp
 	*testing.T
 	events *eventLog
-	seen   *Sightings
+	last   Sighting
 	now    time.Time
+	iface  string
 }
 
 func newBench(t *testing.T, mode string, dir Directory) *bench {
@@ -50,29 +51,22 @@ func newBench(t *testing.T, mode string, dir Directory) *bench {
 }
 
 func newBenchOf(t *testing.T, set *settings, dir Directory) *bench {
-	b := &bench{T: t, events: &eventLog{}, seen: newSightings(), now: testNow}
+	b := &bench{T: t, events: &eventLog{}, now: testNow, iface: "eth0"}
 	b.dhcp = newDHCP(set, dir, func(kind, node, mac, detail string) {
 		b.events.add(Event{Kind: kind, NodeUUID: node, MAC: mac, Detail: detail})
 	}, func(s Sighting) {
-		s.Time = b.now
-		b.seen.add(s)
+		b.last = s
 	})
 	return b
 }
 
-// at is a packet's arrival on eth0.
+// at is a packet's arrival on the bench's interface.
 func (b *bench) at(port int) arrival {
-	return arrival{port: port, iface: "eth0", from: netip.MustParseAddrPort("192.0.2.77:68"), now: b.now}
+	return arrival{port: port, iface: b.iface, from: netip.MustParseAddrPort("192.0.2.77:68"), now: b.now}
 }
 
 // reason is why the last request was not answered.
-func (b *bench) reason() string {
-	last := b.seen.Recent(1)
-	if len(last) == 0 {
-		return "nothing was recorded"
-	}
-	return last[0].Reason
-}
+func (b *bench) reason() string { return b.last.Reason }
 
 // ask sends a packet through its wire form and returns the answer's.
 func (b *bench) ask(port int, kind dhcpv4.MessageType, mods ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {

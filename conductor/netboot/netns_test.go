@@ -88,12 +88,18 @@ func setUpNetwork(t *testing.T) {
 	} {
 		run(t, strings.Fields(line)...)
 	}
-	advertiseRouter(t)
+	advertise(t, 0)
 }
 
-// advertiseRouter sends router advertisements until the test ends. Without them iPXE
+// Flags of a router advertisement (RFC 4861): addresses, and other things, are to be had by DHCPv6.
+const (
+	raManaged = 0x80
+	raOther   = 0x40
+)
+
+// advertise sends router advertisements until the test ends. Without them iPXE
 // waits 13 s longer for IPv6 at each start (lab-notes 0.2).
-func advertiseRouter(t *testing.T) {
+func advertise(t *testing.T, flags byte) {
 	t.Helper()
 	conn, err := net.ListenPacket("ip6:ipv6-icmp", "::")
 	if err != nil {
@@ -108,7 +114,7 @@ func advertiseRouter(t *testing.T) {
 		t.Fatal(err)
 	}
 	// RFC 4861 section 4.2: type, code, checksum, hop limit, flags, lifetime of 30 minutes, two timers.
-	packet := []byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0}
+	packet := []byte{134, 0, 0, 0, 64, flags, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0}
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)

@@ -168,7 +168,7 @@ func (s *tftpSender) run(ctx context.Context) error {
 func (s *tftpSender) sendBlocks(first, last int64) error {
 	for block := first; block <= last; block++ {
 		binary.BigEndian.PutUint16(s.packet, opData)
-		binary.BigEndian.PutUint16(s.packet[2:], uint16(block)) // wraps to 0, as clients expect
+		binary.BigEndian.PutUint16(s.packet[2:], s.req.number(block))
 		n, err := s.file.ReadAt(s.packet[4:], (block-1)*int64(s.req.blockSize))
 		if err != nil && !errors.Is(err, io.EOF) {
 			s.conn.Write(tftpError(fmt.Errorf("read error")))
@@ -234,7 +234,7 @@ func (s *tftpSender) readAck(ctx context.Context, deadline time.Time, first, las
 			return 0, fmt.Errorf("%w: %q", errClientStopped, text)
 		case opAck:
 			for block := last; block >= first; block-- {
-				if uint16(block) == binary.BigEndian.Uint16(buf[2:]) {
+				if s.req.number(block) == binary.BigEndian.Uint16(buf[2:]) {
 					return block, nil
 				}
 			}

@@ -44,6 +44,7 @@ type tftpRequest struct {
 	blockSize int
 	window    int
 	timeout   time.Duration
+	rollover  int64 // the number of the block after 65535: 0, or 1 if the client asks for that
 	options   []tftpOption // to acknowledge, in the client's order
 }
 
@@ -81,6 +82,14 @@ func parseTFTP(packet []byte) (tftpRequest, error) {
 	return req, nil
 }
 
+// number is a block's on the wire, where it has 16 bits. Block 0 is the option acknowledgement.
+func (r *tftpRequest) number(block int64) uint16 {
+	if r.rollover == 1 && block > 0 {
+		return uint16((block-1)%0xffff + 1)
+	}
+	return uint16(block)
+}
+
 // String is the request for people.
 func (r *tftpRequest) String() string {
 	text := r.name
@@ -111,6 +120,8 @@ func (r *tftpRequest) setOption(name, value string) {
 		value = strconv.Itoa(r.window)
 	case name == "timeout" && n >= 1 && n <= 30:
 		r.timeout = time.Duration(n) * time.Second
+	case name == "rollover" && n <= 1:
+		r.rollover = int64(n)
 	case name == "tsize":
 	default:
 		return
