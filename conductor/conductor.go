@@ -21,7 +21,7 @@ import (
 	"ferric/conductor/driver/builtin"
 	"ferric/conductor/driver/direct"
 	"ferric/conductor/driver/ipmi"
-	"ferric/conductor/driver/ipxe"
+	"ferric/conductor/driver/pxe"
 	"ferric/conductor/flow"
 	"ferric/conductor/netboot"
 	"ferric/conductor/restapi"
@@ -53,20 +53,21 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	if err != nil {
 		return err
 	}
-	boots, err := netboot.New(cfg.Netboot, ipxe.Directory{Store: db}, recordEvents(ctx, db, log), log.WithField("service", "netboot"))
+	machines := &pxe.Directory{Store: db, Fallback: cfg.Boot.EnableNetbootFallback}
+	boots, err := netboot.New(cfg.Netboot, machines, recordEvents(ctx, db, log), log.WithField("service", "netboot"))
 	if err != nil {
 		return err
 	}
 	bmcs := ipmi.New(cfg.IPMI, log)
 	defer bmcs.Close()
 	views := steps.Views{Node: restapi.AgentNode, Port: restapi.AgentPort, Agents: cfg.Flow.Agents}
-	cfg.Boot.KernelParams, cfg.Boot.AppendParams = cfg.Netboot.KernelParams, cfg.Netboot.AppendParams
+	cfg.Boot.KernelParams, cfg.Boot.AppendParams, cfg.Boot.CheckLoader = cfg.Netboot.KernelParams, cfg.Netboot.AppendParams, boots.CheckLoader
 	images := direct.New(cfg.Direct, registry, views)
 	registry.Add(builtin.Implementations{
 		Power:      map[string]driver.Power{"ipmitool": ipmi.NewPower(bmcs)},
 		Management: map[string]driver.Management{"ipmitool": ipmi.NewManagement(bmcs)},
 		Vendor:     map[string]driver.Vendor{"ipmitool": ipmi.NewVendor(bmcs)},
-		Boot:       map[string]driver.Boot{"ipxe": ipxe.New(cfg.Boot, registry)},
+		Boot:       pxe.Interfaces(cfg.Boot, registry),
 		Deploy:     map[string]driver.Deploy{"direct": images, "custom-agent": direct.NewCustomAgent(images), "ramdisk": direct.NewRamdisk(images)},
 		Inspect:    map[string]driver.Inspect{"agent": agent.NewInspect(cfg.Agent, cfg.Flow.Agents, registry)},
 		Rescue:     map[string]driver.Rescue{"agent": agent.NewRescue(registry)},
@@ -77,6 +78,13 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	}
 	for _, text := range warnings {
 		log.Warn(text)
+	}
+	if cfg.Flow.AutoDiscovery {
+		n := &store.Node{Driver: cfg.Flow.AutoDiscoveryDriver}
+		if err := registry.SetDefaults(n); err != nil {
+			return fmt.Errorf("[auto_discovery]driver: %w", err)
+		}
+		machines.Unknown = pxe.Discovery(cfg.Boot, n, cfg.Agent.KernelParams())
 	}
 
 	// Work outlives the stop of the servers, up to the graceful timeout.

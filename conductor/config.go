@@ -14,7 +14,7 @@ import (
 	"ferric/conductor/driver/builtin"
 	"ferric/conductor/driver/direct"
 	"ferric/conductor/driver/ipmi"
-	"ferric/conductor/driver/ipxe"
+	"ferric/conductor/driver/pxe"
 	"ferric/conductor/flow"
 	"ferric/conductor/netboot"
 	"ferric/conductor/restapi"
@@ -78,7 +78,7 @@ type Config struct {
 	Drivers builtin.Config
 	Direct  direct.Config
 	Agent   agent.Config
-	Boot    ipxe.Config
+	Boot    pxe.Config
 	IPMI    ipmi.Config
 	Netboot netboot.Config
 }
@@ -106,7 +106,7 @@ func DefaultConfig() Config {
 		Listen:                       defaultListen(),
 		Drivers:                      builtin.DefaultConfig(),
 		Direct:                       direct.DefaultConfig(),
-		Boot:                         ipxe.DefaultConfig(),
+		Boot:                         pxe.DefaultConfig(),
 		Agent:                        agent.DefaultConfig(),
 		IPMI:                         ipmi.DefaultConfig(),
 		Netboot:                      netboot.DefaultConfig(),

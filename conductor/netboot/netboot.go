@@ -100,6 +100,9 @@ const (
 	LoaderHTTP     Loader = "http"      // UEFI fetches GRUB by HTTP only, and so the rest
 )
 
+// Loaders are all of them.
+func Loaders() []Loader { return []Loader{LoaderIPXE, LoaderPXE, LoaderHTTPIPXE, LoaderHTTP} }
+
 // ipxe tells whether the machine is to run iPXE and its scripts.
 func (m Machine) ipxe() bool { return m.Loader != LoaderPXE && m.Loader != LoaderHTTP }
 

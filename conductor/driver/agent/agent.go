@@ -75,15 +75,15 @@ func (i *Inspect) InspectHardware(ctx context.Context, t *task.Task) (provision.
 		return provision.InspectWait, driver.SwitchPower(ctx, t, ifs.Power, driver.Rebooting, 0)
 	}
 	return provision.InspectWait, driver.Restart(ctx, t, ifs.Power, func() error {
-		return ifs.Boot.PrepareRamdisk(ctx, t, i.kernelParams())
+		return ifs.Boot.PrepareRamdisk(ctx, t, i.cfg.KernelParams())
 	})
 }
 
-// kernelParams tell the agent to inspect; operators may add to them.
-func (i *Inspect) kernelParams() map[string]string {
-	params := map[string]string{"ipa-inspection-callback-url": strings.TrimSuffix(i.cfg.APIURL, "/") + inspectionPath}
+// KernelParams tell the agent to inspect; operators may add to them.
+func (c Config) KernelParams() map[string]string {
+	params := map[string]string{"ipa-inspection-callback-url": strings.TrimSuffix(c.APIURL, "/") + inspectionPath}
 	extra := map[string]string{}
-	for _, word := range strings.Fields(i.cfg.ExtraKernelParams) {
+	for _, word := range strings.Fields(c.ExtraKernelParams) {
 		name, value, _ := strings.Cut(word, "=")
 		extra[name] = value
 	}

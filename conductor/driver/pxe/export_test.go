@@ -1,4 +1,4 @@
-package ipxe
+package pxe
 
 import "ferric/conductor/store"
 

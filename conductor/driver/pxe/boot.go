@@ -1,18 +1,16 @@
-// Package ipxe is the boot interface "ipxe": a machine is booted over the
-// network through conductor/netboot. What a machine is to boot is in its row;
-// the netboot servers ask for it at every request.
-package ipxe
+// Package pxe has the boot interfaces "ipxe", "pxe", "http" and "http-ipxe": a
+// machine is booted over the network through conductor/netboot, by the boot
+// loader that the interface is named after. What a machine is to boot is in its
+// row; the netboot servers ask for it at every request.
+package pxe
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 
 	"ferric/conductor/driver"
@@ -42,6 +40,9 @@ type Config struct {
 	// others are the configuration's to name: whoever may enrol nodes is not to
 	// read any file of the conductor's by booting it.
 	FileURLAllowedPaths []string `ini:"conductor.file_url_allowed_paths"`
+	// EnableNetbootFallback answers machines that are to boot no ramdisk too, and
+	// sends them on to their disks; without it, they are left to find them.
+	EnableNetbootFallback bool `ini:"pxe.enable_netboot_fallback"`
 	// APIURL is the base URL of the conductor's API as machines reach it.
 	APIURL string `ini:"service_catalog.endpoint_override"`
 	// Debug adds ipa-debug=1 to the kernel command line.
@@ -50,21 +51,38 @@ type Config struct {
 	KernelParams func(append string, agent ...string) string `ini:"-"`
 	// AppendParams makes the part of it that operators choose.
 	AppendParams func(append string) string `ini:"-"`
+	// CheckLoader tells whether there is a boot loader for a machine, see netboot.Server. May be nil.
+	CheckLoader func(m netboot.Machine, cpu string) error `ini:"-"`
 }
 
 // DefaultConfig has Ironic's directories, and ferric's own.
 func DefaultConfig() Config {
-	return Config{FileURLAllowedPaths: []string{"/var/lib/ferric", "/var/lib/ironic", "/shared/html", "/templates", "/opt/cache/files", "/vagrant"}}
+	return Config{
+		FileURLAllowedPaths:   []string{"/var/lib/ferric", "/var/lib/ironic", "/shared/html", "/templates", "/opt/cache/files", "/vagrant"},
+		EnableNetbootFallback: true,
+	}
 }
 
 // Boot implements driver.Boot.
 type Boot struct {
 	cfg     Config
 	drivers driver.Resolver
+	loader  netboot.Loader
 }
 
-// New makes the interface.
-func New(cfg Config, drivers driver.Resolver) *Boot { return &Boot{cfg, drivers} }
+// New makes the interface that is named after a loader.
+func New(cfg Config, drivers driver.Resolver, loader netboot.Loader) *Boot {
+	return &Boot{cfg, drivers, loader}
+}
+
+// Interfaces makes all of them, by their names.
+func Interfaces(cfg Config, drivers driver.Resolver) map[string]driver.Boot {
+	all := map[string]driver.Boot{}
+	for _, loader := range netboot.Loaders() {
+		all[string(loader)] = New(cfg, drivers, loader)
+	}
+	return all
+}
 
 // Properties describes what is read of driver_info.
 func (b *Boot) Properties() map[string]string {
@@ -75,6 +93,7 @@ func (b *Boot) Properties() map[string]string {
 		"rescue_ramdisk":               "Ramdisk of a rescue. Default: that of the agent.",
 		"kernel_append_params":         "Additional kernel parameters of the ramdisk; %default% stands for the configured ones.",
 		"force_persistent_boot_device": "Whether the boot device is set persistently: Default, Always or Never.",
+		"bootloader":                   "File name of the boot loader that the firmware is given instead of the configured one. URLs and paths, which are of images for virtual media, are left alone.",
 	}
 }
 
@@ -88,8 +107,11 @@ type target struct {
 	Instance bool `json:"instance,omitempty"`
 }
 
-// Validate checks kernel and ramdisk.
+// Validate checks kernel and ramdisk, and that there is a boot loader for the machine.
 func (b *Boot) Validate(_ context.Context, n *store.Node) error {
+	if err := b.validateLoader(n); err != nil {
+		return err
+	}
 	_, err := b.files(n)
 	return err
 }
@@ -160,22 +182,11 @@ func (b *Boot) PrepareRamdisk(ctx context.Context, t *task.Task, params map[stri
 	if err != nil {
 		return err
 	}
-	agent := []string{"ipa-api-url=" + b.cfg.APIURL}
-	if b.cfg.Debug {
-		agent = append(agent, "ipa-debug=1")
-	}
-	for key, value := range params {
-		if value != "" {
-			key += "=" + value
-		}
-		agent = append(agent, key)
-	}
-	sort.Strings(agent)
 	custom := n.DriverInfo.String("kernel_append_params")
 	if s := n.InstanceInfo.String("kernel_append_params"); s != "" {
 		custom = s
 	}
-	boot.Params = b.cfg.KernelParams(custom, agent...)
+	boot.Params = b.cfg.KernelParams(custom, b.agentWords(params)...)
 	if err := n.DriverInternalInfo.Encode(driver.KeyNetboot, boot); err != nil {
 		return err
 	}
@@ -214,13 +225,11 @@ func (b *Boot) setBootDevice(ctx context.Context, t *task.Task, device string, p
 	if err != nil {
 		return err
 	}
-	switch t.Node.DriverInfo.String("force_persistent_boot_device") {
-	case "Always":
+	switch strings.ToLower(t.Node.DriverInfo.String("force_persistent_boot_device")) {
+	case "always", "true":
 		persistent = true
-	case "Never":
-		if persistent { // the firmware's own order is left alone
-			return nil
-		}
+	case "never":
+		persistent = false
 	}
 	if err := ifs.Management.SetBootDevice(ctx, t, device, persistent); err != nil {
 		return fmt.Errorf("set the boot device of node %s to %s: %w", t.Node.Label(), device, err)
@@ -230,45 +239,3 @@ func (b *Boot) setBootDevice(ctx context.Context, t *task.Task, device string, p
 }
 
 var _ driver.Boot = (*Boot)(nil)
-
-// Directory answers the netboot servers out of the database.
-type Directory struct{ Store *store.Store }
-
-// Machine finds the node that owns a MAC address. A node that is to boot no
-// ramdisk is sent on to its disk.
-func (d Directory) Machine(ctx context.Context, mac net.HardwareAddr) (netboot.Machine, error) {
-	port, err := d.Store.PortByAddress(ctx, mac.String())
-	if errors.Is(err, store.ErrNotFound) {
-		return netboot.Machine{}, netboot.ErrUnknownMAC
-	}
-	if err != nil {
-		return netboot.Machine{}, err
-	}
-	n, err := d.Store.NodeByID(ctx, port.NodeID)
-	if err != nil {
-		return netboot.Machine{}, err
-	}
-	m := netboot.Machine{NodeUUID: n.UUID, Name: n.Label(), Action: netboot.LocalDisk}
-	if !port.PXEEnabled {
-		m.Action = netboot.Ignore
-		return m, nil
-	}
-	var boot target
-	if n.DriverInternalInfo[driver.KeyNetboot] == nil {
-		return m, nil
-	}
-	if err := n.DriverInternalInfo.Decode(driver.KeyNetboot, &boot); err != nil {
-		return m, err
-	}
-	if n.ProvisionState == provision.Active && !boot.Instance {
-		return m, nil
-	}
-	if boot.ISO != "" {
-		m.Action, m.ISO = netboot.BootISO, boot.ISO
-		return m, nil
-	}
-	m.Action, m.Kernel, m.Ramdisk, m.Params = netboot.Ramdisk, boot.Kernel, boot.Ramdisk, boot.Params
-	return m, nil
-}
-
-var _ netboot.Directory = Directory{}

@@ -1,4 +1,4 @@
-package ipxe_test
+package pxe_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 
 	"ferric/conductor/driver"
 	"ferric/conductor/driver/builtin"
-	"ferric/conductor/driver/ipxe"
+	"ferric/conductor/driver/pxe"
 	"ferric/conductor/netboot"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
@@ -38,9 +38,9 @@ func TestRamdiskInstance(t *testing.T) {
 		t.Fatal(err)
 	}
 	params := netboot.DefaultConfig()
-	cfg := ipxe.DefaultConfig()
+	cfg := pxe.DefaultConfig()
 	cfg.AppendParams = params.AppendParams
-	boot := ipxe.New(cfg, registry)
+	boot := pxe.New(cfg, registry, netboot.LoaderIPXE)
 	registry.Add(builtin.Implementations{Boot: map[string]driver.Boot{"ipxe": boot}, Deploy: map[string]driver.Deploy{"ramdisk": nil}})
 	if err := registry.SetDefaults(n); err != nil {
 		t.Fatal(err)
@@ -77,11 +77,11 @@ func TestRamdiskInstance(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := ipxe.Directory{Store: db}.Machine(t.Context(), mac)
+		got, err := (&pxe.Directory{Store: db, Fallback: true}).Machine(t.Context(), mac)
 		if err != nil {
 			t.Fatal(err)
 		}
-		tt.want.NodeUUID, tt.want.Name = n.UUID, n.UUID
+		tt.want.NodeUUID, tt.want.Name, tt.want.Loader, tt.want.BootMode = n.UUID, n.UUID, netboot.LoaderIPXE, "uefi"
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("machine (-want +got):\n%s", diff)
 		}

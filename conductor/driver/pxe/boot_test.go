@@ -1,4 +1,4 @@
-package ipxe_test
+package pxe_test
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"ferric/conductor/driver"
-	"ferric/conductor/driver/ipxe"
+	"ferric/conductor/driver/pxe"
 	"ferric/conductor/netboot"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
@@ -22,23 +22,23 @@ func TestValidate(t *testing.T) {
 	var invalid *driver.InvalidParameterError
 	for _, tt := range []struct {
 		name string
-		cfg  ipxe.Config
+		cfg  pxe.Config
 		info store.Object
 		kind any
 		want string
 	}{
-		{"configured", ipxe.Config{DeployKernel: "/k", DeployRamdisk: "/r"}, nil, nil, ""},
-		{"of the node", ipxe.DefaultConfig(), store.Object{"deploy_kernel": "http://h/k", "deploy_ramdisk": "file:///var/lib/ferric/r"}, nil, ""},
-		{"no kernel", ipxe.Config{DeployRamdisk: "/r"}, nil, &missing, "Missing are: ['deploy_kernel']"},
-		{"no ramdisk", ipxe.Config{DeployKernel: "/k"}, nil, &missing, "Missing are: ['deploy_ramdisk']"},
-		{"neither", ipxe.Config{}, nil, &missing, "Missing are: ['deploy_kernel', 'deploy_ramdisk']"},
-		{"relative", ipxe.Config{DeployKernel: "/k"}, store.Object{"deploy_ramdisk": "r.img"}, &invalid, `"r.img"`},
-		{"file of the conductor's", ipxe.DefaultConfig(), store.Object{"deploy_kernel": "/etc/shadow", "deploy_ramdisk": "http://h/r"}, &invalid, "[conductor]file_url_allowed_paths"},
-		{"out of the directory", ipxe.DefaultConfig(), store.Object{"deploy_kernel": "file:///var/lib/ferric/../../../etc/shadow", "deploy_ramdisk": "http://h/r"}, &invalid, "/etc/shadow"},
-		{"scheme", ipxe.Config{DeployRamdisk: "/r"}, store.Object{"deploy_kernel": "glance://x"}, &invalid, `"glance://x"`},
+		{"configured", pxe.Config{DeployKernel: "/k", DeployRamdisk: "/r"}, nil, nil, ""},
+		{"of the node", pxe.DefaultConfig(), store.Object{"deploy_kernel": "http://h/k", "deploy_ramdisk": "file:///var/lib/ferric/r"}, nil, ""},
+		{"no kernel", pxe.Config{DeployRamdisk: "/r"}, nil, &missing, "Missing are: ['deploy_kernel']"},
+		{"no ramdisk", pxe.Config{DeployKernel: "/k"}, nil, &missing, "Missing are: ['deploy_ramdisk']"},
+		{"neither", pxe.Config{}, nil, &missing, "Missing are: ['deploy_kernel', 'deploy_ramdisk']"},
+		{"relative", pxe.Config{DeployKernel: "/k"}, store.Object{"deploy_ramdisk": "r.img"}, &invalid, `"r.img"`},
+		{"file of the conductor's", pxe.DefaultConfig(), store.Object{"deploy_kernel": "/etc/shadow", "deploy_ramdisk": "http://h/r"}, &invalid, "[conductor]file_url_allowed_paths"},
+		{"out of the directory", pxe.DefaultConfig(), store.Object{"deploy_kernel": "file:///var/lib/ferric/../../../etc/shadow", "deploy_ramdisk": "http://h/r"}, &invalid, "/etc/shadow"},
+		{"scheme", pxe.Config{DeployRamdisk: "/r"}, store.Object{"deploy_kernel": "glance://x"}, &invalid, `"glance://x"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := ipxe.New(tt.cfg, nil).Validate(t.Context(), &store.Node{UUID: "u", DriverInfo: tt.info})
+			err := pxe.New(tt.cfg, nil, netboot.LoaderIPXE).Validate(t.Context(), &store.Node{UUID: "u", DriverInfo: tt.info})
 			if tt.kind == nil {
 				if err != nil {
 					t.Error(err)
@@ -53,7 +53,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestConfigured(t *testing.T) {
-	cfg := ipxe.Config{DeployKernel: "/k", DeployRamdisk: "/r", DeployKernelByArch: map[string]string{"aarch64": "/k64"}, RescueRamdisk: "/rescue"}
+	cfg := pxe.Config{DeployKernel: "/k", DeployRamdisk: "/r", DeployKernelByArch: map[string]string{"aarch64": "/k64"}, RescueRamdisk: "/rescue"}
 	for _, tt := range []struct {
 		arch  string
 		state provision.State
@@ -63,7 +63,7 @@ func TestConfigured(t *testing.T) {
 		{"aarch64", provision.CleanWait, "/k64 /r"},
 		{"aarch64", provision.RescueWait, "/k64 /rescue"},
 	} {
-		kernel, ramdisk, err := ipxe.New(cfg, nil).Files(&store.Node{ProvisionState: tt.state, Properties: store.Object{"cpu_arch": tt.arch}})
+		kernel, ramdisk, err := pxe.New(cfg, nil, netboot.LoaderIPXE).Files(&store.Node{ProvisionState: tt.state, Properties: store.Object{"cpu_arch": tt.arch}})
 		if got := kernel + " " + ramdisk; err != nil || got != tt.want {
 			t.Errorf("%s in %s: %s, %v; want %s", tt.arch, tt.state, got, err, tt.want)
 		}
@@ -87,8 +87,8 @@ func TestDirectory(t *testing.T) {
 	mac, _ := net.ParseMAC(p.Address)
 	ask := func(want netboot.Machine) {
 		t.Helper()
-		want.NodeUUID, want.Name = n.UUID, n.UUID
-		got, err := ipxe.Directory{Store: db}.Machine(t.Context(), mac)
+		want.NodeUUID, want.Name, want.Loader, want.BootMode = n.UUID, n.UUID, netboot.LoaderIPXE, "uefi"
+		got, err := (&pxe.Directory{Store: db, Fallback: true}).Machine(t.Context(), mac)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +113,7 @@ func TestDirectory(t *testing.T) {
 	save()
 	ask(netboot.Machine{Action: netboot.Ignore})
 	other, _ := net.ParseMAC("52:54:00:00:00:02")
-	if _, err := (ipxe.Directory{Store: db}).Machine(t.Context(), other); !errors.Is(err, netboot.ErrUnknownMAC) {
+	if _, err := (&pxe.Directory{Store: db}).Machine(t.Context(), other); !errors.Is(err, netboot.ErrUnknownMAC) {
 		t.Errorf("an unknown address gives %v; want %v", err, netboot.ErrUnknownMAC)
 	}
 }
