@@ -19,7 +19,7 @@ var bootWaits = []provision.State{provision.WaitCallback, provision.CleanWait, p
 // from which none was heard: some firmware needs a second try (deploy flow,
 // section 6.2). The wait for the agent goes on, and ends when it would have.
 func (f *Flow) RetryBoots(ctx context.Context) error {
-	nodes, err := f.store.NodesIn(ctx, bootWaits...)
+	nodes, err := f.store.SweptIn(ctx, bootWaits...)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (f *Flow) noteLookup(ctx context.Context, n *store.Node) error {
 // CheckAgents finds the nodes whose agents are gone: with their machine, which
 // is off or has booted again, so that they will not come back.
 func (f *Flow) CheckAgents(ctx context.Context) error {
-	nodes, err := f.store.NodesIn(ctx, lostStates...)
+	nodes, err := f.store.SweptIn(ctx, lostStates...)
 	if err != nil {
 		return err
 	}

@@ -26,14 +26,7 @@ func (f *Flow) Recover(ctx context.Context) error {
 	if err := f.resumeWaits(ctx); err != nil {
 		return err
 	}
-	nodes, err := f.store.Nodes(ctx, store.Query{})
-	if err != nil {
-		return err
-	}
-	for _, n := range nodes {
-		f.takeUp(ctx, n, "recovery")
-	}
-	return nil
+	return f.store.Sweep(ctx, store.Query{}, func(n *store.Node) { f.takeUp(ctx, n, "recovery") })
 }
 
 // resumeForgotten takes up what nobody works on any more: what Recover found no
@@ -46,7 +39,7 @@ func (f *Flow) resumeForgotten(ctx context.Context) error {
 			states = append(states, a.State)
 		}
 	}
-	nodes, err := f.store.NodesIn(ctx, states...)
+	nodes, err := f.store.SweptIn(ctx, states...)
 	if err != nil {
 		return err
 	}

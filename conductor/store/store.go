@@ -66,7 +66,7 @@ type Store struct {
 
 // readers is how many queries run at a time. Each has a connection of its own,
 // with its statements prepared, and sees what was committed when it began.
-const readers = 4
+const readers = 8
 
 // Open opens, or creates, the SQLite database in the file at path and brings
 // its schema up to date.
@@ -87,7 +87,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		write.Close()
 		return nil, fmt.Errorf("migrate database %s: %w", path, err)
 	}
-	read, err := connect(path, readers, "_query_only=on&_cache_size=-4096")
+	read, err := connect(path, readers, "_query_only=on&_cache_size=-2048")
 	if err != nil {
 		write.Close()
 		return nil, err

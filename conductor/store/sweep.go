@@ -14,6 +14,7 @@ import (
 // its BMC with. The config drive, which may have megabytes, is left out.
 const sweptColumns = `id, uuid, name, driver, driver_info, driver_internal_info, properties,
 	json_remove(instance_info, '$.configdrive') AS instance_info,
+	clean_step, deploy_step, service_step,
 	power_state, target_power_state, provision_state, target_provision_state, provision_updated_at, inspection_started_at, inspection_finished_at,
 	reservation, conductor_group, maintenance, fault, disable_power_off, boot_mode, secure_boot, created_at, updated_at, revision,
 	bios_interface, boot_interface, console_interface, deploy_interface, firmware_interface, inspect_interface, management_interface,
@@ -23,6 +24,28 @@ const sweptColumns = `id, uuid, name, driver, driver_info, driver_internal_info,
 // for judging them. Such a node is not to be saved.
 func (s *Store) Swept(ctx context.Context, q Query) ([]*Node, error) {
 	return list[Node](ctx, s, "SELECT "+sweptColumns+" FROM nodes", "nodes", q)
+}
+
+// sweepPage is how many nodes Sweep has in memory.
+const sweepPage = 200
+
+// Sweep calls fn with each node that q selects, as Swept makes them, a page at a
+// time in the order of their ids.
+func (s *Store) Sweep(ctx context.Context, q Query, fn func(n *Node)) error {
+	q.Limit = sweepPage
+	for {
+		page, err := s.Swept(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, n := range page {
+			fn(n)
+		}
+		if len(page) < sweepPage {
+			return nil
+		}
+		q.After = page[len(page)-1].ID
+	}
 }
 
 // SweptIn is Swept of the nodes in the given states.
