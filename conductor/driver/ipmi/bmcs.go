@@ -5,6 +5,7 @@ package ipmi
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,8 @@ type BMCs struct {
 	cfg         Config
 	log         *logrus.Entry
 	closed      chan struct{}
-	sessionIdle time.Duration
+	sessionIdle time.Duration // after which a kept session is closed
+	solQuiet    time.Duration // after which a silent serial line is probed
 	keptCount   atomic.Int64
 
 	mu         sync.Mutex
@@ -36,11 +38,12 @@ type bmc struct {
 	lastCommand time.Time // end of the last command
 	suite       int       // that worked last, 0 if none did
 	kept        *kept     // session for the next command, nil if none
+	solSequence uint8     // of the last packet to the serial line: BMCs drop the first of a session if it has the same number
 }
 
 // New returns the BMCs of a conductor; cfg must be valid (Config.Validate).
 func New(cfg Config, log *logrus.Entry) *BMCs {
-	return &BMCs{cfg: cfg, log: log, closed: make(chan struct{}), sessionIdle: sessionIdle, bmcs: map[string]*bmc{}}
+	return &BMCs{cfg: cfg, log: log, closed: make(chan struct{}), sessionIdle: sessionIdle, solQuiet: solQuiet, bmcs: map[string]*bmc{}}
 }
 
 // Close cancels all running operations and waits for their end. Later ones fail with ErrClosed.
@@ -65,7 +68,7 @@ func (b *BMCs) begin(parent context.Context, info Info, name string, limit time.
 	endpoint := info.endpoint()
 	target, ok := b.bmcs[endpoint]
 	if !ok {
-		target = &bmc{queue: semaphore.NewWeighted(1)}
+		target = &bmc{queue: semaphore.NewWeighted(1), solSequence: uint8(rand.IntN(15))}
 		b.bmcs[endpoint] = target
 	}
 	b.operations.Add(1)

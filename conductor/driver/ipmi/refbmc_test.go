@@ -32,7 +32,22 @@ func startReference(t *testing.T, options ...refbmc.Option) (Info, hal.ChassisHA
 
 func serveReference(t *testing.T, serving []server.ServerOption, options ...refbmc.Option) (Info, hal.ChassisHAL) {
 	t.Helper()
+	return serveMachine(t, nil, serving, options...)
+}
+
+// serveMachine is serveReference with a machine that edit may change.
+func serveMachine(t *testing.T, edit func(*mock.HAL), serving []server.ServerOption, options ...refbmc.Option) (Info, hal.ChassisHAL) {
+	t.Helper()
+	return serveMachineAt(t, 623, edit, serving, options...)
+}
+
+// serveMachineAt says that its serial console is at payloadPort.
+func serveMachineAt(t *testing.T, payloadPort uint16, edit func(*mock.HAL), serving []server.ServerOption, options ...refbmc.Option) (Info, hal.ChassisHAL) {
+	t.Helper()
 	machine := mock.New()
+	if edit != nil {
+		edit(machine)
+	}
 	b := refbmc.New(refbmc.DeviceInfo{}, [16]byte{0xa1, 0x23}, machine, options...)
 	for id, user := range map[uint8]struct {
 		name  string
@@ -55,6 +70,7 @@ func serveReference(t *testing.T, serving []server.ServerOption, options ...refb
 		t.Fatal(err)
 	}
 	s := server.NewServer(b, conn, serving...)
+	b.SOL.Config().PayloadPort = payloadPort
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { s.Serve(ctx) })

@@ -203,7 +203,8 @@ func statusError(code types.RmcpStatusCode) error {
 	return fmt.Errorf("%w: %w", ErrAuth, status)
 }
 
-func (s *rmcpPlus) command(ctx context.Context, cmd types.Command, data []byte) ([]byte, error) {
+// request makes the message of a command, which its answer is known by.
+func (s *rmcpPlus) request(cmd types.Command, data []byte) []byte {
 	s.rqSeq = (s.rqSeq + 1) & types.IPMIRequesterSequenceMax
 	request := types.IPMIRequest{
 		ResponderAddr: types.BMC_SA, NetFn: cmd.NetFn,
@@ -211,17 +212,26 @@ func (s *rmcpPlus) command(ctx context.Context, cmd types.Command, data []byte) 
 		Command: cmd.ID, CommandData: data,
 	}
 	request.ComputeChecksum()
-	message := request.Pack()
+	return request.Pack()
+}
+
+// isAnswer tells whether a message is the answer to the last request, which was of cmd.
+func (s *rmcpPlus) isAnswer(m types.IPMIResponse, cmd types.Command) bool {
+	return m.RequesterSequence == s.rqSeq && m.Command == cmd.ID && m.NetFn == cmd.NetFn|1
+}
+
+func (s *rmcpPlus) command(ctx context.Context, cmd types.Command, data []byte) ([]byte, error) {
+	message := s.request(cmd, data)
 	var response types.IPMIResponse
 	err := s.exchange(ctx,
-		func() ([]byte, error) { return s.seal(message) },
+		func() ([]byte, error) { return s.seal(types.PayloadTypeIPMI, message) },
 		func(datagram []byte) (bool, error) {
-			plain, ok := s.unseal(datagram)
-			if !ok {
+			kind, plain, ok := s.unseal(datagram)
+			if !ok || kind != types.PayloadTypeIPMI {
 				return false, nil
 			}
 			response, ok = parseMessage(plain)
-			return ok && response.RequesterSequence == s.rqSeq && response.Command == cmd.ID && response.NetFn == cmd.NetFn|1, nil
+			return ok && s.isAnswer(response, cmd), nil
 		})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", cmd.Name, err)
@@ -242,8 +252,8 @@ func (s *rmcpPlus) logout(ctx context.Context) {
 	_, _ = s.command(ctx, types.CommandCloseSession, binary.LittleEndian.AppendUint32(nil, s.bmcID))
 }
 
-// seal encrypts a message and signs the packet that carries it (sections 13.28.4 and 13.29).
-func (s *rmcpPlus) seal(message []byte) ([]byte, error) {
+// seal encrypts a payload and signs the packet that carries it (sections 13.28.4 and 13.29).
+func (s *rmcpPlus) seal(kind types.PayloadType, message []byte) ([]byte, error) {
 	iv := make([]byte, 16)
 	rand.Read(iv)
 	payload, err := crypto.EncryptAESPayload(message, s.k2, iv)
@@ -251,7 +261,7 @@ func (s *rmcpPlus) seal(message []byte) ([]byte, error) {
 		return nil, fmt.Errorf("encrypt: %w", err)
 	}
 	s.sequence++
-	datagram := s.pack(types.PayloadTypeIPMI, payload, types.PayloadFlagEncrypted|types.PayloadFlagAuthenticated, s.sequence)
+	datagram := s.pack(kind, payload, types.PayloadFlagEncrypted|types.PayloadFlagAuthenticated, s.sequence)
 	pad := types.IntegrityPadLen(sessionHeaderSize, len(payload))
 	for range pad {
 		datagram = append(datagram, 0xff)
@@ -265,22 +275,22 @@ func (s *rmcpPlus) seal(message []byte) ([]byte, error) {
 	return append(datagram, code...), nil
 }
 
-// unseal returns the message in a packet of this session; ok is false for one that is not authentic.
-func (s *rmcpPlus) unseal(datagram []byte) (message []byte, ok bool) {
+// unseal returns the payload of a packet of this session, and its type; ok is false for one that is not authentic.
+func (s *rmcpPlus) unseal(datagram []byte) (kind types.PayloadType, message []byte, ok bool) {
 	p, ok := parsePacket(datagram, s.authCodeSize)
-	if !ok || p.payloadType != types.PayloadTypeIPMI || p.sessionID != s.consoleID || !p.authentic || !p.encrypted {
-		return nil, false
+	if !ok || p.sessionID != s.consoleID || !p.authentic || !p.encrypted {
+		return 0, nil, false
 	}
 	code, err := crypto.SessionIntegrityAuthCode(s.suite.integrity, p.signed, s.k1, "")
 	if err != nil || !hmac.Equal(code, p.authCode) {
-		return nil, false
+		return 0, nil, false
 	}
 	const block = 16
 	if len(p.payload) < 2*block || len(p.payload)%block != 0 {
-		return nil, false
+		return 0, nil, false
 	}
 	message, err = crypto.DecryptAESPayload(p.payload, s.k2)
-	return message, err == nil
+	return p.payloadType, message, err == nil
 }
 
 // pack puts the RMCP and session headers before a payload.

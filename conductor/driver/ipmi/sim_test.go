@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -48,6 +49,12 @@ func freePort(t *testing.T) int {
 // startSimulator runs ipmi_sim until the test ends, with the machine off.
 func startSimulator(t *testing.T) *simulator {
 	t.Helper()
+	return startSimulatorWith(t, "")
+}
+
+// startSimulatorWith adds lines to its configuration.
+func startSimulatorWith(t *testing.T, lines string) *simulator {
+	t.Helper()
 	program, dir, port := tool(t, "ipmi_sim"), t.TempDir(), freePort(t)
 	script := `#!/bin/sh
 # chassis NAME get PARAM... | set PARAM VALUE
@@ -79,8 +86,8 @@ set_working_mc 0x20
     guid a123456789abcdefa123456789abcdef
   endlan
   chassis_control "%s/chassis sim"
-  user 2 true "admin" %q admin 10 none md2 md5 straight
-`, port, dir, simPassword),
+%s  user 2 true "admin" %q admin 10 none md2 md5 straight
+`, port, dir, lines, simPassword),
 		"sim.emu": "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\nsel_enable 0x20 1000 0x0a\nmc_enable 0x20\n",
 	}
 	for name, text := range files {
@@ -168,6 +175,12 @@ func newBMCs(t *testing.T, edit func(*Config)) *BMCs {
 	bmcs := New(cfg, logrus.NewEntry(logger))
 	t.Cleanup(bmcs.Close)
 	return bmcs
+}
+
+func quiet() *logrus.Entry {
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	return logrus.NewEntry(logger)
 }
 
 type testWriter struct{ t *testing.T }

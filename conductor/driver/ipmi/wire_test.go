@@ -23,21 +23,21 @@ func TestSealUnseal(t *testing.T) {
 		s := newSession(t, id)
 		for n := range 40 {
 			message := bytes.Repeat([]byte{0xab}, n)
-			datagram, err := s.seal(message)
+			datagram, err := s.seal(types.PayloadTypeIPMI, message)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, ok := s.unseal(datagram); !ok || !bytes.Equal(got, message) {
+			if _, got, ok := s.unseal(datagram); !ok || !bytes.Equal(got, message) {
 				t.Fatalf("suite %d, %d bytes: got %x, %t", id, n, got, ok)
 			}
 			for i := 4; i < len(datagram); i++ {
 				datagram[i] ^= 0x10
-				if got, ok := s.unseal(datagram); ok {
+				if _, got, ok := s.unseal(datagram); ok {
 					t.Fatalf("suite %d: took a packet with byte %d changed as %x", id, i, got)
 				}
 				datagram[i] ^= 0x10
 			}
-			if _, ok := s.unseal(datagram[:len(datagram)-1]); ok {
+			if _, _, ok := s.unseal(datagram[:len(datagram)-1]); ok {
 				t.Fatalf("suite %d: took a packet that was cut", id)
 			}
 		}
@@ -46,7 +46,7 @@ func TestSealUnseal(t *testing.T) {
 
 func FuzzReceive(f *testing.F) {
 	s := newSession(f, 3)
-	if datagram, err := s.seal([]byte("a message")); err == nil {
+	if datagram, err := s.seal(types.PayloadTypeIPMI, []byte("a message")); err == nil {
 		f.Add(datagram)
 	}
 	f.Add([]byte{0x06, 0, 0xff, 0x07, 0x06, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 4}) // ipmi_sim refuses a suite
@@ -58,7 +58,7 @@ func FuzzReceive(f *testing.F) {
 				t.Errorf("authentication code of %d bytes; want %d", len(p.authCode), size)
 			}
 		}
-		if message, ok := s.unseal(b); ok {
+		if _, message, ok := s.unseal(b); ok {
 			parseMessage(message)
 		}
 		if m, ok := parseMessage(b); ok && m.Unpack(b) != nil {

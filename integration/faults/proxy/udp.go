@@ -33,7 +33,13 @@ type UDP struct {
 // target nobody answers; without a rule all passes.
 func StartUDP(t testing.TB, target *net.UDPAddr, rule Rule) *UDP {
 	t.Helper()
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	return StartUDPAt(t, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}, target, rule)
+}
+
+// StartUDPAt listens at an address of the caller's choice.
+func StartUDPAt(t testing.TB, at, target *net.UDPAddr, rule Rule) *UDP {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", at)
 	if err != nil {
 		t.Fatal(err)
 	}
