@@ -48,6 +48,9 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 		return err
 	}
 	defer db.Close()
+	if cfg.AroundCommit != nil {
+		db.AroundCommit(cfg.AroundCommit)
+	}
 
 	registry, err := builtin.New(cfg.Drivers)
 	if err != nil {

@@ -72,6 +72,9 @@ type Config struct {
 	// GracefulShutdownTimeout is how long work in flight may go on after a stop.
 	GracefulShutdownTimeout time.Duration `ini:"DEFAULT.graceful_shutdown_timeout"`
 
+	// AroundCommit is called around each commit to the database; see Store.AroundCommit.
+	AroundCommit func(done bool) `ini:"-"`
+
 	Flow    flow.Config
 	API     restapi.Config
 	Listen  ListenConfig

@@ -105,7 +105,7 @@ func (f *Flow) resumeWork(ctx context.Context, t *task.Task) error {
 		}
 		return f.endByRequest(ctx, t)
 	}
-	r, err := f.restartOf(n)
+	r, err := RestartOf(n)
 	if err != nil {
 		return err
 	}

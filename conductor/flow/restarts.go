@@ -89,8 +89,9 @@ func stepRestarts(kind steps.Kind, begin func(f *Flow, ctx context.Context, t *t
 	}
 }
 
-// restartOf finds the row of a node.
-func (f *Flow) restartOf(n *store.Node) (Restart, error) {
+// RestartOf finds the row of a node that is in a working state, or is about to
+// leave one.
+func RestartOf(n *store.Node) (Restart, error) {
 	for _, r := range Restarts() {
 		if r.State == n.ProvisionState && (r.found == nil || r.found(n)) {
 			return r, nil

@@ -97,6 +97,11 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
+// AroundCommit has hook called right before every commit and, with done, right after
+// it, before anybody is told. It is for tests that end the process there, and
+// goes before the first change.
+func (s *Store) AroundCommit(hook func(done bool)) { s.writer.hook = hook }
+
 func connect(path string, connections int, options string) (*sqlx.DB, error) {
 	db, err := sqlx.Open("sqlite3", "file:"+path+"?_busy_timeout=10000&_stmt_cache_size=64&"+options)
 	if err != nil {

@@ -36,6 +36,8 @@ type writer struct {
 	committed func(Commit)
 	waiting   atomic.Int64 // changes that have no answer yet
 
+	hook func(done bool) // around each commit, nil is none
+
 	closing sync.RWMutex // held for reading by each change on its way
 	closed  bool
 }
@@ -161,8 +163,14 @@ func (w *writer) commit(group []*change) error {
 			return fmt.Errorf("write to the database: %w", err)
 		}
 	}
+	if w.hook != nil {
+		w.hook(false)
+	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit to the database: %w", err)
+	}
+	if w.hook != nil {
+		w.hook(true)
 	}
 	return nil
 }
