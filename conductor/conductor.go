@@ -56,6 +56,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	if err != nil {
 		return err
 	}
+	cfg.Netboot.Leases = pxe.Leases{Store: db}
 	machines := &pxe.Directory{Store: db, Fallback: cfg.Boot.EnableNetbootFallback}
 	boots, err := netboot.New(cfg.Netboot, machines, recordEvents(ctx, db, log), log.WithField("service", "netboot"))
 	if err != nil {
