@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -71,14 +72,27 @@ func addHistory(tx *sqlx.Tx, nodeID int64, entries []History, limits HistoryLimi
 }
 
 // PurgeHistory forgets what the limits say of all nodes, at most batch entries
-// at a time, and tells how many it were.
+// at a time, and tells how many it were. They are looked for by a reader: over
+// the history of thousands of nodes that takes its time, and other writes do not
+// wait for it.
 func (s *Store) PurgeHistory(ctx context.Context, limits HistoryLimits, batch int) (int64, error) {
 	if limits.Max == 0 {
 		return 0, nil
 	}
-	return s.exec(ctx, `DELETE FROM node_history WHERE id IN (SELECT id FROM
-		(SELECT id, created_at, row_number() OVER (PARTITION BY node_id ORDER BY id DESC) AS age FROM node_history)
-		WHERE age > ? AND created_at < ? ORDER BY id LIMIT ?)`, limits.Max, now().Add(-limits.Keep), batch)
+	before := now().Add(-limits.Keep) // nothing that is added meanwhile is as old
+	ids := []int64{}
+	err := s.db.SelectContext(ctx, &ids, `SELECT id FROM
+		(SELECT id, created_at, row_number() OVER (PARTITION BY node_id ORDER BY id DESC) AS age FROM node_history
+			WHERE node_id IN (SELECT node_id FROM node_history GROUP BY node_id HAVING COUNT(*) > ?))
+		WHERE age > ? AND created_at < ? ORDER BY id LIMIT ?`, limits.Max, limits.Max, before, batch)
+	if err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return 0, err
+	}
+	return s.exec(ctx, "DELETE FROM node_history WHERE id IN (SELECT value FROM json_each(?)) AND created_at < ?", string(list), before)
 }
 
 // NodeHistory lists the history of a node.
