@@ -53,7 +53,6 @@ func TestIronicConf(t *testing.T) {
 		"testdata/ironic.conf: line 4: [DEFAULT]tempdir has no effect: the conductor writes no temporary files",
 		"testdata/ironic.conf: line 14: [DEFAULT]force_raw_images has no effect: agents write images of any format straight to the disk",
 		"testdata/ironic.conf: line 20: [api]api_workers has no effect: one process serves all requests at once",
-		"testdata/ironic.conf: line 24: [agent]deploy_logs_local_path has no effect: logs of agents are collected on demand",
 		"testdata/ironic.conf: line 36: [database]max_pool_size has no effect: the database is SQLite",
 		"testdata/ironic.conf: line 49: [json_rpc]auth_strategy has no effect: ferric is one process, which needs no RPC",
 		"testdata/ironic.conf: line 56: [pxe]instance_master_path has no effect: images are not cached",

@@ -71,7 +71,8 @@ func known(text string) *string {
 
 // recordEnd notes that what was going on with the node came to a good end.
 func (t *Task) recordEnd(from, to provision.State, event provision.Event) {
-	if a, _ := provision.Of(to); event == provision.Done && a.Kind == provision.Stable {
+	ended := event == provision.Done || from == provision.Cleaning && event == provision.Manage // as manual cleaning does
+	if a, _ := provision.Of(to); ended && a.Kind == provision.Stable {
 		t.record(store.SeverityInfo, fmt.Sprintf("Node moved from provision state %q to %q.", from, to))
 	}
 }
