@@ -1,6 +1,7 @@
 package netboot
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +19,7 @@ type files struct {
 	*settings
 	tftpRoot *os.Root // may be nil
 	httpRoot *os.Root // may be nil
+	grubs    *grubImages
 }
 
 // openFiles opens the roots. Where DHCP is ours, iPXE has to be there: most
@@ -83,6 +85,9 @@ func (f *files) open(protocol, name string) (file, error) {
 		}
 	}
 	if loader := path.Base(short); f.served(loader) {
+		if protocol == ProtocolHTTP && f.needsHTTPGRUB(loader) {
+			return f.grubs.open(context.Background(), loader)
+		}
 		name, err := f.loaderFile(loader)
 		if err != nil {
 			return nil, err

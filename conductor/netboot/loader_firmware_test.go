@@ -8,11 +8,8 @@ import (
 	"testing"
 )
 
-// full skips what takes long, but under `make test-full`.
-func full(t *testing.T) bool {
-	t.Helper()
-	return os.Getenv("FERRIC_FULL") != ""
-}
+// underFull tells whether the long tests run too, as under `make test-full`.
+func underFull() bool { return os.Getenv("FERRIC_FULL") != "" }
 
 // secureOVMF returns the QEMU arguments of a UEFI machine with Secure Boot on,
 // which trusts Microsoft's keys and nobody else's.
@@ -31,6 +28,9 @@ func secureOVMF(t *testing.T) []string {
 		"-drive", "if=pflash,format=raw,readonly=on,file=" + dir + "OVMF_CODE_4M.ms.fd",
 		"-drive", "if=pflash,format=raw,file=" + name}
 }
+
+// noIPv6PXE switches off what OVMF would try for a minute between IPv4 and the next device.
+var noIPv6PXE = []string{"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"}
 
 // Chains of boot loaders that are not iPXE.
 var (
@@ -72,23 +72,90 @@ func TestPXELinux(t *testing.T) {
 	bootLoader(t, LoaderPXE, false, tftpChain, otherLines(pxelinuxIF), "-m", "512", "-device", cardWithROM)
 }
 
-func TestGRUBByTFTP(t *testing.T) {
-	bootLoader(t, LoaderPXE, false, tftpChain, otherLines(bootMAC), append(ovmf(t), "-device", cardBare)...)
+// The firmware trusts shim, shim trusts GRUB, and both the kernel.
+func TestSecureBoot(t *testing.T) {
+	bootLoader(t, LoaderPXE, true, tftpChain, otherLines(bootMAC, "secureboot: Secure boot enabled"), slices.Concat(secureOVMF(t), noIPv6PXE, []string{"-device", cardBare})...)
 }
 
 func TestGRUBByHTTP(t *testing.T) {
 	bootLoader(t, LoaderHTTP, false, urlChain, otherLines(bootMAC), slices.Concat(ovmf(t), httpOnly, []string{"-device", cardBare})...)
 }
 
+func TestGRUBByTFTP(t *testing.T) {
+	if underFull() {
+		bootLoader(t, LoaderPXE, false, tftpChain, otherLines(bootMAC), append(ovmf(t), "-device", cardBare)...)
+	}
+}
+
 func TestIPXEByHTTP(t *testing.T) {
-	bootLoader(t, LoaderHTTPIPXE, false, httpChain, kernelLines, slices.Concat(ovmf(t), httpOnly, []string{"-device", cardBare})...)
+	if underFull() {
+		bootLoader(t, LoaderHTTPIPXE, false, httpChain, kernelLines, slices.Concat(ovmf(t), httpOnly, []string{"-device", cardBare})...)
+	}
 }
 
-// The firmware trusts shim, shim trusts GRUB and the kernel.
-func TestSecureBoot(t *testing.T) {
-	bootLoader(t, LoaderPXE, true, tftpChain, otherLines(bootMAC, "secureboot: Secure boot enabled"), append(secureOVMF(t), "-device", cardBare)...)
+// bootElsewhere boots a machine that is sent on to its disk or to an ISO image.
+func bootElsewhere(t *testing.T, m Machine, events, lines []string, args ...string) {
+	t.Helper()
+	setUpNetwork(t)
+	m.NodeUUID = bootUUID
+	log := startServer(t, fullConfig(), mapDirectory{bootMAC: m})
+	console := bootMachine(t, vmLimit, lines, args...)
+	if !log.has(events...) || t.Failed() {
+		t.Errorf("events:\n%s\nconsole:\n%s", log, console)
+	}
 }
 
-func TestSecureBootByHTTP(t *testing.T) {
-	bootLoader(t, LoaderHTTP, true, urlChain, otherLines(bootMAC, "secureboot: Secure boot enabled"), slices.Concat(secureOVMF(t), httpOnly, []string{"-device", cardBare})...)
+func diskArgs(t *testing.T) []string {
+	return []string{"-drive", "if=none,id=d0,format=raw,file=" + localDisk(t), "-device", "virtio-blk-pci,drive=d0,bootindex=2"}
+}
+
+func TestLocalDiskByPXELinux(t *testing.T) {
+	if underFull() && inOwnNamespace(t, "qemu-system-x86_64") {
+		bootElsewhere(t, Machine{Loader: LoaderPXE, BootMode: "bios", Action: LocalDisk}, []string{EventDHCP, EventTFTP, EventScript},
+			[]string{"booted from the local disk"}, append(diskArgs(t), "-m", "256", "-device", cardWithROM)...)
+	}
+}
+
+func TestLocalDiskByGRUB(t *testing.T) {
+	if underFull() && inOwnNamespace(t, "qemu-system-x86_64") {
+		bootElsewhere(t, Machine{Loader: LoaderPXE, Action: LocalDisk}, []string{EventDHCP, EventTFTP, EventScript},
+			[]string{"booting from the local disk", "UEFI Misc Device"}, slices.Concat(ovmf(t), diskArgs(t), noIPv6PXE, []string{"-device", cardBare})...)
+	}
+}
+
+// liveISO is an ISO image for BIOS and UEFI whose GRUB says that it was booted.
+func liveISO(t *testing.T) string {
+	t.Helper()
+	tree := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(tree, "boot/grub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const config = "serial --unit=0 --speed=115200\nterminal_output serial console\necho 'booted from the ISO image'\nsleep 60\n"
+	if err := os.WriteFile(filepath.Join(tree, "boot/grub/grub.cfg"), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "live.iso")
+	run(t, "grub-mkrescue", "-o", name, tree)
+	return name
+}
+
+func TestISOByIPXE(t *testing.T) {
+	if underFull() && inOwnNamespace(t, "qemu-system-x86_64", "grub-mkrescue", "xorriso") {
+		bootElsewhere(t, Machine{Action: BootISO, ISO: liveISO(t)}, []string{EventDHCP, EventScript, EventRamdisk},
+			[]string{"booted from the ISO image"}, "-m", "256", "-device", cardWithROM)
+	}
+}
+
+func TestISOByIPXEUnderUEFI(t *testing.T) {
+	if underFull() && inOwnNamespace(t, "qemu-system-x86_64", "grub-mkrescue", "xorriso") {
+		bootElsewhere(t, Machine{Action: BootISO, ISO: liveISO(t)}, []string{EventDHCP, EventScript, EventRamdisk},
+			[]string{"booted from the ISO image"}, append(ovmf(t), "-device", cardBare)...)
+	}
+}
+
+func TestISOByPXELinux(t *testing.T) {
+	if underFull() && inOwnNamespace(t, "qemu-system-x86_64", "grub-mkrescue", "xorriso") {
+		bootElsewhere(t, Machine{Loader: LoaderPXE, BootMode: "bios", Action: BootISO, ISO: liveISO(t)}, []string{EventDHCP, EventScript, EventRamdisk, EventRamdiskSent},
+			[]string{"booted from the ISO image"}, "-m", "256", "-device", cardWithROM)
+	}
 }

@@ -68,33 +68,34 @@ func (s *settings) served(name string) bool {
 }
 
 // loaderFile finds a boot loader: where [pxe]loader_file_paths says, else in
-// tftp_root, else in loader_dirs, by its own name before the distribution's. It
-// is looked for at every request, so that what is installed is found at once.
+// tftp_root, else in loader_dirs, by the distribution's name before its own: of
+// two files of one name, the signed one has more to it. It is looked for at every
+// request, so that what is installed is found at once.
 func (s *settings) loaderFile(name string) (string, error) {
 	if name != path.Base(name) {
 		return "", fmt.Errorf("%w: boot loader %q must be a plain file name", ErrConfig, name)
 	}
-	var tried []string
+	var candidates []string
 	if file := s.LoaderFilePaths[name]; file != "" {
-		if regular(file) {
-			return file, nil
+		candidates = append(candidates, file)
+	}
+	if s.TFTPRoot != "" {
+		candidates = append(candidates, filepath.Join(s.TFTPRoot, name))
+	}
+	for _, known := range append(slices.Clone(stockNames[name]), name) {
+		for _, dir := range s.LoaderDirs {
+			candidates = append(candidates, filepath.Join(dir, known))
 		}
-		tried = append(tried, file)
+	}
+	if i := slices.IndexFunc(candidates, regular); i >= 0 {
+		return candidates[i], nil
 	}
 	dirs := s.LoaderDirs
 	if s.TFTPRoot != "" {
 		dirs = append([]string{s.TFTPRoot}, dirs...)
 	}
-	for _, candidate := range append([]string{name}, stockNames[name]...) {
-		for _, dir := range dirs {
-			if file := filepath.Join(dir, candidate); regular(file) {
-				return file, nil
-			}
-		}
-	}
-	tried = append(tried, dirs...)
 	return "", fmt.Errorf("%w: %q is in none of %s: install the package %s, or correct [netboot]loader_dirs, [pxe]loader_file_paths or the [pxe] option that names it",
-		ErrLoaderMissing, name, strings.Join(tried, ", "), packageOf(name))
+		ErrLoaderMissing, name, strings.Join(dirs, ", "), packageOf(name))
 }
 
 func packageOf(name string) string {
@@ -128,10 +129,17 @@ func (s *Server) CheckLoader(m Machine, cpu string) error {
 	if err != nil {
 		return err
 	}
+	if m.Loader == LoaderHTTP && s.needsHTTPGRUB(name) {
+		_, err := grubMaker(grubPlatforms[name])
+		return err
+	}
 	for _, part := range append([]string{name}, companions[name]...) {
 		file, err := s.loaderFile(part)
 		if err != nil {
 			return err
+		}
+		if m.Loader == LoaderHTTP && m.SecureBoot && strings.HasPrefix(part, "grub") && !grubHasHTTP(file) {
+			return fmt.Errorf("%w: the signed GRUB %s has no HTTP, and one that has would need a signature that shim trusts: name one in [pxe]loader_file_paths, or boot by TFTP with the boot interface pxe", ErrLoaderMissing, file)
 		}
 		// GRUB itself, and what operators put in place, may need nothing else.
 		if strings.Contains(filepath.Base(file), "grub") || filepath.Dir(file) == filepath.Clean(s.TFTPRoot) {

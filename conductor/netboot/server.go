@@ -53,6 +53,7 @@ func New(cfg Config, dir Directory, events func(Event), log *logrus.Entry) (*Ser
 	if s.files, err = openFiles(set); err != nil {
 		return nil, err
 	}
+	s.files.grubs = &grubImages{place: s.downloads.place}
 	s.dhcp = newDHCP(set, dir, s.emit, s.sight)
 	if set.DHCPv6 != DHCPOff {
 		if s.dhcp.duid, err = serverDUID(set.Interface); err != nil {

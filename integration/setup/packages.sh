@@ -18,6 +18,10 @@ ovmf:UEFI firmware of the machines
 openipmi:ipmi_sim, the machines' BMCs
 ipmitool:second opinion on what the BMCs say
 ipxe:network boot loaders
+pxelinux:the same, for a BIOS
+syslinux-common:what it loads itself
+shim-signed:the same, for Secure Boot
+grub-efi-amd64-signed:what that starts
 $kernel:kernel and modules of the ramdisk and of the deployed system
 grub-common:boot loader of the deployed system
 grub-pc-bin:its BIOS part
@@ -44,6 +48,7 @@ curl:downloads by another program
 zstd:compressed images
 xz-utils:the same
 python3-ironicclient:the baremetal command line client
+xorriso:live images
 genisoimage:config drives that this client builds, virtual media
 python3-zeroconf:announces a service by multicast DNS as Ironic does
 openssh-client:logs in to a rescued machine
