@@ -24,7 +24,7 @@ Written by ` + "`make scale`" + `, not by hand: one conductor under the load of 
 ![Read times, memory, deployments, heartbeats and processor time while the load was held](scale.svg)
 
 Measured on %s, %s, %d processors, Linux %s, %s. The conductor is the program as it is built, in a process of its own,
-with SQLite on the machine's disk; all machines and clients are simulated by one other process on the same processors, over loopback.
+with SQLite on the machine's disk; all machines and clients are simulated by one other process on the same processors, over loopback.%s
 
 ## What the load is
 
@@ -33,7 +33,7 @@ with SQLite on the machine's disk; all machines and clients are simulated by one
 * The agent of every machine that is not deployed looks its node up and sends a heartbeat each %s, from an address and over a connection of its own.
 * %d deployments are in flight at any time: the node is given its instance, the machine "boots" for %s, its agent looks the node up, sends heartbeats, serves the command API
   over TLS, offers deploy steps, "writes" the image for %s, installs the boot loader and is powered off; the node becomes active. Its instance is removed %s later, and the node is used again.
-  Of hardware that exists in the database only the conductor waits in vain that the agent switches it off (30 s, in a worker): this is part of the time in flight.
+  The fake power interface knows nothing of what the agent switches off: the conductor waits for it in vain, %s in a worker, before it does so itself. That is part of the time in flight.
 * Clients read at the rates in the table, each request sent at its time, whether or not earlier ones have been answered. Pages begin at random nodes.
 * Automated cleaning is off. The log is at debug, for the syncs are counted by it: a sync is missed when a pass leaves out a node that was to be compared from the begin to the end of the pass.
 
@@ -44,8 +44,8 @@ with SQLite on the machine's disk; all machines and clients are simulated by one
 func (r *result) page() string {
 	var b strings.Builder
 	seconds := func(s span) string { return fmt.Sprintf("%.0f–%.0f s", s.least.Seconds(), s.most.Seconds()) }
-	fmt.Fprintf(&b, pageHead, r.o.nodes, r.from.UTC().Format(time.DateOnly), processor(), runtime.NumCPU(), kernel(), runtime.Version(),
-		r.o.power, r.o.sync, r.o.heartbeat, r.o.flying, seconds(r.o.boot), seconds(r.o.write), seconds(r.o.dwell))
+	fmt.Fprintf(&b, pageHead, r.o.nodes, r.from.UTC().Format(time.DateOnly), processor(), runtime.NumCPU(), kernel(), runtime.Version(), precedence(),
+		strings.ReplaceAll(r.o.power, ",", "–"), plain(r.o.sync), plain(r.o.heartbeat), r.o.flying, seconds(r.o.boot), seconds(r.o.write), seconds(r.o.dwell), plain(time.Duration(r.o.powerOff)*5*time.Second))
 	b.WriteString("| | |\n|---|---|\n")
 	for _, row := range r.rows() {
 		fmt.Fprintf(&b, "| %s | %s |\n", row[0], row[1])
@@ -55,6 +55,24 @@ func (r *result) page() string {
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
 	}
 	return b.String()
+}
+
+// plain is a duration in seconds.
+func plain(d time.Duration) string { return fmt.Sprintf("%.0f s", d.Seconds()) }
+
+// precedence says, in a sentence, whether the run went before other work of the
+// machine: then what that work took is in the figures, but not what it would
+// have taken.
+func precedence() string {
+	text, err := os.ReadFile("/proc/self/autogroup")
+	var group, nice int
+	if err != nil {
+		return ""
+	}
+	if _, err := fmt.Sscanf(string(text), "/autogroup-%d nice %d", &group, &nice); err != nil || nice == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" Other work was done on the machine at the same time; both\nprocesses went before it (nice %d of their scheduling group).", nice)
 }
 
 // processor is the name of the first one.
