@@ -22,6 +22,7 @@ import (
 	"ferric/conductor/driver/direct"
 	"ferric/conductor/driver/ipmi"
 	"ferric/conductor/driver/pxe"
+	"ferric/conductor/explain"
 	"ferric/conductor/flow"
 	"ferric/conductor/netboot"
 	"ferric/conductor/restapi"
@@ -102,6 +103,10 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	cfg.Flow.NodeView, cfg.Flow.PortView = restapi.AgentNode, restapi.AgentPort
 	flows := flow.New(cfg.Flow, db, tasks, registry, log)
 
+	cfg.API.Explain = &explain.Sources{
+		Drivers: registry, Sightings: boots.Sightings(), Holding: tasks.Holding, Workers: tasks.Workers, AutomatedClean: cfg.Flow.AutomatedClean,
+		Site: explain.Site{DHCP: string(cfg.Netboot.DHCP), APIURL: cfg.Boot.APIURL},
+	}
 	api, err := restapi.New(cfg.API, db, flows, log)
 	if err != nil {
 		return err

@@ -53,6 +53,12 @@ func TestEvents(t *testing.T) {
 	if out := do("node", "timeline", "n1"); !strings.Contains(out, "verify at ") || !strings.Contains(out, "done after") || !strings.Contains(out, "█  verifying\n") {
 		t.Errorf("the timeline is %s", out)
 	}
+	if out := do("node", "explain", "n1"); !strings.Contains(out, "n1: The node can be managed") || !strings.Contains(out, "Next:  ferric node inspect n1") || !strings.Contains(out, "manage by ") {
+		t.Errorf("the explanation is %s", out)
+	}
+	if out := do("node", "explain", "n1", "-f", "yaml"); !strings.Contains(out, "name: manageable\n") {
+		t.Errorf("the explanation is %s", out)
+	}
 	if out := do("node", "timeline", "n1", "--json"); !strings.Contains(out, `"outcome": "done"`) {
 		t.Errorf("the timeline is %s", out)
 	}

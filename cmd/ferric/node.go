@@ -45,7 +45,7 @@ func nodeCommand(c *connection) *cobra.Command {
 		validateCommand(c),
 		group("inject", "Send a non-maskable interrupt", nodeDo(c, "nmi NODE...", "Send a non-maskable interrupt", http.MethodPut, []string{"management", "inject_nmi"})),
 		newEraseReportCommand(c),
-		newTimelineCommand(c),
+		newTimelineCommand(c), newExplainCommand(c),
 	)
 	return cmd
 }

@@ -50,7 +50,7 @@ func (s *Server) lookup(ctx context.Context, r *request) (reply, error) {
 	}
 	n, token, err := s.conductor.Lookup(ctx, macs, nodeUUID, r.version >= ironic.VersionAgentToken)
 	if err != nil {
-		return reply{}, s.lookupFailed(r, err)
+		return reply{}, s.lookupFailed(ctx, r, macs, nodeUUID, err)
 	}
 	return ok(ipa.LookupResponse{
 		Node:   NodeView(n, r.version, ViewOptions{Base: r.base, Fields: lookupFields}),
@@ -70,12 +70,13 @@ func (s *Server) lookupAllowed(r *request) error {
 }
 
 // lookupFailed counts a lookup that found nothing.
-func (s *Server) lookupFailed(r *request, err error) error {
+func (s *Server) lookupFailed(ctx context.Context, r *request, macs []string, nodeUUID string, err error) error {
 	if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	s.guesses.wrong(r.source, time.Now())
 	r.log.WithError(err).Info("lookup refused")
+	s.noteRefusedLookup(ctx, r, macs, nodeUUID, err)
 	// The same words for every reason: an agent's guess learns nothing.
 	return notFound("Node could not be found for the given lookup.")
 }
@@ -134,6 +135,7 @@ func (s *Server) heartbeat(ctx context.Context, r *request) (reply, error) {
 		return reply{}, nodeNotFound(ident)
 	}
 	if err != nil {
+		s.noteRefusedHeartbeat(ctx, r, id, err)
 		return reply{}, err
 	}
 	return accepted("")

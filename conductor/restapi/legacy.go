@@ -73,7 +73,7 @@ func (s *Server) legacyLookup(ctx context.Context, r *request) (reply, error) {
 	}
 	n, _, err := s.conductor.Lookup(ctx, macs, nodeUUID, false)
 	if err != nil {
-		return reply{}, s.lookupFailed(r, err)
+		return reply{}, s.lookupFailed(ctx, r, macs, nodeUUID, err)
 	}
 	return ok(map[string]any{
 		"heartbeat_timeout": s.cfg.HeartbeatTimeout.Seconds(),

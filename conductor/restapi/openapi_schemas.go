@@ -9,6 +9,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/api/ironic"
+	"ferric/conductor/explain"
 	"ferric/conductor/store"
 )
 
@@ -139,6 +140,7 @@ func plainSchemas(v ironic.Version) map[string]*openapi3.Schema {
 		"Progress":              goType[ipa.Progress](),
 		"SeenEvents":            goType[ironic.Events](),
 		"Timeline":              goType[timelineAnswer](),
+		"Explanation":           goType[explain.Explanation](),
 		"EraseReports":          goType[ipa.EraseReports](),
 	}
 }

@@ -95,6 +95,7 @@ func (s *Server) routes() []route {
 		s.extensionRoutes(),
 		s.eventListRoutes(),
 		s.timelineRoutes(),
+		s.explainRoutes(),
 		s.descriptionRoutes(),
 	)
 }

@@ -16,6 +16,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/conductor/driver"
+	"ferric/conductor/explain"
 	"ferric/conductor/flow"
 	"ferric/conductor/inspection"
 	"ferric/conductor/restapi/auth"
@@ -67,7 +68,10 @@ type Config struct {
 	ProjectAdminsOwnNodes bool `ini:"api.project_admin_can_manage_own_nodes"`
 	Auth                  auth.Config
 	Streams               StreamConfig
-	Edge                  EdgeConfig
+
+	// Explain is where the facts about a node come from, besides the database.
+	Explain *explain.Sources `ini:"-"`
+	Edge    EdgeConfig
 }
 
 // DefaultConfig is what an empty configuration file means.
@@ -143,6 +147,7 @@ type Server struct {
 	guesses   *guesses
 	nodeTexts *nodeCache
 	streams   streams
+	refusals  *refusalLog
 	log       *logrus.Entry
 }
 
@@ -157,7 +162,7 @@ func New(cfg Config, s *store.Store, c Conductor, log *logrus.Entry) (*Server, e
 		return nil, err
 	}
 	return &Server{cfg: cfg, store: s, conductor: c, auth: strategy, policy: auth.NewPolicy(),
-		guesses: newGuesses(cfg.Edge.FailedLookups, cfg.Edge.FailedLookupsBurst), nodeTexts: newNodeCache(nodeCacheSize), streams: streams{ended: make(chan struct{})}, log: log}, nil
+		guesses: newGuesses(cfg.Edge.FailedLookups, cfg.Edge.FailedLookupsBurst), nodeTexts: newNodeCache(nodeCacheSize), streams: streams{ended: make(chan struct{})}, refusals: newRefusals(), log: log}, nil
 }
 
 // Handler is the API, to be served at the root of a listener. The endpoints of

@@ -68,8 +68,9 @@ type Manager struct {
 // queue orders the tasks of this process that want the same node: first come,
 // first served, without asking the database.
 type queue struct {
-	turn  chan struct{}
-	users int
+	turn   chan struct{}
+	users  int
+	holder holder // that has the turn, or had it
 }
 
 // NewManager makes a manager whose background work ends when base is done.
@@ -237,6 +238,7 @@ func (m *Manager) lock(ctx context.Context, id int64, purpose string, wait time.
 				log = log.WithField("request", actor.Request)
 			}
 			log.WithField("purpose", purpose).Debug("node locked")
+			m.hold(id, purpose)
 			return &Task{Node: n, Store: m.store, Log: log, manager: m, actor: actor, last: remember(n)}, leave, nil
 		case !errors.Is(err, store.ErrReserved):
 			leave()

@@ -95,7 +95,7 @@ var stages = []struct {
 	{"ramdisk", "", "ramdisk"},
 	{"ramdisk-sent", "", "system start"},
 	{event.Lookup, "asked from", "agent start"},
-	{event.Heartbeat, "", ""},
+	{event.Heartbeat, "first heartbeat", ""},
 }
 
 // maxParts bounds the parts of an operation; the oldest are forgotten.

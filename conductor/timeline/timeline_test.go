@@ -69,7 +69,7 @@ func TestTimeline(t *testing.T) {
 			12 ramdisk initrd
 			15 ramdisk-sent initrd
 			20 lookup agent asked from a machine
-			21 heartbeat first
+			21 heartbeat first heartbeat of agent 1
 			22 state wait call-back>deploying
 			22 step deploy.write_image started
 			22 state deploying>wait call-back
