@@ -85,6 +85,16 @@ func (b *bmc) loosen(t *testing.T) {
 	}
 }
 
+// power is that of the chassis, "1" for on.
+func (b *bmc) power(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(b.dir, "power"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
 // access is the driver_info of a node with this BMC.
 func (b *bmc) access() map[string]any {
 	return map[string]any{"ipmi_address": "127.0.0.1", "ipmi_port": b.port, "ipmi_username": "admin", "ipmi_password": bmcPassword}
