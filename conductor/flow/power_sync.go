@@ -201,33 +201,45 @@ func (p *PowerSync) count(n *store.Node, add int) int {
 }
 
 // RecoverPowerFailures ends the maintenance of nodes whose BMC answers again.
+// BMCs are asked side by side: each that does not answer takes its time.
 func (f *Flow) RecoverPowerFailures(ctx context.Context) error {
 	nodes, err := f.store.Swept(ctx, store.Query{Where: []string{"fault = ?"}, Args: []any{"power failure"}})
 	if err != nil {
 		return err
 	}
-	var failed []error
-	for _, n := range nodes {
-		ifs, err := f.drivers.Interfaces(n)
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		state, err := ifs.Power.PowerState(ctx, n)
-		if err != nil {
-			continue // still dead; last_error says so
-		}
-		err = f.tasks.TryDo(ctx, n.ID, "power failure recovery", func(ctx context.Context, t *task.Task) error {
-			n := t.Node
-			if n.Fault == nil || *n.Fault != "power failure" { // a user took over
-				return nil
+	var group errgroup.Group
+	group.SetLimit(f.cfg.SyncPowerStateWorkers)
+	failed := make([]error, len(nodes))
+	for i, n := range nodes {
+		group.Go(func() error {
+			if err := f.recoverPower(ctx, n); err != nil {
+				failed[i] = fmt.Errorf("node %s: %w", n.UUID, err)
 			}
-			n.PowerState, n.Maintenance, n.MaintenanceReason, n.Fault = &state, false, nil, nil
-			return t.Save(ctx)
+			return nil
 		})
-		if err != nil {
-			failed = append(failed, fmt.Errorf("node %s: %w", n.UUID, err))
-		}
 	}
+	_ = group.Wait() // whose errors are in failed
 	return errors.Join(failed...)
+}
+
+func (f *Flow) recoverPower(ctx context.Context, n *store.Node) error {
+	ifs, err := f.drivers.Interfaces(n)
+	if err != nil {
+		return err
+	}
+	state, err := ifs.Power.PowerState(ctx, n)
+	if err != nil {
+		return nil // still dead; last_error says so
+	}
+	return f.tasks.TryDo(ctx, n.ID, "power failure recovery", func(ctx context.Context, t *task.Task) error {
+		n := t.Node
+		if n.Fault == nil || *n.Fault != "power failure" { // a user took over
+			return nil
+		}
+		if n.LastError != nil && n.MaintenanceReason != nil && *n.LastError == *n.MaintenanceReason {
+			n.LastError = nil // it was that the BMC does not answer
+		}
+		n.PowerState, n.Maintenance, n.MaintenanceReason, n.Fault = &state, false, nil, nil
+		return t.Save(ctx)
+	})
 }

@@ -22,8 +22,8 @@ type Config struct {
 	PowerStateChangeTimeout time.Duration `ini:"conductor.power_state_change_timeout"`
 	// SoftPowerOffTimeout is [conductor]soft_power_off_timeout.
 	SoftPowerOffTimeout time.Duration `ini:"conductor.soft_power_off_timeout"`
-	// ResponseTimeout is how long the first sending of a datagram waits for its answer; the second sending
-	// waits twice, the third four times as long. Not an option: tests shorten it.
+	// ResponseTimeout is how long the first sendings of a datagram wait for the answer, and later ones a
+	// multiple of it. Not an option: tests shorten it.
 	ResponseTimeout time.Duration `ini:"-"`
 }
 
@@ -36,7 +36,7 @@ func DefaultConfig() Config {
 		DisableBootTimeout:      true,
 		PowerStateChangeTimeout: 60 * time.Second,
 		SoftPowerOffTimeout:     600 * time.Second,
-		ResponseTimeout:         time.Second,
+		ResponseTimeout:         500 * time.Millisecond,
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *rmcpPlus) open(ctx context.Context, info Info) error {
 	request.AuthenticationPayload, request.IntegrityPayload, request.ConfidentialityPayload =
 		rmcpplus.NewAlgorithmPayloads(s.suite.auth, s.suite.integrity, s.suite.encryption)
 	var response rmcpplus.OpenSessionResponse
-	err := s.setup(ctx, types.PayloadTypeRmcpOpenSessionRequest, types.PayloadTypeRmcpOpenSessionResponse,
+	_, err := s.setup(ctx, anySending, types.PayloadTypeRmcpOpenSessionRequest, types.PayloadTypeRmcpOpenSessionResponse,
 		func(tag uint8) []byte { request.MessageTag = tag; return request.Pack() },
 		func(payload []byte) bool {
 			return response.Unpack(payload) == nil && response.RemoteConsoleSessionID == s.consoleID
@@ -99,7 +99,7 @@ func (s *rmcpPlus) authenticate(ctx context.Context, info Info) error {
 	}
 	rand.Read(first.RemoteConsoleRandomNumber[:])
 	second := rmcpplus.RAKPMessage2{AuthAlg: s.suite.auth}
-	err := s.setup(ctx, types.PayloadTypeRAKPMessage1, types.PayloadTypeRAKPMessage2,
+	_, err := s.setup(ctx, lastSending, types.PayloadTypeRAKPMessage1, types.PayloadTypeRAKPMessage2,
 		func(tag uint8) []byte { first.MessageTag = tag; return first.Pack() },
 		func(payload []byte) bool {
 			return second.Unpack(payload) == nil && second.RemoteConsoleSessionID == s.consoleID
@@ -143,11 +143,18 @@ func (s *rmcpPlus) activate(ctx context.Context, info Info, a activation) error 
 	}
 	third := rmcpplus.RAKPMessage3{ManagedSystemSessionID: s.bmcID, KeyExchangeAuthenticationCode: code}
 	fourth := rmcpplus.RAKPMessage4{AuthAlg: s.suite.auth}
-	err = s.setup(ctx, types.PayloadTypeRAKPMessage3, types.PayloadTypeRAKPMessage4,
+	s.sendings = sendingsLast // the commands in the session are the better question
+	sent, err := s.setup(ctx, anySending, types.PayloadTypeRAKPMessage3, types.PayloadTypeRAKPMessage4,
 		func(tag uint8) []byte { third.MessageTag = tag; return third.Pack() },
 		func(payload []byte) bool {
 			return fourth.Unpack(payload) == nil && fourth.MgmtConsoleSessionID == s.consoleID
 		})
+	s.sendings = sendings
+	if err != nil && sent > 1 && ctx.Err() == nil {
+		// The BMC may have taken an earlier sending, whose answer got lost, and refuse the repetition. Whether it
+		// did shows with the first command: an answer in the session proves as much as message 4.
+		return nil
+	}
 	if errors.Is(err, ErrAuth) {
 		// Message 2 has proved the password. So the BMC holds other random numbers than ours, as after a
 		// datagram that the network delivered twice.
@@ -166,15 +173,24 @@ func (s *rmcpPlus) activate(ctx context.Context, info Info, a activation) error 
 	return nil
 }
 
-// setup is one exchange outside of the session. Each sending on a socket has a tag of its own and only the
-// answer to the last one counts, as a BMC may make new random numbers for each request. A refusal is its tag and status; of
-// the 8 bytes that it should have, some send no more (ipmi_sim).
-func (s *rmcpPlus) setup(ctx context.Context, send, receive types.PayloadType, build func(tag uint8) []byte, accept func(payload []byte) bool) error {
-	return s.exchange(ctx,
-		func() ([]byte, error) { s.tag++; return s.pack(send, build(s.tag), 0, 0), nil },
+// Which sendings of a message an answer may be to. Where a BMC may make new random numbers for each, it is the last.
+const (
+	lastSending = iota
+	anySending
+)
+
+// setup is one exchange outside of the session; it tells how often the message was sent. Each sending on a socket
+// has a tag of its own. A refusal is its tag and status; of the 8 bytes that it should have, some send no more
+// (ipmi_sim).
+func (s *rmcpPlus) setup(ctx context.Context, which int, send, receive types.PayloadType, build func(tag uint8) []byte, accept func(payload []byte) bool) (sent int, err error) {
+	err = s.exchange(ctx,
+		func() ([]byte, error) { s.tag++; sent++; return s.pack(send, build(s.tag), 0, 0), nil },
 		func(datagram []byte) (bool, error) {
 			p, ok := parsePacket(datagram, 0)
-			if !ok || p.payloadType != receive || p.sessionID != 0 || p.encrypted || p.authentic || len(p.payload) < 2 || p.payload[0] != s.tag {
+			if !ok || p.payloadType != receive || p.sessionID != 0 || p.encrypted || p.authentic || len(p.payload) < 2 {
+				return false, nil
+			}
+			if before := int(s.tag - p.payload[0]); before >= sent || which == lastSending && before > 0 {
 				return false, nil
 			}
 			if err := statusError(types.RmcpStatusCode(p.payload[1])); err != nil {
@@ -182,6 +198,7 @@ func (s *rmcpPlus) setup(ctx context.Context, send, receive types.PayloadType, b
 			}
 			return accept(p.payload), nil
 		})
+	return sent, err
 }
 
 // statusError maps the status of a session setup answer (table 13-15) to what the caller can do about it.

@@ -16,11 +16,14 @@ import (
 // maxDatagram bounds what is read: the largest RMCP+ packet that a BMC may announce is far smaller.
 const maxDatagram = 2048
 
-// sendings is how often one datagram is sent before the session counts as dead; the waits double. In a session
-// that was kept it is less, as what follows is a login.
+// sendings is how often one datagram is sent before the session counts as dead. In a session that was kept it is
+// less, as what follows is a login. The first sendings wait for the same time each, against networks that lose most
+// of what passes; later ones for twice as long as the one before, for BMCs that are slow.
 const (
-	sendings     = 3
-	sendingsKept = 2
+	sendings     = 10
+	sendingsKept = 6
+	sendingsLast = 2 // of the message that ends a login
+	evenSendings = 6
 )
 
 // wire is a connected UDP socket to one BMC; the kernel drops datagrams of anybody else.
@@ -58,7 +61,7 @@ func (w *wire) exchange(ctx context.Context, build func() ([]byte, error), accep
 			return refused(ctx, err)
 		}
 		// Set before looking at ctx: a cancellation that comes later moves the deadline into the past.
-		w.conn.SetReadDeadline(time.Now().Add(w.wait << try))
+		w.conn.SetReadDeadline(time.Now().Add(w.wait << max(0, try-evenSendings+1)))
 		if ctx.Err() != nil {
 			return gaveUp(ctx, began)
 		}
