@@ -40,15 +40,44 @@ func parseClient(req *dhcpv4.DHCPv4) (client, error) {
 	machineID := req.GetOneOption(dhcpv4.OptionClientMachineIdentifier)
 	c := client{
 		mac:  req.ClientHWAddr,
-		ipxe: req.Options.Has(optionIPXE) || bytes.Contains(req.GetOneOption(dhcpv4.OptionUserClassInformation), []byte("iPXE")),
+		ipxe: isIPXE(req),
 		uuid: machineUUID(machineID),
 	}
 	codes := archCodes(req.GetOneOption(dhcpv4.OptionClientSystemArchitectureType))
-	if raspberryPi(req.ClientHWAddr, machineID) {
+	class := string(req.GetOneOption(dhcpv4.OptionClassIdentifier))
+	if strings.HasPrefix(class, classPXE) && raspberryPi(req.ClientHWAddr, machineID) {
 		codes = iana.Archs{rpiBoot}
 	}
-	c.setClass(string(req.GetOneOption(dhcpv4.OptionClassIdentifier)), codes)
+	c.setClass(class, codes)
 	return c, nil
+}
+
+// Features of iPXE are sub-options of option 175 with a number of this range; one of
+// them is HTTP, without which our scripts are of no use to it.
+const (
+	ipxeFeatures = 16
+	ipxeHTTP     = 19
+	ipxeLast     = 63
+)
+
+// isIPXE tells whether the client is an iPXE that can take our script. One that is
+// built into a card or a hypervisor without HTTP is PXE like any other: it is given
+// an iPXE that has it.
+func isIPXE(req *dhcpv4.DHCPv4) bool {
+	space := req.GetOneOption(optionIPXE)
+	if space == nil {
+		return bytes.Contains(req.GetOneOption(dhcpv4.OptionUserClassInformation), []byte("iPXE"))
+	}
+	features := false
+	for len(space) >= 2 && len(space) >= 2+int(space[1]) {
+		if code := space[0]; code == ipxeHTTP {
+			return true
+		} else if code >= ipxeFeatures && code <= ipxeLast {
+			features = true
+		}
+		space = space[2+int(space[1]):]
+	}
+	return !features
 }
 
 // setClass tells the kind of client by its vendor class and its architecture types.
@@ -62,7 +91,11 @@ func (c *client) setClass(class string, codes iana.Archs) {
 	}
 	t, err := archOf(codes, c.http)
 	c.arch, c.archErr = t.arch, err
-	c.http = c.http || t.http && !c.pxe
+	if !c.pxe && !c.http && len(codes) > 0 {
+		// U-Boot and Petitboot have classes of their own: to send an architecture
+		// is to ask for something to boot (RFC 4578, RFC 5970).
+		c.http, c.pxe = t.http, !t.http
+	}
 }
 
 // archCodes reads a list of 16-bit numbers, whose last byte may be missing.

@@ -68,9 +68,6 @@ func (q *query6) read() {
 		}
 	}
 	q.setClass(class, q.Options.ArchTypes())
-	if class == "" && len(q.Options.ArchTypes()) > 0 && !q.http {
-		q.pxe = true // firmware that sends its architecture but no class (RFC 5970 asks for no more)
-	}
 	// Firmware's is the machine's UUID; that of an operating system is one that it has made up.
 	if u, ok := q.Options.ClientID().(*dhcpv6.DUIDUUID); ok && q.netboot() {
 		q.uuid = machineUUID(append([]byte{0}, u.UUID[:]...))

@@ -83,6 +83,7 @@ func startDnsmasq(t *testing.T) {
 // bootChain boots a machine and checks the kernel's lines and our events.
 func bootChain(t *testing.T, cfg Config, events []string, args ...string) string {
 	t.Helper()
+	record(t)
 	log := startServer(t, cfg, ramdiskMachine(t))
 	console := bootMachine(t, vmLimit, kernelLines, args...)
 	t.Logf("events:\n%s", log)

@@ -44,7 +44,7 @@ type tftpRequest struct {
 	blockSize int
 	window    int
 	timeout   time.Duration
-	rollover  int64 // the number of the block after 65535: 0, or 1 if the client asks for that
+	rollover  int64        // the number of the block after 65535: 0, or 1 if the client asks for that
 	options   []tftpOption // to acknowledge, in the client's order
 }
 
