@@ -69,7 +69,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	cfg.Boot.KernelParams, cfg.Boot.AppendParams, cfg.Boot.CheckLoader = cfg.Netboot.KernelParams, cfg.Netboot.AppendParams, boots.CheckLoader
 	images := direct.New(cfg.Direct, registry, views)
 	registry.Add(builtin.Implementations{
-		Power:      map[string]driver.Power{"ipmitool": ipmi.NewPower(bmcs)},
+		Power:      map[string]driver.Power{"ipmitool": ipmi.NewPower(bmcs), "agent": agent.NewPower(cfg.Flow.Agents)},
 		Management: map[string]driver.Management{"ipmitool": ipmi.NewManagement(bmcs)},
 		Vendor:     map[string]driver.Vendor{"ipmitool": ipmi.NewVendor(bmcs)},
 		Boot:       pxe.Interfaces(cfg.Boot, registry),

@@ -78,7 +78,6 @@ var unused = []struct {
 	{"conductor.sync_local_state_interval", "there is one conductor, which takes over from none", nil},
 	{"conductor.periodic_max_workers", "see [conductor]workers_pool_size", nil},
 	{"deploy.default_boot_option", "machines boot from their disks", []string{"local"}},
-	{"deploy.default_boot_mode", "machines boot by UEFI unless their node says otherwise", []string{"uefi"}},
 	{"deploy.iso_*", "no boot images are built", nil},
 	{"deploy.http_image_subdir", "images are fetched from where they are", nil},
 	{"deploy.ramdisk_image_download_source", "ramdisks are fetched by the machine from the conductor", nil},

@@ -61,7 +61,8 @@ func SwitchPower(ctx context.Context, t *task.Task, p Power, target string, time
 	}
 	n.TargetPowerState = &reached
 	n.DriverInternalInfo[KeyPowerRequest] = target
-	if target != PowerOn {
+	_, byAgent := p.(ByAgent)
+	if target != PowerOn && !byAgent {
 		WipeAgent(n)
 	}
 	if err := t.Save(ctx); err != nil {
@@ -76,16 +77,29 @@ func SwitchPower(ctx context.Context, t *task.Task, p Power, target string, time
 		n.PowerState = &failed
 		return errors.Join(fmt.Errorf("switch node %s to %s: %w", n.Label(), target, err), t.Save(ctx))
 	}
+	if byAgent {
+		WipeAgent(n)
+	}
 	n.PowerState = &reached
 	n.DriverInternalInfo[KeyLastPowerChange] = time.Now().UTC().Format("2006-01-02T15:04:05.000000")
 	t.Event(ctx, "power", "%s verified", reached)
 	return t.Save(ctx)
 }
 
-// SwitchOff powers the machine off, unless it must not be: then it goes on with
+// ByAgent is a Power that switches the machine by the agent that runs on it,
+// which the others make an end of.
+type ByAgent interface{ SwitchesByAgent() }
+
+// StaysOn says that the machine must not, or cannot, be powered off: it is only
+// booted anew.
+func StaysOn(n *store.Node, p Power) bool {
+	return n.DisablePowerOff || !slices.Contains(p.SupportedPowerStates(), PowerOff)
+}
+
+// SwitchOff powers the machine off, unless it stays on: then it goes on with
 // what it is doing.
 func SwitchOff(ctx context.Context, t *task.Task, p Power) error {
-	if t.Node.DisablePowerOff {
+	if StaysOn(t.Node, p) {
 		return nil
 	}
 	return SwitchPower(ctx, t, p, PowerOff, 0)
@@ -93,7 +107,7 @@ func SwitchOff(ctx context.Context, t *task.Task, p Power) error {
 
 // BootAnew has a machine that SwitchOff was called for boot.
 func BootAnew(ctx context.Context, t *task.Task, p Power) error {
-	if t.Node.DisablePowerOff {
+	if StaysOn(t.Node, p) {
 		return SwitchPower(ctx, t, p, Rebooting, 0)
 	}
 	return SwitchPower(ctx, t, p, PowerOn, 0)

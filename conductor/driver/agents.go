@@ -132,6 +132,17 @@ func (a Agents) Keeps(n *store.Node) bool {
 // askPatience bounds the question whether an agent is still there.
 const askPatience = 5 * time.Second
 
+// Heard says whether the node's agent was heard of lately, and when it was last.
+func (a Agents) Heard(n *store.Node) (last string, lately bool) {
+	limit := a.FastTrackTimeout
+	if limit <= 0 {
+		limit = DefaultAgents().FastTrackTimeout
+	}
+	last = n.DriverInternalInfo.String(KeyAgentLastHeartbeat)
+	at, err := time.Parse(store.HeartbeatLayout, last)
+	return last, err == nil && time.Since(at) <= limit && n.DriverInternalInfo.String(KeyAgentURL) != ""
+}
+
 // AtHand says whether the next operation may go on with the agent that runs on
 // the machine: fast track is wanted and not ruled out, the machine is on, the
 // agent was heard of lately, and it answers and is idle. Anything else is told
@@ -144,13 +155,8 @@ func (a Agents) AtHand(ctx context.Context, n *store.Node, p Power) (yes bool, w
 	if err != nil {
 		return false, err.Error()
 	}
-	limit := a.FastTrackTimeout
-	if limit <= 0 {
-		limit = DefaultAgents().FastTrackTimeout
-	}
-	last, err := time.Parse(store.HeartbeatLayout, n.DriverInternalInfo.String(KeyAgentLastHeartbeat))
-	if err != nil || time.Since(last) > limit {
-		return false, fmt.Sprintf("the last heartbeat of its agent is older than %v", limit)
+	if last, lately := a.Heard(n); !lately {
+		return false, fmt.Sprintf("the last heartbeat of its agent is too old (%s)", last)
 	}
 	if state, err := p.PowerState(ctx, n); err != nil || state != PowerOn {
 		return false, fmt.Sprintf("the machine is not known to be on (%s, %v)", state, err)

@@ -92,7 +92,7 @@ func TestNoFastTrack(t *testing.T) {
 			r.change(func(n *store.Node) {
 				n.DriverInternalInfo[driver.KeyAgentLastHeartbeat] = time.Now().UTC().Add(-6 * time.Minute).Format(store.HeartbeatLayout)
 			})
-		}, "is older than 5m0s"},
+		}, "last heartbeat of its agent is too old"},
 		"the machine is off": {func(r *rig) { r.change(func(n *store.Node) { n.PowerState = set(driver.PowerOff) }) }, "not known to be on"},
 		"there is no agent":  {func(r *rig) { r.change(driver.WipeAgent) }, "no agent has sent a heartbeat"},
 		"the node does not want it": {func(r *rig) {

@@ -28,15 +28,17 @@ import (
 // rig is a conductor without its servers: real database, locks, flows and
 // direct deployment; a machine whose power is a row; a scripted agent.
 type rig struct {
-	t     *testing.T
-	path  string
-	cfg   flow.Config
-	db    *store.Store
-	tasks *task.Manager
-	flow  *flow.Flow
-	kill  context.CancelFunc
-	agent *scriptedAgent
-	node  int64
+	t    *testing.T
+	path string
+	cfg  flow.Config
+	// images is the configuration of direct deployments.
+	images direct.Config
+	db     *store.Store
+	tasks  *task.Manager
+	flow   *flow.Flow
+	kill   context.CancelFunc
+	agent  *scriptedAgent
+	node   int64
 	// spoil, if set, changes the interfaces that nodes are driven with.
 	spoil atomic.Pointer[func(*driver.Interfaces)]
 }
@@ -61,6 +63,8 @@ func (r *rig) with(spoil func(*driver.Interfaces)) { r.spoil.Store(&spoil) }
 func newRig(t *testing.T, change func(*flow.Config)) *rig {
 	r := &rig{t: t, path: filepath.Join(t.TempDir(), "ferric.sqlite"), cfg: flow.DefaultConfig()}
 	r.cfg.Host = "test"
+	r.images = direct.DefaultConfig()
+	r.images.PowerStateRetries, r.images.PowerStateInterval = 1, 10*time.Millisecond
 	r.cfg.Logs.LocalPath = filepath.Join(t.TempDir(), "logs")
 	if change != nil {
 		change(&r.cfg)
@@ -96,14 +100,13 @@ func (r *rig) start() {
 	if r.db, err = store.Open(r.t.Context(), r.path); err != nil {
 		r.t.Fatal(err)
 	}
-	registry, err := builtin.New(builtin.Config{EnabledHardwareTypes: []string{"fake-hardware"}})
+	registry, err := builtin.New(builtin.Config{EnabledHardwareTypes: []string{"fake-hardware", "manual-management"}})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	cfg := direct.DefaultConfig()
-	cfg.PowerStateRetries, cfg.PowerStateInterval = 1, 10*time.Millisecond
-	images := direct.New(cfg, registry, steps.Views{Node: r.cfg.NodeView, Port: r.cfg.PortView, Agents: r.cfg.Agents})
+	images := direct.New(r.images, registry, steps.Views{Node: r.cfg.NodeView, Port: r.cfg.PortView, Agents: r.cfg.Agents})
 	registry.Add(builtin.Implementations{
+		Power:   map[string]driver.Power{"agent": agent.NewPower(r.cfg.Agents)},
 		Deploy:  map[string]driver.Deploy{"direct": images, "custom-agent": direct.NewCustomAgent(images), "ramdisk": direct.NewRamdisk(images)},
 		Inspect: map[string]driver.Inspect{"agent": agent.NewInspect(agent.DefaultConfig(), r.cfg.Agents, registry)},
 		Rescue:  map[string]driver.Rescue{"agent": agent.NewRescue(registry)},

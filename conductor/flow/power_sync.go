@@ -127,6 +127,9 @@ func (p *PowerSync) sync(ctx context.Context, n *store.Node) error {
 	if err != nil {
 		return err
 	}
+	if _, byAgent := ifs.Power.(driver.ByAgent); byAgent { // which is no BMC to compare with
+		return nil
+	}
 	actual, err := ifs.Power.PowerState(ctx, n)
 	p.flow.log.WithFields(logrus.Fields{"node": n.UUID, "actual": actual}).Debug("power state compared")
 	if err == nil && n.PowerState != nil && *n.PowerState == actual {

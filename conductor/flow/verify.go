@@ -21,14 +21,18 @@ func (f *Flow) verify(ctx context.Context, t *task.Task) error {
 	if err == nil {
 		err = ifs.Power.Validate(ctx, n)
 	}
-	var state string
+	state, known := "", n.PowerState
 	if err == nil {
 		state, err = ifs.Power.PowerState(ctx, n)
 	}
+	n.PowerState = &state
+	if errors.Is(err, driver.ErrNoAgent) { // which is all that could tell
+		n.PowerState, state, err = nil, "power unknown", nil
+	}
 	if err != nil {
+		n.PowerState = known
 		return f.fail(ctx, t, "Failed to get power state for node %s. Error: %v", n.UUID, err)
 	}
-	n.PowerState = &state
 	if err := f.verifySteps(ctx, t, ifs); err != nil {
 		return f.fail(ctx, t, "Failed to verify node %s: %v", n.UUID, err)
 	}

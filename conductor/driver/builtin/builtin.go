@@ -58,7 +58,7 @@ func New(cfg Config) (*Registry, error) {
 		Power:      map[string]driver.Power{"fake": hardware.Power},
 		Management: map[string]driver.Management{"fake": hardware.Management, "noop": noop.Management{}},
 		Boot:       map[string]driver.Boot{"fake": hardware.Boot},
-		Deploy:     map[string]driver.Deploy{"fake": hardware.Deploy},
+		Deploy:     map[string]driver.Deploy{"fake": hardware.Deploy, "noop": noop.Deploy{}},
 		Inspect:    map[string]driver.Inspect{"fake": hardware.Inspect, "no-inspect": noop.NewInspect()},
 		Rescue:     map[string]driver.Rescue{"fake": hardware.Rescue, "no-rescue": noop.NewRescue()},
 		Console:    map[string]driver.Console{"fake": hardware.Console, "no-console": noop.NewConsole()},

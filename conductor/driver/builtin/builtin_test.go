@@ -86,7 +86,7 @@ func TestRefusedInterfaces(t *testing.T) {
 		"interface of others": {&store.Node{Driver: "ipmi", PowerInterface: name("fake")}, `power interface implementation 'fake' is not supported by hardware type ipmi. Supported are: ipmitool.`},
 		"not enabled":         {&store.Node{Driver: "ipmi", BootInterface: name("pxe")}, `Could not find the boot interface "pxe": it is not enabled. Valid interfaces are fake, ipxe.`},
 		"by instance_info": {&store.Node{Driver: "ipmi", InstanceInfo: store.Object{"deploy_interface": "ramdisk"}},
-			`Could not find the deploy interface "ramdisk": it is not enabled. Valid interfaces are direct, fake.`},
+			`Could not find the deploy interface "ramdisk": it is not enabled. Valid interfaces are direct, fake, noop.`},
 	} {
 		var invalid *driver.InvalidParameterError
 		if err := r.SetDefaults(tt.node); !errors.As(err, &invalid) || err.Error() != tt.want {

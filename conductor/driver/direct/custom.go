@@ -41,7 +41,7 @@ func (c CustomAgent) Prepare(ctx context.Context, t *task.Task) error {
 	if err != nil {
 		return err
 	}
-	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootMode(t.Node)
+	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootModeOr(t.Node, c.cfg.DefaultBootMode)
 	return c.prepareAgent(ctx, t, ifs)
 }
 

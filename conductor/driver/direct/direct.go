@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"ferric/api/ipa"
@@ -31,6 +32,8 @@ type Config struct {
 	StreamRawImages bool `ini:"agent.stream_raw_images"`
 	// AllowMD5Checksum accepts md5 checksums of images.
 	AllowMD5Checksum bool `ini:"agent.allow_md5_checksum"`
+	// DefaultBootMode is that of nodes that nothing else is said of: "uefi" or "bios".
+	DefaultBootMode string `ini:"deploy.default_boot_mode"`
 	// PermittedImageFormats are the disk formats that may be deployed.
 	PermittedImageFormats []string `ini:"conductor.permitted_image_formats"`
 }
@@ -43,6 +46,7 @@ func DefaultConfig() Config {
 		PowerStateRetries:     6,
 		PowerStateInterval:    5 * time.Second,
 		StreamRawImages:       true,
+		DefaultBootMode:       "uefi",
 		PermittedImageFormats: []string{"raw", "gpt", "qcow2", "iso"},
 	}
 }
@@ -60,8 +64,13 @@ func New(cfg Config, drivers driver.Resolver, views steps.Views) *Deploy {
 	return &Deploy{cfg: cfg, drivers: drivers, views: views}
 }
 
-// Properties: the interface reads nothing of driver_info itself.
-func (d *Deploy) Properties() map[string]string { return map[string]string{} }
+// Properties describes what is read of driver_info.
+func (d *Deploy) Properties() map[string]string {
+	return map[string]string{
+		"deploy_forces_oob_reboot": "Whether the machine is powered off by its BMC at the end of a deployment, rather than by the agent. Default: false.",
+		"fast_track":               "Whether an agent that runs already is gone on with. Default: [deploy]fast_track.",
+	}
+}
 
 // Validate checks what the boot interface and the image need.
 func (d *Deploy) Validate(ctx context.Context, n *store.Node) error {
@@ -105,7 +114,7 @@ func (d *Deploy) Prepare(ctx context.Context, t *task.Task) error {
 	t.Node.InstanceInfo["image_url"] = image.URLs[0]
 	t.Node.InstanceInfo["image_type"] = image.ImageType
 	t.Node.DriverInternalInfo["is_whole_disk_image"] = image.ImageType == ipa.WholeDiskImage
-	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootMode(t.Node)
+	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootModeOr(t.Node, d.cfg.DefaultBootMode)
 	return d.prepareAgent(ctx, t, ifs)
 }
 
@@ -218,10 +227,33 @@ func (d *Deploy) tearDownAgent(ctx context.Context, t *task.Task, _ map[string]a
 		}
 		return driver.Finished, nil
 	}
+	if driver.StaysOn(t.Node, ifs.Power) { // it is booted anew through the agent
+		return driver.Finished, d.sync(ctx, t)
+	}
+	if yes, err := strconv.ParseBool(fmt.Sprint(t.Node.DriverInfo["deploy_forces_oob_reboot"])); yes && err == nil {
+		return driver.Finished, errors.Join(d.sync(ctx, t), driver.SwitchOff(ctx, t, ifs.Power))
+	}
 	if err := d.softPowerOff(ctx, t, ifs.Power); err != nil {
 		t.Log.WithError(err).Warn("the agent did not power the machine off, the BMC does")
 	}
 	return driver.Finished, driver.SwitchOff(ctx, t, ifs.Power)
+}
+
+// sync has the agent write out what it holds in memory, before the machine is
+// cut off.
+func (d *Deploy) sync(ctx context.Context, t *task.Task) error {
+	agent, err := d.views.Agents.Of(t.Node)
+	if err != nil {
+		return err
+	}
+	result, err := agent.Execute(ctx, "standby.sync", map[string]any{}, true)
+	if err != nil {
+		return fmt.Errorf("have the agent sync the disks: %w", err)
+	}
+	if result.Status != ipa.StatusSucceeded {
+		return steps.Failure(result)
+	}
+	return nil
 }
 
 func (d *Deploy) softPowerOff(ctx context.Context, t *task.Task, power driver.Power) error {

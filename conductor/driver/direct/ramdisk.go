@@ -50,7 +50,7 @@ func (r Ramdisk) Prepare(ctx context.Context, t *task.Task) error {
 	if err != nil {
 		return err
 	}
-	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootMode(t.Node)
+	t.Node.DriverInternalInfo["deploy_boot_mode"] = driver.BootModeOr(t.Node, r.cfg.DefaultBootMode)
 	return driver.SwitchOff(ctx, t, ifs.Power)
 }
 
