@@ -105,21 +105,34 @@ func bootElsewhere(t *testing.T, m Machine, events, lines []string, args ...stri
 	}
 }
 
-func diskArgs(t *testing.T) []string {
-	return []string{"-drive", "if=none,id=d0,format=raw,file=" + localDisk(t), "-device", "virtio-blk-pci,drive=d0,bootindex=2"}
-}
-
 func TestLocalDiskByPXELinux(t *testing.T) {
 	if underFull() && inOwnNamespace(t, "qemu-system-x86_64") {
 		bootElsewhere(t, Machine{Loader: LoaderPXE, BootMode: "bios", Action: LocalDisk}, []string{EventDHCP, EventTFTP, EventScript},
-			[]string{"booted from the local disk"}, append(diskArgs(t), "-m", "256", "-device", cardWithROM)...)
+			[]string{"booted from the local disk"}, "-m", "256", "-device", cardWithROM,
+			"-drive", "if=none,id=d0,format=raw,file="+localDisk(t), "-device", "virtio-blk-pci,drive=d0,bootindex=2")
 	}
 }
 
+// efiDisk is a disk whose boot loader for UEFI says that it was started.
+func efiDisk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	disk, loader, config := filepath.Join(dir, "disk.raw"), filepath.Join(dir, "loader.efi"), filepath.Join(dir, "grub.cfg")
+	if err := os.WriteFile(config, []byte("echo 'booted from the local disk'\nsleep 60\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "grub-mkimage", "-O", "x86_64-efi", "-o", loader, "-p", "/", "-c", config, "normal", "echo", "sleep")
+	run(t, "mformat", "-C", "-i", disk, "-T", "65536", "-h", "16", "-s", "63", "::")
+	run(t, "mmd", "-i", disk, "::EFI", "::EFI/BOOT")
+	run(t, "mcopy", "-i", disk, loader, "::EFI/BOOT/BOOTX64.EFI")
+	return disk
+}
+
 func TestLocalDiskByGRUB(t *testing.T) {
-	if underFull() && inOwnNamespace(t, "qemu-system-x86_64") {
+	if underFull() && inOwnNamespace(t, "qemu-system-x86_64", "grub-mkimage", "mformat") {
 		bootElsewhere(t, Machine{Loader: LoaderPXE, Action: LocalDisk}, []string{EventDHCP, EventTFTP, EventScript},
-			[]string{"booting from the local disk", "UEFI Misc Device"}, slices.Concat(ovmf(t), diskArgs(t), noIPv6PXE, []string{"-device", cardBare})...)
+			[]string{"booting from the local disk", "booted from the local disk"}, slices.Concat(ovmf(t), noIPv6PXE, []string{"-device", cardBare,
+				"-drive", "if=none,id=d0,format=raw,file=" + efiDisk(t), "-device", "virtio-blk-pci,drive=d0"})...)
 	}
 }
 

@@ -118,9 +118,11 @@ type NodeConfig struct {
 	Override  Override // default OneShot
 	SMBIOS    SMBIOS
 	BMC       BMCConfig
-	Direct    *Direct  // nil: firmware boots from network or disk
-	Clock     string   // what the machine's clock shows at power-on, as QEMU's -rtc base=; default "utc", the right time
-	Arguments []string // further arguments of QEMU
+	// SecureBoot has OVMF start only what is signed for Microsoft's keys. UEFI only.
+	SecureBoot bool
+	Direct     *Direct  // nil: firmware boots from network or disk
+	Clock      string   // what the machine's clock shows at power-on, as QEMU's -rtc base=; default "utc", the right time
+	Arguments  []string // further arguments of QEMU
 }
 
 // Config of a rack.
@@ -227,6 +229,9 @@ func (n NodeConfig) validate() error {
 		}
 	default:
 		return bad("network boot %q is none of rom, pxe, http", n.NetBoot)
+	}
+	if n.SecureBoot && n.Firmware != UEFI {
+		return bad("SeaBIOS has no Secure Boot: it needs uefi")
 	}
 	if n.Override != OneShot && n.Override != Persistent {
 		return bad("override %q is neither once nor persistent", n.Override)

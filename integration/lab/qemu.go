@@ -31,6 +31,12 @@ var ovmf = [...][2]string{
 	{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
 }
 
+// secureOVMF is the same with Secure Boot on, and Microsoft's keys in the variables.
+var secureOVMF = [...][2]string{
+	{"/usr/share/OVMF/OVMF_CODE_4M.ms.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"},
+	{"/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"},
+}
+
 // machine is what qemuArgs needs to know beyond the configuration.
 type machine struct {
 	NodeConfig
@@ -62,7 +68,11 @@ func (m *machine) prepare() error {
 	if m.Firmware != UEFI {
 		return nil
 	}
-	for _, pair := range ovmf {
+	pairs := ovmf[:]
+	if m.SecureBoot {
+		pairs = secureOVMF[:]
+	}
+	for _, pair := range pairs {
 		code, vars := pair[0], pair[1]
 		if _, err := os.Stat(code); err != nil {
 			continue
@@ -125,10 +135,14 @@ func (m *machine) args(s Selector) []string {
 	if m.accel == "kvm" {
 		cpu = "host"
 	}
+	board := "q35,graphics=off"
+	if m.SecureBoot {
+		board += ",smm=on" // which alone may write the variables
+	}
 	a := []string{
 		"-name", m.Name, "-nodefaults", "-no-user-config", "-display", "none",
 		// graphics=off makes firmware and iPXE speak on the serial port
-		"-machine", "q35,graphics=off", "-accel", m.accel, "-cpu", cpu, "-smp", "1", "-m", strconv.Itoa(m.MemoryMiB),
+		"-machine", board, "-accel", m.accel, "-cpu", cpu, "-smp", "1", "-m", strconv.Itoa(m.MemoryMiB),
 		"-rtc", "base=" + m.Clock, "-boot", "strict=on",
 		"-chardev", fmt.Sprintf("socket,id=serial0,fd=%d", fdSerial), "-serial", "chardev:serial0",
 		"-chardev", fmt.Sprintf("socket,id=monitor0,fd=%d", fdMonitor), "-mon", "chardev=monitor0,mode=control",
@@ -141,6 +155,9 @@ func (m *machine) args(s Selector) []string {
 	if m.Firmware == UEFI {
 		a = append(a, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+m.code,
 			"-drive", "if=pflash,unit=1,format=raw,file="+m.varsFile())
+	}
+	if m.SecureBoot {
+		a = append(a, "-global", "driver=cfi.pflash01,property=secure,value=on")
 	}
 	rom := ""
 	if m.NetBoot != NICROM {

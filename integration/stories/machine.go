@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"regexp"
 	"time"
 
@@ -19,6 +20,8 @@ type Machine struct {
 	Name string
 	// InstanceInfo is added to what Deploy sets of the image.
 	InstanceInfo map[string]any
+	// Enrolment is added to what Enrol sets of the node, its boot interface for example.
+	Enrolment map[string]any
 	// RootSerial is the serial number of the disk that it is to boot from, by
 	// default that of its first disk; an array has none.
 	RootSerial string
@@ -49,12 +52,17 @@ func (s *Site) Machine(name string, file osimage.File, format string) (*Machine,
 func (m *Machine) Enrol(ctx context.Context) error {
 	bmc := m.Config.BMC
 	mode := string(m.Config.Firmware)
-	_, err := m.site.API.CreateNode(ctx, map[string]any{
+	capabilities := "boot_mode:" + mode
+	if m.Config.SecureBoot {
+		capabilities += ",secure_boot:true"
+	}
+	node := map[string]any{
 		"name": m.Name, "driver": "ipmi",
 		"driver_info": map[string]any{"ipmi_address": bmc.Address, "ipmi_username": bmc.User, "ipmi_password": bmc.Password},
-		"properties":  map[string]any{"capabilities": "boot_mode:" + mode, "cpu_arch": "x86_64"},
-	})
-	if err != nil {
+		"properties":  map[string]any{"capabilities": capabilities, "cpu_arch": "x86_64"},
+	}
+	maps.Copy(node, m.Enrolment)
+	if _, err := m.site.API.CreateNode(ctx, node); err != nil {
 		return fmt.Errorf("enrol %s: %w", m.Name, err)
 	}
 	n, err := m.site.API.Node(ctx, m.Name)
