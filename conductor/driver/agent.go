@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -146,5 +147,5 @@ func BootModeOr(n *store.Node, fallback string) string {
 			return mode
 		}
 	}
-	return fallback
+	return cmp.Or(fallback, "uefi")
 }

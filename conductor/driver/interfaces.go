@@ -105,6 +105,12 @@ type VendorMethod struct {
 	Run      func(ctx context.Context, t *task.Task, args map[string]any) (any, error) `json:"-"`
 }
 
+// TakingOver is a Deploy that has something to do with an instance that
+// somebody else has deployed.
+type TakingOver interface {
+	TakeOver(ctx context.Context, t *task.Task) error
+}
+
 // BootRetrier is a Boot whose machine can be made to boot once more what was
 // prepared.
 type BootRetrier interface {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"ferric/conductor/driver"
 	"ferric/conductor/provision"
 	"ferric/conductor/task"
 )
@@ -24,6 +25,11 @@ func (f *Flow) adopt(ctx context.Context, t *task.Task) error {
 		return f.fail(ctx, t, "Error while attempting to adopt node %s: %v", n.UUID, err)
 	}
 	n.PowerState = &state
+	if d, ok := ifs.Deploy.(driver.TakingOver); ok {
+		if err := d.TakeOver(ctx, t); err != nil {
+			return f.fail(ctx, t, "Error while attempting to adopt node %s: %v", n.UUID, err)
+		}
+	}
 	t.Event(ctx, "provision", "adopted, %s", state)
 	return t.Process(ctx, provision.Done, "")
 }

@@ -135,6 +135,7 @@ func (f *Flow) cleaned(ctx context.Context, t *task.Task) error {
 	n := t.Node
 	ifs, err := f.drivers.Interfaces(n)
 	if err == nil && n.DriverInternalInfo[steps.Clean.List] != nil && !withoutAgent(n, steps.Clean) {
+		f.collectLogsOfSuccess(ctx, t, "cleaning")
 		err = ifs.Deploy.TearDownCleaning(ctx, t)
 	}
 	if err != nil {

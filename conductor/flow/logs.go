@@ -63,6 +63,17 @@ func (f *Flow) collectLogs(ctx context.Context, t *task.Task, operation string) 
 	}
 }
 
+// collectLogsOfSuccess does the same at the good end of an operation, if logs
+// are always wanted.
+func (f *Flow) collectLogsOfSuccess(ctx context.Context, t *task.Task, operation string) {
+	if f.cfg.Logs.Collect == logsAlways {
+		f.keepLogs(ctx, t, operation)
+	}
+}
+
+// lastStepOfAgent is the step of a deployment that makes an end of the agent.
+const lastStepOfAgent = "deploy.tear_down_agent"
+
 func (f *Flow) keepLogs(ctx context.Context, t *task.Task, operation string) {
 	agent, err := f.cfg.Agents.Of(t.Node)
 	if err != nil { // none has come so far

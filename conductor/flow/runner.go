@@ -92,6 +92,9 @@ func (f *Flow) runSteps(ctx context.Context, t *task.Task, kind steps.Kind) erro
 			return f.stepsDone(ctx, t, kind)
 		}
 		t.Node.DriverInternalInfo[kind.Index] = float64(index)
+		if list[index].ID() == lastStepOfAgent {
+			f.collectLogsOfSuccess(ctx, t, "deployment")
+		}
 		wait, err := f.runStep(ctx, t, kind, list[index])
 		if err != nil {
 			t.StepEvent(ctx, kind.Name, list[index].ID(), event.Failed)

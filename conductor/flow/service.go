@@ -104,6 +104,7 @@ func (f *Flow) heartbeatServicing(ctx context.Context, t *task.Task) error {
 // serviced ends a service: the machine runs its instance again.
 func (f *Flow) serviced(ctx context.Context, t *task.Task) error {
 	n := t.Node
+	f.collectLogsOfSuccess(ctx, t, "service")
 	if err := f.bootInstanceAgain(ctx, t); err != nil {
 		return f.serviceFailed(ctx, t, fmt.Sprintf("Failed to tear down node %s after service: %v", n.UUID, err))
 	}

@@ -57,6 +57,26 @@ func TestLogsOfFailures(t *testing.T) {
 	}
 }
 
+// TestLogsAlways: on request the logs are kept at a good end as well.
+func TestLogsAlways(t *testing.T) {
+	r := newRig(t, func(c *flow.Config) { c.Logs.Collect = "always" })
+	r.agent.logs = base64.StdEncoding.EncodeToString([]byte("logs"))
+	r.must("manage", provision.Manageable)
+	r.must("provide", provision.CleanWait)
+	r.clean()
+	instance := "11111111-2222-4333-8444-555555555555"
+	r.change(func(n *store.Node) { n.InstanceUUID = &instance })
+	r.must("active", provision.WaitCallback)
+	r.boot()
+	r.agent.finish(ipa.StatusSucceeded, nil)
+	r.beat()
+	r.reach(provision.Active)
+	files, err := filepath.Glob(filepath.Join(r.cfg.Logs.LocalPath, "*.tar.gz"))
+	if err != nil || len(files) != 2 || !strings.Contains(strings.Join(files, " "), "_"+instance+"_") {
+		t.Errorf("files %q, %v; want those of a cleaning and of a deployment", files, err)
+	}
+}
+
 // TestBootRetry: a machine from which nothing is heard is booted again, one that
 // works, or has been booted just now, is not.
 func TestBootRetry(t *testing.T) {

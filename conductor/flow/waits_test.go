@@ -534,4 +534,11 @@ func TestRamdiskDeployment(t *testing.T) {
 	if n := r.must("deleted", provision.CleanWait); len(n.InstanceInfo) != 0 {
 		t.Errorf("instance_info %v", n.InstanceInfo)
 	}
+	// An instance that is adopted has to be there to be booted, too.
+	r.change(in(provision.Manageable))
+	if n := r.must("adopt", provision.AdoptFailed); !strings.Contains(*n.LastError, "boot_iso") || n.PowerState != nil {
+		t.Errorf("adopted without anything to boot: %q, power %v", *n.LastError, n.PowerState)
+	}
+	r.change(func(n *store.Node) { n.InstanceInfo["boot_iso"] = "http://images.test/live.iso" })
+	r.must("adopt", provision.Active)
 }

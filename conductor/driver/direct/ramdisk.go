@@ -66,4 +66,20 @@ func (r Ramdisk) deploy(ctx context.Context, t *task.Task, _ map[string]any) (dr
 	return driver.Finished, driver.BootAnew(ctx, t, ifs.Power)
 }
 
-var _ driver.Deploy = Ramdisk{}
+// TakeOver makes the machine of an instance that is adopted find it when it
+// boots the next time.
+func (r Ramdisk) TakeOver(ctx context.Context, t *task.Task) error {
+	ifs, err := r.drivers.Interfaces(t.Node)
+	if err != nil {
+		return err
+	}
+	if err := r.Validate(ctx, t.Node); err != nil {
+		return err
+	}
+	return ifs.Boot.PrepareInstance(ctx, t)
+}
+
+var (
+	_ driver.Deploy     = Ramdisk{}
+	_ driver.TakingOver = Ramdisk{}
+)

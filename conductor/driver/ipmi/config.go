@@ -20,6 +20,8 @@ type Config struct {
 	DisableBootTimeout bool `ini:"ipmi.disable_boot_timeout"`
 	// PowerStateChangeTimeout is [conductor]power_state_change_timeout.
 	PowerStateChangeTimeout time.Duration `ini:"conductor.power_state_change_timeout"`
+	// DefaultBootMode is that of nodes that nothing else is said of: "uefi" or "bios".
+	DefaultBootMode string `ini:"deploy.default_boot_mode"`
 	// SoftPowerOffTimeout is [conductor]soft_power_off_timeout.
 	SoftPowerOffTimeout time.Duration `ini:"conductor.soft_power_off_timeout"`
 	// ResponseTimeout is how long the first sendings of a datagram wait for the answer, and later ones a
@@ -35,8 +37,8 @@ func DefaultConfig() Config {
 		CipherSuites:            []int{17, 3},
 		DisableBootTimeout:      true,
 		PowerStateChangeTimeout: 60 * time.Second,
-		SoftPowerOffTimeout:     600 * time.Second,
-		ResponseTimeout:         500 * time.Millisecond,
+		DefaultBootMode:         "uefi", SoftPowerOffTimeout: 600 * time.Second,
+		ResponseTimeout: 500 * time.Millisecond,
 	}
 }
 

@@ -51,7 +51,7 @@ func (m *Management) SetBootDevice(ctx context.Context, t *task.Task, device str
 		return err
 	}
 	toBMC := persistent && !info.ForceBootDevice
-	err = m.bmcs.SetBootDevice(ctx, info, device, toBMC, driver.BootMode(t.Node) == "uefi")
+	err = m.bmcs.SetBootDevice(ctx, info, device, toBMC, driver.BootModeOr(t.Node, m.bmcs.cfg.DefaultBootMode) == "uefi")
 	if errors.Is(err, ErrInvalidParameter) {
 		return driver.Invalid("node %s: %v", t.Node.Label(), err)
 	}
@@ -96,7 +96,7 @@ func (b *BMCs) resendBootDevice(ctx context.Context, t *task.Task, info Info) er
 	if device == "" {
 		return nil
 	}
-	return b.SetBootDevice(ctx, info, device, false, driver.BootMode(t.Node) == "uefi")
+	return b.SetBootDevice(ctx, info, device, false, driver.BootModeOr(t.Node, b.cfg.DefaultBootMode) == "uefi")
 }
 
 var (
