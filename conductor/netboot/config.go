@@ -20,7 +20,7 @@ const maxRange = 1 << 16
 // Config holds the options of this package. The tag names section and option of
 // the INI file; names outside [netboot] are Ironic's.
 type Config struct {
-	// TFTPServer is the IPv4 address that clients fetch from by TFTP, and on which
+	// TFTPServer is the address that clients fetch from by TFTP, and on which
 	// it is served. Default: the address of Interface; without that and http_url [DEFAULT]my_ip.
 	TFTPServer string `ini:"pxe.tftp_server"`
 	// TFTPRoot is a directory of further files to serve by TFTP. A boot loader in it

@@ -101,7 +101,18 @@ func (d *dhcp) answer(ctx context.Context, req *dhcpv4.DHCPv4, at arrival) (*dhc
 	q := &query{DHCPv4: req, arrival: at}
 	resp, err := d.decide(ctx, q)
 	d.record(q, resp, err)
+	d.reportFailure(q.machine, q.ClientHWAddr, err)
 	return resp, err
+}
+
+// reportFailure tells about a machine that should have been answered, once for all repetitions.
+func (d *dhcp) reportFailure(m Machine, mac net.HardwareAddr, err error) {
+	if err == nil || errors.As(err, new(silence)) || errors.Is(err, context.Canceled) {
+		return
+	}
+	if d.acked.add("failure "+mac.String()+err.Error(), time.Now()) {
+		d.emit(EventError, m.NodeUUID, mac.String(), err.Error())
+	}
 }
 
 // record keeps what became of a packet.

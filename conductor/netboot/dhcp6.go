@@ -29,6 +29,7 @@ func (d *dhcp) answer6(ctx context.Context, packet dhcpv6.DHCPv6, at arrival) (d
 	}
 	resp, err := d.decide6(ctx, q)
 	d.record6(q, resp, err)
+	d.reportFailure(q.machine, q.mac, err)
 	if resp == nil {
 		return nil, err
 	}

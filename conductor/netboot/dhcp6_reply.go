@@ -51,7 +51,7 @@ func (d *dhcp) addBoot6(q *query6, resp *dhcpv6.Message) error {
 	if byHTTP {
 		file = q.subnet.httpURL6 + "/" + file
 	} else {
-		file = "tftp://[" + q.subnet.server6.String() + "]/" + file
+		file = "tftp://[" + q.subnet.tftp6.String() + "]/" + file
 	}
 	resp.AddOption(dhcpv6.OptBootFileURL(file))
 	if q.http && !q.ipxe { // UEFI takes an answer without it for one that is not about HTTP

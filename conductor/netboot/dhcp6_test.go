@@ -33,7 +33,7 @@ func newBench6(t *testing.T, mode string, dir Directory) *bench6 {
 	set.DHCPv6 = mode
 	addr := netip.MustParseAddr
 	first := set.subnets[0]
-	first.server6, first.direct6, first.prefix6 = addr("2001:db8::1"), true, netip.MustParsePrefix("2001:db8::/64")
+	first.server6, first.tftp6, first.direct6, first.prefix6 = addr("2001:db8::1"), addr("2001:db8::1"), true, netip.MustParsePrefix("2001:db8::/64")
 	first.httpURL6, first.dns6 = "http://[2001:db8::1]:8080", []netip.Addr{addr("2001:db8::53")}
 	far := &subnet{
 		name: "far", iface: "eth0", server6: addr("2001:db8::1"), prefix6: netip.MustParsePrefix("2001:db8:9::/64"), httpURL6: "http://far.example.org",

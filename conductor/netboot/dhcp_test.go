@@ -188,6 +188,16 @@ func TestAnswerUnknown(t *testing.T) {
 	}
 }
 
+// A machine that is no node's, which the Directory has something to boot for, is to be discovered.
+func TestDiscoveredMachineIsBooted(t *testing.T) {
+	for _, mode := range []string{DHCPFull, DHCPProxy} {
+		b := newBench(t, mode, mapDirectory{testMAC.String(): {Action: Ramdisk, Kernel: "/k", Ramdisk: "/r"}})
+		if resp := b.ask(portDHCP, dhcpv4.MessageTypeDiscover, ipxeROM...); resp == nil || resp.BootFileNameOption() != testBase+"/boot.ipxe" {
+			t.Errorf("%s: got %v, %s; want the script", mode, resp, b.reason())
+		}
+	}
+}
+
 func TestIgnoredPortGetsAnAddressOnceItRunsASystem(t *testing.T) {
 	b := newBench(t, DHCPFull, mapDirectory{testMAC.String(): {NodeUUID: bootUUID, Action: Ignore}})
 	if resp := b.ask(portDHCP, dhcpv4.MessageTypeDiscover, linux...); resp == nil || resp.BootFileNameOption() != "" {

@@ -25,7 +25,8 @@ func setUpNetwork6(t *testing.T) {
 	advertise(t, raManaged|raOther)
 }
 
-// config6 serves IPv6 only.
+// config6 serves IPv6 only. What asks by IPv4 too is given an address by another
+// server, and nothing to boot, or it would wait for a minute and more.
 func config6() Config {
 	cfg := DefaultConfig()
 	cfg.Interface = bridge
@@ -40,6 +41,7 @@ func TestUEFIPXEv6(t *testing.T) {
 		return
 	}
 	setUpNetwork6(t)
+	startDnsmasq(t)
 	bootChain(t, config6(), pxeChain, slices.Concat(ovmf(t),
 		[]string{"-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n", "-device", cardBare})...)
 }
@@ -50,5 +52,6 @@ func TestUEFIHTTPBootv6(t *testing.T) {
 		return
 	}
 	setUpNetwork6(t)
+	startDnsmasq(t)
 	bootChain(t, config6(), httpChain, slices.Concat(ovmf(t), httpOnly, []string{"-device", cardBare})...)
 }

@@ -169,8 +169,8 @@ func (s *settings) tftpAddresses() (list []netip.Addr) {
 		if n.tftp.IsValid() && (i == 0 || s.ours(n.tftp)) && !slices.Contains(list, n.tftp) {
 			list = append(list, n.tftp)
 		}
-		if n.server6.IsValid() && s.DHCPv6 != DHCPOff && !slices.Contains(list, n.server6) {
-			list = append(list, n.server6)
+		if n.tftp6.IsValid() && (i == 0 && n.iface == "" || s.ours(n.tftp6)) && (n.iface == "" || s.DHCPv6 != DHCPOff) && !slices.Contains(list, n.tftp6) {
+			list = append(list, n.tftp6)
 		}
 	}
 	return list
@@ -241,7 +241,6 @@ func (s *Server) unanswered(ctx context.Context, protocol, mac string, err error
 		entry.Debugf("%s request not answered: %v", protocol, err)
 	case ctx.Err() == nil:
 		entry.WithError(err).Warnf("%s request not answered", protocol)
-		s.emit(EventError, "", mac, err.Error())
 	}
 	return true
 }

@@ -117,7 +117,7 @@ func (s *settings) resolveSubnet(spec subnetSpec) (*subnet, error) {
 	if err := n.resolveDNS(spec); err != nil {
 		return nil, err
 	}
-	if err := s.attach(n, spec); err != nil {
+	if err := n.attach(); err != nil {
 		return nil, err
 	}
 	if n.iface != "" && !slices.Contains(s.interfaces, n.iface) {
@@ -134,11 +134,15 @@ func (s *settings) resolveAddresses(n *subnet, spec subnetSpec) error {
 		if named.text == "" {
 			continue
 		}
-		addr, err := parseIPv4(named.option, named.text)
-		if err != nil {
-			return err
+		addr, err := netip.ParseAddr(named.text)
+		switch {
+		case err != nil || addr.Zone() != "":
+			return fmt.Errorf("%w: %s %q is no IP address", ErrConfig, named.option, named.text)
+		case addr.Is4():
+			n.tftp = addr
+		default:
+			n.tftp6 = addr
 		}
-		n.tftp = addr
 	}
 	if n.iface == "" {
 		switch {
@@ -147,7 +151,7 @@ func (s *settings) resolveAddresses(n *subnet, spec subnetSpec) error {
 		case s.DHCPv6 != DHCPOff:
 			return fmt.Errorf("%w: [netboot]dhcpv6 = %s needs [netboot]interface", ErrConfig, s.DHCPv6)
 		}
-		n.server = n.tftp
+		n.server, n.server6 = n.tftp, n.tftp6
 		return nil
 	}
 	prefixes, err := interfacePrefixes(n.iface)
@@ -173,7 +177,7 @@ func (s *settings) resolveAddresses(n *subnet, spec subnetSpec) error {
 
 // attach chooses the addresses that are inside the subnet, if the interface has any
 // there: clients without a relay agent can reach no others.
-func (s *settings) attach(n *subnet, spec subnetSpec) error {
+func (n *subnet) attach() error {
 	if n.iface == "" {
 		return nil
 	}
@@ -190,8 +194,11 @@ func (s *settings) attach(n *subnet, spec subnetSpec) error {
 			n.server6, n.direct6 = addr, true
 		}
 	}
-	if s.TFTPServer == "" && spec.tftpServer == "" {
+	if !n.tftp.IsValid() {
 		n.tftp = n.server
+	}
+	if !n.tftp6.IsValid() {
+		n.tftp6 = n.server6
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ type subnet struct {
 
 	server6  netip.Addr // our global address there; invalid: no IPv6
 	direct6  bool
+	tftp6    netip.Addr
 	httpURL6 string
 	prefix6  netip.Prefix
 	begin6   netip.Addr
