@@ -9,12 +9,12 @@ import (
 
 // TestNodeCache keeps what was asked for last, within its bounds.
 func TestNodeCache(t *testing.T) {
-	form, other := unique.Make("a"), unique.Make("b")
+	form, other := nodeForm{key: unique.Make("a")}, nodeForm{key: unique.Make("b")}
 	c := newNodeCache(3*(nodeCacheItem+100) + 10)
-	put := func(form unique.Handle[string], id, revision int64) {
+	put := func(form nodeForm, id, revision int64) {
 		c.put(form, &store.Node{ID: id, Revision: revision}, make([]byte, 100))
 	}
-	has := func(form unique.Handle[string], id, revision int64) bool {
+	has := func(form nodeForm, id, revision int64) bool {
 		return c.get(form, []*store.Revision{{ID: id, Revision: revision}})[0] != nil
 	}
 	put(form, 1, 1)
@@ -42,5 +42,23 @@ func TestNodeCache(t *testing.T) {
 	c.put(form, &store.Node{ID: 9}, make([]byte, 10000)) // alone too large
 	if c.size != 0 || len(c.items) != 0 {
 		t.Errorf("%d bytes are kept of an entry that is too large", c.size)
+	}
+}
+
+// The time of a heartbeat makes another text only where it is shown.
+func TestNodeFormState(t *testing.T) {
+	for name, form := range map[string]nodeForm{
+		"whole": {}, "with the time": {fields: []string{"uuid", "updated_at"}}, "with what the agent said": {fields: []string{"driver_internal_info"}},
+	} {
+		if form.state(7, 2) == form.state(8, 3) {
+			t.Errorf("%s: a heartbeat is not seen", name)
+		}
+	}
+	list := nodeForm{fields: nodeListFields}
+	if list.state(7, 2) != list.state(8, 3) {
+		t.Error("a heartbeat has lists made anew that do not show it")
+	}
+	if list.state(7, 2) == list.state(8, 2) {
+		t.Error("a change is not seen")
 	}
 }

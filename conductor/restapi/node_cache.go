@@ -24,7 +24,7 @@ import (
 const (
 	// nodeCacheSize bounds the memory of rendered nodes, in bytes: some
 	// thousand in full.
-	nodeCacheSize = 16 << 20
+	nodeCacheSize = 32 << 20
 	// nodeCacheItem is what an entry costs besides its text.
 	nodeCacheItem = 200
 	// nodeChunk is how many rows are in memory while a list is rendered.
@@ -52,9 +52,9 @@ type nodeKey struct {
 }
 
 type renderedNode struct {
-	key      nodeKey
-	revision int64
-	text     []byte
+	key   nodeKey
+	state int64 // of the row, see nodeForm
+	text  []byte
 }
 
 func newNodeCache(limit int) *nodeCache {
@@ -62,16 +62,16 @@ func newNodeCache(limit int) *nodeCache {
 }
 
 // get finds the texts of nodes, nil where there is none.
-func (c *nodeCache) get(form unique.Handle[string], nodes []*store.Revision) [][]byte {
+func (c *nodeCache) get(form nodeForm, nodes []*store.Revision) [][]byte {
 	texts := make([][]byte, len(nodes))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, n := range nodes {
-		e := c.items[nodeKey{n.ID, form}]
+		e := c.items[nodeKey{n.ID, form.key}]
 		if e == nil {
 			continue
 		}
-		if r := e.Value.(*renderedNode); r.revision == n.Revision {
+		if r := e.Value.(*renderedNode); r.state == form.state(n.Revision, n.Stamps) {
 			texts[i] = r.text
 			c.order.MoveToFront(e)
 		}
@@ -80,14 +80,14 @@ func (c *nodeCache) get(form unique.Handle[string], nodes []*store.Revision) [][
 }
 
 // put keeps the text of a node, instead of that of an earlier revision.
-func (c *nodeCache) put(form unique.Handle[string], n *store.Node, text []byte) {
+func (c *nodeCache) put(form nodeForm, n *store.Node, text []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := nodeKey{n.ID, form}
+	key := nodeKey{n.ID, form.key}
 	if e := c.items[key]; e != nil {
 		c.drop(e)
 	}
-	c.items[key] = c.order.PushFront(&renderedNode{key, n.Revision, text})
+	c.items[key] = c.order.PushFront(&renderedNode{key, form.state(n.Revision, n.Stamps), text})
 	c.size += len(text) + nodeCacheItem
 	for c.size > c.limit {
 		c.drop(c.order.Back())
@@ -107,6 +107,16 @@ type nodeForm struct {
 	only   string             // host whose nodes are shown, "" is all
 	cached bool               // whether others get the same views
 	key    unique.Handle[string]
+}
+
+// state is what the rows of a node have in common of which the form makes the
+// same text: a revision, or one without the heartbeats that only leave their
+// time, where that is not shown. It never comes again for anything else.
+func (f nodeForm) state(revision, stamps int64) int64 {
+	if f.fields == nil || slices.Contains(f.fields, "driver_internal_info") || slices.Contains(f.fields, "updated_at") {
+		return revision
+	}
+	return revision - stamps
 }
 
 // rows reads what the views of nodes are made of. Fields have the names of
@@ -140,7 +150,7 @@ func (s *Server) renderNodes(ctx context.Context, r *request, f nodeForm, nodes 
 	useCache := f.cached && f.only == ""
 	texts := make([][]byte, len(nodes))
 	if useCache {
-		texts = s.nodeTexts.get(f.key, nodes)
+		texts = s.nodeTexts.get(f, nodes)
 	}
 	places := map[int64]int{} // of the nodes without a text
 	var missing []int64       // in the order of the list: neighbours are in one place of the database
@@ -164,7 +174,7 @@ func (s *Server) renderNodes(ctx context.Context, r *request, f nodeForm, nodes 
 					return err
 				}
 				if useCache {
-					s.nodeTexts.put(f.key, n, text)
+					s.nodeTexts.put(f, n, text)
 				}
 				texts[places[n.ID]] = text // nobody else's
 			}
@@ -197,7 +207,7 @@ func (s *Server) nodeRevision(ctx context.Context, r *request) (*store.Revision,
 		if err != nil {
 			return nil, err
 		}
-		return &store.Revision{ID: n.ID, Revision: n.Revision}, nil
+		return &store.Revision{ID: n.ID, Revision: n.Revision, Stamps: n.Stamps}, nil
 	}
 	rev, err := s.store.NodeRevision(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {

@@ -56,7 +56,7 @@ func (s *Store) flushHeartbeats(ctx context.Context) error {
 			for _, id := range nodes {
 				at := stamps[id].UTC()
 				if _, err := tx.Exec(`UPDATE nodes SET driver_internal_info = json_replace(driver_internal_info, '$.agent_last_heartbeat', ?),
-					updated_at = ?, revision = revision + 1 WHERE id = ? AND reservation IS NULL`, at.Format(HeartbeatLayout), at, id); err != nil {
+					updated_at = ?, revision = revision + 1, stamps = stamps + 1 WHERE id = ? AND reservation IS NULL`, at.Format(HeartbeatLayout), at, id); err != nil {
 					return err
 				}
 			}

@@ -48,5 +48,8 @@ func TestHeartbeatStamps(t *testing.T) {
 		if i == 0 && n.Revision != created+1 {
 			t.Errorf("revision %d after the heartbeat; want %d", n.Revision, created+1)
 		}
+		if want := map[int]int64{0: 1, 3: 1}[i]; n.Stamps != want {
+			t.Errorf("%s: %d of its changes are the time of a heartbeat", n.UUID, n.Stamps)
+		}
 	}
 }

@@ -79,6 +79,7 @@ type Node struct {
 	CreatedAt            time.Time        `db:"created_at"`
 	UpdatedAt            *time.Time       `db:"updated_at"`
 	Revision             int64            `db:"revision"` // counts what changed of its representation; written by the Store only
+	Stamps               int64            `db:"stamps"`   // of the changes, those that are the time of a heartbeat and nothing else; written by the Store only
 }
 
 // Label is how a message names the node: its name where it has one.

@@ -13,6 +13,7 @@ import (
 type Revision struct {
 	ID       int64 `db:"id"`
 	Revision int64 `db:"revision"`
+	Stamps   int64 `db:"stamps"` // of the changes, those that are the time of a heartbeat
 
 	Owner  *string `db:"owner"`  // by NodeRevision only
 	Lessee *string `db:"lessee"` // by NodeRevision only
@@ -20,12 +21,12 @@ type Revision struct {
 
 // NodeRevisions is Nodes without the nodes.
 func (s *Store) NodeRevisions(ctx context.Context, q Query) ([]*Revision, error) {
-	return list[Revision](ctx, s, "SELECT nodes.id, nodes.revision FROM nodes", "nodes", q)
+	return list[Revision](ctx, s, "SELECT nodes.id, nodes.revision, nodes.stamps FROM nodes", "nodes", q)
 }
 
 // NodeRevision finds the current one of the node with a UUID.
 func (s *Store) NodeRevision(ctx context.Context, uuid string) (*Revision, error) {
-	return one[Revision](ctx, s, "SELECT id, revision, owner, lessee FROM nodes", "uuid = ?", "node", uuid)
+	return one[Revision](ctx, s, "SELECT id, revision, stamps, owner, lessee FROM nodes", "uuid = ?", "node", uuid)
 }
 
 // NodesByID reads those of the nodes that are there, in no order.
@@ -33,10 +34,10 @@ func (s *Store) NodesByID(ctx context.Context, ids []int64) ([]*Node, error) {
 	return s.nodesByID(ctx, "*", ids)
 }
 
-// NodeColumnsByID is NodesByID for who needs a few columns: only id, revision
-// and those that are named are filled in. Names of no columns are left out.
+// NodeColumnsByID is NodesByID for who needs a few columns: only id, revision,
+// stamps and those that are named are filled in. Names of no columns are left out.
 func (s *Store) NodeColumnsByID(ctx context.Context, ids []int64, names []string) ([]*Node, error) {
-	columns := []string{"id", "revision"}
+	columns := []string{"id", "revision", "stamps"}
 	for _, name := range names {
 		if !slices.Contains(columns, name) && (slices.Contains(nodeColumns, name) || slices.Contains(unsavedColumns, name)) {
 			columns = append(columns, name)
