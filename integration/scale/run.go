@@ -71,8 +71,8 @@ func (r *result) load(ctx context.Context, c *conductor, f *fleet, say func(form
 		flights.Go(func() { f.fly(ctx, landing, &removals) })
 		pause(ctx, cycle/time.Duration(f.o.flying))
 	}
-	// By now each agent has sent a heartbeat and each BMC has been compared.
-	pause(ctx, max(0, 2*f.o.sync-time.Since(r.when)))
+	// Each agent has its token when it has sent a heartbeat.
+	pause(ctx, f.o.heartbeat*5/4-time.Since(r.when))
 	say("%d deployments in flight, the load is held for %s", f.flying.Load(), f.o.hold)
 
 	r.from = time.Now()
