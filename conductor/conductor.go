@@ -65,6 +65,8 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	}
 	bmcs := ipmi.New(cfg.IPMI, log)
 	defer bmcs.Close()
+	consoles := ipmi.NewConsoles(bmcs, cfg.Consoles, log)
+	defer consoles.Close()
 	views := steps.Views{Node: restapi.AgentNode, Port: restapi.AgentPort, Agents: cfg.Flow.Agents}
 	cfg.Boot.KernelParams, cfg.Boot.AppendParams, cfg.Boot.CheckLoader = cfg.Netboot.KernelParams, cfg.Netboot.AppendParams, boots.CheckLoader
 	images := direct.New(cfg.Direct, registry, views)
@@ -74,6 +76,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 		Vendor:     map[string]driver.Vendor{"ipmitool": ipmi.NewVendor(bmcs)},
 		Boot:       pxe.Interfaces(cfg.Boot, registry),
 		Deploy:     map[string]driver.Deploy{"direct": images, "custom-agent": direct.NewCustomAgent(images), "ramdisk": direct.NewRamdisk(images)},
+		Console:    map[string]driver.Console{"ipmitool-socat": consoles.Socat(), "ipmitool-shellinabox": consoles.WebSocket()},
 		Inspect:    map[string]driver.Inspect{"agent": agent.NewInspect(cfg.Agent, cfg.Flow.Agents, registry)},
 		Rescue:     map[string]driver.Rescue{"agent": agent.NewRescue(registry)},
 	})
@@ -136,6 +139,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	}
 	context.AfterFunc(groupCtx, api.EndStreams)
 	group.Go(func() error { return boots.Run(groupCtx) })
+	group.Go(func() error { return flows.StartConsoles(groupCtx) })
 	group.Go(func() error {
 		if err := trim(groupCtx); err != nil {
 			log.WithError(err).Debug("cannot give memory back")

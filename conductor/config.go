@@ -75,15 +75,16 @@ type Config struct {
 	// AroundCommit is called around each commit to the database; see Store.AroundCommit.
 	AroundCommit func(done bool) `ini:"-"`
 
-	Flow    flow.Config
-	API     restapi.Config
-	Listen  ListenConfig
-	Drivers builtin.Config
-	Direct  direct.Config
-	Agent   agent.Config
-	Boot    pxe.Config
-	IPMI    ipmi.Config
-	Netboot netboot.Config
+	Flow     flow.Config
+	API      restapi.Config
+	Listen   ListenConfig
+	Drivers  builtin.Config
+	Direct   direct.Config
+	Agent    agent.Config
+	Boot     pxe.Config
+	IPMI     ipmi.Config
+	Consoles ipmi.ConsoleConfig
+	Netboot  netboot.Config
 }
 
 // DefaultConfig has Ironic's defaults, but for a database that needs no server.
@@ -112,6 +113,7 @@ func DefaultConfig() Config {
 		Boot:                         pxe.DefaultConfig(),
 		Agent:                        agent.DefaultConfig(),
 		IPMI:                         ipmi.DefaultConfig(),
+		Consoles:                     ipmi.DefaultConsoleConfig(),
 		Netboot:                      netboot.DefaultConfig(),
 	}
 }
@@ -184,6 +186,12 @@ func (c *Config) complete() error {
 	}
 	if c.Netboot.Interface == "" && c.Netboot.TFTPServer == "" && c.Netboot.HTTPURL == "" {
 		c.Netboot.TFTPServer = c.MyIP
+	}
+	if c.Consoles.SocatAddress == "" {
+		c.Consoles.SocatAddress = c.MyIP
+	}
+	if err := c.Consoles.Validate(); err != nil {
+		return err
 	}
 	if c.Boot.APIURL == "" {
 		c.Boot.APIURL = c.API.PublicEndpoint

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"ferric/conductor/console"
 	"ferric/conductor/store"
 )
 
@@ -25,4 +26,10 @@ type Contacted interface {
 // Temperature, and by name, with the fields of each under Ironic's names.
 type Sensors interface {
 	SensorsData(ctx context.Context, n *store.Node) (map[string]map[string]map[string]any, error)
+}
+
+// ConsoleViewer is a Console that the API can show: what is said and typed goes
+// through the conductor.
+type ConsoleViewer interface {
+	AttachConsole(n *store.Node, withRecent bool) (*console.Viewer, error)
 }

@@ -147,6 +147,9 @@ func (f *Flow) tearDown(ctx context.Context, t *task.Task) error {
 		err = ifs.Rescue.CleanUp(ctx, t)
 	}
 	if err == nil {
+		err = stopConsole(ctx, t, ifs)
+	}
+	if err == nil {
 		err = ifs.Deploy.CleanUp(ctx, t)
 	}
 	if err == nil {

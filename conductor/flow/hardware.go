@@ -59,43 +59,6 @@ func (f *Flow) inBackground(ctx context.Context, t *task.Task, doing string, wor
 	return t.Save(ctx)
 }
 
-// Console tells whether the node's console is on, and how to reach it.
-func (f *Flow) Console(ctx context.Context, id int64) (enabled bool, info map[string]any, err error) {
-	n, ifs, err := f.node(ctx, id)
-	if err != nil || !n.ConsoleEnabled {
-		return false, nil, err
-	}
-	if err := ifs.Console.Validate(ctx, n); err != nil {
-		return false, nil, err
-	}
-	info, err = ifs.Console.GetConsole(ctx, n)
-	return true, info, err
-}
-
-// SetConsole switches the console on or off; nothing happens if it is already.
-func (f *Flow) SetConsole(ctx context.Context, id int64, on bool) error {
-	n, ifs, err := f.node(ctx, id)
-	if err != nil {
-		return err
-	}
-	if err := ifs.Console.Validate(ctx, n); err != nil || n.ConsoleEnabled == on {
-		return err
-	}
-	doing, change := "stopping the console of", ifs.Console.StopConsole
-	if on {
-		doing, change = "starting the console of", ifs.Console.StartConsole
-	}
-	return f.tasks.Do(ctx, id, "console", func(ctx context.Context, t *task.Task) error {
-		return f.inBackground(ctx, t, doing, func(ctx context.Context, t *task.Task) error {
-			if err := change(ctx, t); err != nil {
-				return err
-			}
-			t.Node.ConsoleEnabled = on
-			return t.Save(ctx)
-		})
-	})
-}
-
 // InjectNMI interrupts the machine.
 func (f *Flow) InjectNMI(ctx context.Context, id int64) error {
 	return f.tasks.Do(ctx, id, "inject NMI", func(ctx context.Context, t *task.Task) error {

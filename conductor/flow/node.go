@@ -57,6 +57,11 @@ func (f *Flow) DeleteNode(ctx context.Context, id int64) error {
 				return conflict("Can not delete node %q while it is in provision state %q. Valid provision states to perform deletion are: %v", n.UUID, n.ProvisionState, deletable)
 			}
 		}
+		if ifs, err := f.drivers.Interfaces(n); err == nil {
+			if err := stopConsole(ctx, t, ifs); err != nil {
+				return err
+			}
+		}
 		return f.store.DeleteNode(ctx, n.ID)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"ferric/api/ironic"
+	"ferric/conductor/console"
 	"ferric/conductor/driver"
 	"ferric/conductor/flow"
 )
@@ -18,6 +19,8 @@ import (
 type Hardware interface {
 	Console(ctx context.Context, id int64) (enabled bool, info map[string]any, err error)
 	SetConsole(ctx context.Context, id int64, on bool) error
+	// AttachConsole looks at a console that is on: console.ErrStopped if it is not.
+	AttachConsole(ctx context.Context, id int64, withRecent bool) (*console.Viewer, error)
 	InjectNMI(ctx context.Context, id int64) error
 	// Indicators are by component and name.
 	Indicators(ctx context.Context, id int64) (map[string]map[string]driver.Indicator, error)
@@ -63,6 +66,9 @@ func (s *Server) showConsole(ctx context.Context, r *request) (reply, error) {
 	}
 	out := map[string]any{"console_enabled": enabled, "console_info": nil}
 	if enabled {
+		if url, isText := info["url"].(string); isText {
+			info["url"] = consoleURL(r.base, url)
+		}
 		out["console_info"] = info
 	}
 	return ok(out)

@@ -125,7 +125,7 @@ func TestDescription(t *testing.T) {
 		}
 	}
 	// Every list, in all its forms, and everything that hangs on a node.
-	missing := []string{"inventory", "allocation", "{", "progress", "vendor_passthru", "lookup", "vmedia"}
+	missing := []string{"inventory", "allocation", "{", "progress", "vendor_passthru", "lookup", "vmedia", id + "/console", id + "/sensors"}
 	for path, item := range doc.Paths.Map() {
 		path = strings.Replace(path, "{node}", id, 1)
 		path = strings.Replace(path, "{driver}", "fake-hardware", 1)

@@ -149,6 +149,10 @@ func write(c echo.Context, out reply) error {
 		stream(c.Request().Context(), c.Response())
 		return nil
 	}
+	if upgrade, leaves := out.body.(upgraded); leaves {
+		upgrade(c.Response(), c.Request())
+		return nil
+	}
 	if text, ready := out.body.(rendered); ready {
 		return text.write(c, out.status)
 	}

@@ -138,6 +138,9 @@ func (r *Registry) fallback(h hardwareType, kind string) (string, error) {
 		}
 		return name, nil
 	}
+	if name := h.unasked[kind]; name != "" && r.choices[kind].enabled == nil {
+		return name, nil
+	}
 	for _, name := range h.interfaces[kind] {
 		if slices.Contains(usable, name) {
 			return name, nil

@@ -12,6 +12,9 @@ type hardwareType struct {
 	name       string
 	interfaces map[string][]string
 	any        bool // takes any enabled implementation besides
+	// unasked are the defaults where the configuration does not say which
+	// implementations of a kind are enabled.
+	unasked map[string]string
 }
 
 // generic is what most types have in common (deploy flow, section 11).
@@ -32,7 +35,7 @@ var generic = map[string][]string{
 
 // hardwareTypes is the literal list of those that are built in.
 var hardwareTypes = []hardwareType{
-	{name: "ipmi", interfaces: map[string][]string{
+	{name: "ipmi", unasked: map[string]string{"console": "no-console"}, interfaces: map[string][]string{
 		"bios": generic["bios"], "boot": generic["boot"], "console": {"ipmitool-socat", "ipmitool-shellinabox", "no-console", "fake-graphical"}, "deploy": generic["deploy"],
 		"firmware": generic["firmware"], "inspect": generic["inspect"], "management": {"ipmitool", "noop"}, "network": generic["network"],
 		"power": {"ipmitool"}, "raid": generic["raid"], "rescue": generic["rescue"], "storage": generic["storage"], "vendor": {"ipmitool", "no-vendor"},
