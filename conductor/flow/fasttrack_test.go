@@ -14,6 +14,7 @@ import (
 	"ferric/conductor/event"
 	"ferric/conductor/flow"
 	"ferric/conductor/provision"
+	"ferric/conductor/steps"
 	"ferric/conductor/store"
 )
 
@@ -137,6 +138,44 @@ func TestAgentVanishesBeforeDeploy(t *testing.T) {
 	power := r.power()
 	if power[len(power)-1] != "rebooting requested" {
 		t.Errorf("power: %q; want a reboot at last", power)
+	}
+}
+
+// TestFastTrackAfterACrash: a deployment that goes on with the agent at hand does
+// so in the next process, too, by all the steps that were asked for.
+func TestFastTrackAfterACrash(t *testing.T) {
+	for name, over := range map[string]bool{"the agent was being joined": false, "it was joined, but not asked": true} {
+		t.Run(name, func(t *testing.T) {
+			r := atRest(t, func(c *flow.Config) { fastTrack(c); c.AutomatedClean = false })
+			r.must("provide", provision.Available)
+			r.change(func(n *store.Node) {
+				n.ProvisionState = provision.Deploying
+				target := provision.Active
+				n.TargetProvisionState = &target
+				n.DeployStep = store.Object{"interface": "deploy", "step": "deploy", "priority": 100.0}
+				info := n.DriverInternalInfo
+				info["deploy_steps"] = []any{map[string]any{"interface": "deploy", "step": "deploy", "priority": 100.0, "restartable": true},
+					map[string]any{"interface": "deploy", "step": "write_image", "priority": 80.0, "restartable": true}}
+				info["deploy_step_index"] = 0.0
+				info["user_deploy_steps"] = []any{map[string]any{"Interface": "deploy", "Step": "burnin_cpu", "Priority": 90.0}}
+				if over {
+					info[steps.Deploy.Done] = true
+				}
+			})
+			r.agent.offers["deploy"] = append(r.agent.offers["deploy"], ipa.Step{Interface: "deploy", Step: "burnin_cpu"})
+			before := len(r.power())
+			r.kill()
+			r.db.Close()
+			r.start()
+			if err := r.flow.Recover(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r.tasks.Wait()
+			r.reach(provision.WaitCallback)
+			if got, want := r.agent.last(), "execute_deploy_step deploy.burnin_cpu"; got != want || len(r.power()) != before {
+				t.Errorf("agent was told %q, power %q; want %q and nothing", got, r.power()[before:], want)
+			}
+		})
 	}
 }
 

@@ -362,6 +362,9 @@ func (f *Flow) runAgain(ctx context.Context, t *task.Task, kind steps.Kind, curr
 		return t.Process(ctx, wait, "")
 	}
 	t.StepEvent(ctx, kind.Name, current.ID(), event.Done)
+	if err := f.joinAgent(ctx, t, kind, current); err != nil {
+		return f.stepsFailed(ctx, t, kind, "Failed to prepare the %s steps of node %s: %v", kind.Name, t.Node.UUID, err)
+	}
 	return f.runSteps(ctx, t, kind)
 }
 
