@@ -26,7 +26,7 @@ CELL      ?= .
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help fuzz deps test-deps test-full test-ironic test-clients test-keystone test-tempest test-twin matrix go-version build ramdisk demo test lint bench scale generate clean
+.PHONY: help fuzz deps test-deps test-full test-ironic test-ipa test-clients test-keystone test-tempest test-twin matrix go-version build ramdisk demo test lint bench scale generate clean
 
 help:
 	@echo "make demo [OS=small|debian] [CLEAN=metadata|full] [KEEP=1]"
@@ -37,6 +37,7 @@ help:
 	@echo "                 deploy and boot machines of all kinds of disks, sector sizes, firmware and images"
 	@echo "make test-ironic [IRONIC_VERSION=29.0.6]"
 	@echo "                 have real Ironics, Debian's and one from PyPI, drive the agent"
+	@echo "make test-ipa    have the reference agent, ironic-python-agent, work under a conductor"
 	@echo "make test-keystone"
 	@echo "                 have users of a real Keystone, Debian's, call a conductor"
 	@echo "make test-tempest"
@@ -99,6 +100,13 @@ test-ironic: test-deps ramdisk
 	FERRIC_IRONIC=1 FERRIC_IRONIC_PYTHONS="/usr/bin/python3 $(abspath $(IRONIC))/bin/python" \
 		FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
 		$(GO) test -v -count=1 -timeout 90m -run '^TestIronic$$' ./integration/compat
+
+# About two minutes. The agent runs as root, in namespaces in which it reaches one loop device only.
+test-ipa: test-deps build
+	@integration/setup/ipa.sh $(CACHE)/ipa
+	$(GO) test -c -o $(BIN)/process.test ./integration/process
+	cd integration/process && $(if $(AS_ROOT),sudo) env CI=true FERRIC_BIN=$(abspath $(BIN)) FERRIC_IPA=$(abspath $(CACHE))/ipa/bin/ironic-python-agent \
+		unshare --net --pid --fork --kill-child --mount-proc sh -c 'ip link set lo up && exec $(abspath $(BIN))/process.test -test.v -test.run "^TestReferenceAgent$$"'
 
 # About a minute.
 test-keystone: test-deps build

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -40,6 +41,8 @@ type machine struct {
 	seen  int    // events of the node
 	state string // directory of the agent's that lives as long as a boot
 	args  []string
+
+	command func(t *testing.T, m *machine) *exec.Cmd // runs instead of ferric-agent
 }
 
 // serial of the one disk of every machine.
@@ -52,6 +55,8 @@ type spec struct {
 	node      map[string]any // further attributes
 	// advertise is the port that the agent names instead of its own.
 	advertise int
+	// agent gives what a boot runs instead of ferric-agent.
+	agent func(t *testing.T, m *machine) *exec.Cmd
 }
 
 // newMachine enrols a machine and brings it to manageable.
@@ -62,7 +67,7 @@ func newMachine(t *testing.T, c *conductor, s spec) *machine {
 	}
 	port := newPort()
 	m := &machine{
-		c: c, port: port, dir: t.TempDir(), name: fmt.Sprintf("machine-%d", port),
+		c: c, port: port, command: s.agent, dir: t.TempDir(), name: fmt.Sprintf("machine-%d", port),
 		mac: fmt.Sprintf("52:54:00:99:%02x:%02x", port>>8, port&0xff),
 	}
 	const block, nic = "sys/devices/pci0000:00/0000:00:04.0/virtio1/block/vda", "sys/devices/pci0000:00/0000:00:02.0/virtio0/net/eth0"
@@ -239,6 +244,10 @@ func (m *machine) signal(t *testing.T, s syscall.Signal) {
 }
 
 func (m *machine) runAgent(t *testing.T) {
+	if m.command != nil {
+		m.agent = launchCommand(t, m.agentLog(), m.command(t, m))
+		return
+	}
 	m.agent = launch(t, m.agentLog(), program(t, "ferric-agent"), append([]string{"--state-dir", m.state}, m.args...)...)
 }
 

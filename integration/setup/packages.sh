@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the distribution's packages for the named purposes (demo, debian,
-# test, keystone, ironic, clients), after saying which and why. What is installed already is left alone.
+# test, keystone, ironic, ipa, clients), after saying which and why. What is installed already is left alone.
 set -eu
 
 # The full kernel: Debian's cloud kernel and Ubuntu's virtual one lack IPMI, AHCI and more.
@@ -85,6 +85,11 @@ python3-venv:a newer one from PyPI
 keystone="
 python3-keystone:the identity service that users and the conductor ask
 python3-ironicclient:the baremetal command line client
+"
+ipa="
+parted:partition tables, by the reference agent
+psmisc:who uses a disk, by the same
+python3-venv:that agent itself, from PyPI
 "
 clients="
 python3-ironicclient:the baremetal command line client
