@@ -167,6 +167,9 @@ func (d *dhcp) decide(ctx context.Context, q *query) (resp *dhcpv4.DHCPv4, err e
 		return nil, unanswered("its port is not to boot from the network (pxe_enabled is false)")
 	}
 	if d.DHCP == DHCPProxy {
+		if unknown {
+			return nil, unanswered("no port of any node has the MAC address %v, and answer_unknown is about addresses, which another server gives here", q.mac)
+		}
 		return d.proxy(q)
 	}
 	if q.port != portDHCP {
@@ -185,8 +188,6 @@ func (d *dhcp) lookUp(ctx context.Context, c client, now time.Time) (m Machine, 
 	switch {
 	case unknown && !d.AnswerUnknown:
 		return m, true, unanswered("no port of any node has the MAC address %v", c.mac)
-	case unknown && d.DHCP != DHCPFull && d.DHCPv6 != DHCPFull:
-		return m, true, unanswered("no port of any node has the MAC address %v, and answer_unknown is about addresses, which another server gives here", c.mac)
 	case unknown:
 		m = Machine{Action: Ignore}
 	case err != nil:

@@ -188,6 +188,19 @@ func TestAnswerUnknown(t *testing.T) {
 	}
 }
 
+// A proxy gives no addresses, so there is nothing for strangers.
+func TestProxyAnswersNoStranger(t *testing.T) {
+	b := newBench(t, DHCPProxy, mapDirectory{})
+	b.AnswerUnknown, b.DHCPv6 = true, DHCPFull
+	for _, port := range []int{portDHCP, portProxy} {
+		for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeDiscover, dhcpv4.MessageTypeRequest, dhcpv4.MessageTypeInform} {
+			if resp := b.ask(port, kind, biosPXE...); resp != nil || !strings.Contains(b.reason(), "no port of any node") {
+				t.Errorf("%v on port %d: %v, %s", kind, port, resp, b.reason())
+			}
+		}
+	}
+}
+
 // A machine that is no node's, which the Directory has something to boot for, is to be discovered.
 func TestDiscoveredMachineIsBooted(t *testing.T) {
 	for _, mode := range []string{DHCPFull, DHCPProxy} {
