@@ -149,7 +149,18 @@ func (f *fleet) beat(ctx context.Context, n *node) error {
 		}
 		n.mu.Unlock()
 	}
-	return f.stillIdle(n, f.calls.heartbeat(ctx, n, ipa.Heartbeat{CallbackURL: "https://" + n.address() + ":9999", AgentToken: token, AgentVerifyCA: f.certificate.pem}))
+	err := f.calls.heartbeat(ctx, n, ipa.Heartbeat{CallbackURL: "https://" + n.address() + ":9999", AgentToken: token, AgentVerifyCA: f.certificate.pem})
+	if busyNow(err) { // the next heartbeat will do
+		f.refused.Add(1)
+		return nil
+	}
+	return f.stillIdle(n, err)
+}
+
+// busyNow says that a call was refused for the moment only.
+func busyNow(err error) bool {
+	var refused *callError
+	return errors.As(err, &refused) && (refused.status == http.StatusConflict || refused.status == http.StatusServiceUnavailable)
 }
 
 // stillIdle is err, unless the machine has been taken away from the agent meanwhile.
@@ -212,8 +223,7 @@ func (m *machine) run(ctx context.Context) error {
 	for {
 		err := m.f.calls.heartbeat(ctx, m.n, ipa.Heartbeat{CallbackURL: m.url, AgentToken: m.token, AgentVerifyCA: m.f.certificate.pem})
 		next := m.f.o.heartbeat
-		var refused *callError
-		if errors.As(err, &refused) && (refused.status == http.StatusConflict || refused.status == http.StatusServiceUnavailable) {
+		if busyNow(err) {
 			m.f.refused.Add(1)
 			next = 2 * time.Second
 		} else if err != nil && !m.isOff() { // whose last words nobody wants
