@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -343,6 +344,13 @@ func TestDHCPv6LeasesAreBounded(t *testing.T) {
 	}
 	if n := len(b.leases6.byClient); n > leasesPerMAC || n != len(b.leases6.byAddr) {
 		t.Errorf("%d leases of one machine; want at most %d", n, leasesPerMAC)
+	}
+	for i := range byte(3 * leasesPerMAC) { // nor by claiming that it had them before
+		duid := &dhcpv6.DUIDLLT{HWType: iana.HWTypeEthernet, Time: 1000 + uint32(i), LinkLayerAddr: testMAC}
+		b.reply(dhcpv6.MessageTypeReply, message6(dhcpv6.MessageTypeRebind, []mod6{opt6(dhcpv6.OptClientID(duid)), ia(1, fmt.Sprintf("2001:db8::1%02x", i%16))}))
+	}
+	if n := len(b.leases6.byClient); n > leasesPerMAC {
+		t.Errorf("%d leases of one machine after it has claimed more; want at most %d", n, leasesPerMAC)
 	}
 	many := []mod6{}
 	for i := range byte(20) {

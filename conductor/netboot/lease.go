@@ -180,7 +180,7 @@ func (l *leases) commit(ctx context.Context, who holder, addr netip.Addr, now, e
 	l.mu.Lock()
 	lease := l.byClient[who.client]
 	ok := lease != nil && lease.Address == addr
-	if !ok && l.free(addr, now) && (lease == nil || lease.Expires.Before(now.Add(offerHold))) {
+	if !ok && l.free(addr, now) && (lease == nil && l.surplus(who) == nil || lease != nil && lease.Expires.Before(now.Add(offerHold))) {
 		ok = true // known from before a restart
 	}
 	if ok {
