@@ -87,7 +87,7 @@ test: test-deps lint ramdisk
 test-full: test-deps ramdisk
 	FERRIC_FULL=1 $(GO) test -v -count=1 -p 1 -timeout 60m $(AS_ROOT) ./images ./hwmanager/generic ./integration/osimage
 	FERRIC_FULL=1 FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
-		$(GO) test -v -count=1 -p 1 -timeout 60m ./integration/stories ./integration/conversation
+		$(GO) test -v -count=1 -p 1 -timeout 60m ./conductor/netboot ./integration/stories ./integration/conversation
 
 # The whole table takes about half an hour; it is printed in the end. Two machines run at a time.
 matrix: test-deps ramdisk

@@ -64,7 +64,7 @@ func bootLoader(t *testing.T, loader Loader, secure bool, events, lines []string
 // otherLines prove that kernel, parameters and ramdisk arrived, with the address
 // of the interface in the boot loader's notation.
 func otherLines(bootIF string, more ...string) []string {
-	return slices.Concat([]string{"Linux version", "ipa-api-url=http://192.168.77.1:6385"}, more, []string{"BOOTIF=" + bootIF, "Freeing initrd memory"})
+	return slices.Concat([]string{"Linux version", "ipa-api-url=http://192.168.77.1:6385"}, more, []string{"BOOTIF=" + bootIF, "RAMDISK: [mem"})
 }
 
 func TestPXELinux(t *testing.T) {
