@@ -26,7 +26,7 @@ CELL      ?= .
 # Ordinary users lack these, where mkfs and others are.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help fuzz deps test-deps test-full test-ironic test-ipa test-clients test-keystone test-tempest test-twin matrix go-version build ramdisk demo test lint bench scale generate clean
+.PHONY: help fuzz deps test-deps test-full test-ironic test-ipa test-clients test-keystone test-tempest test-twin matrix faults go-version build ramdisk demo test lint bench scale generate clean
 
 help:
 	@echo "make demo [OS=small|debian] [CLEAN=metadata|full] [KEEP=1]"
@@ -46,6 +46,7 @@ help:
 	@echo "                 run clients and test suites that others wrote against a conductor"
 	@echo "make test-twin [IRONIC_VERSION=29.0.6]"
 	@echo "                 send the same requests to a conductor and to a real Ironic, and compare the answers"
+	@echo "make faults      run every test of what can go wrong, and the whole crash matrix"
 	@echo "make build       build bin/ferric and bin/ferric-agent"
 	@echo "make ramdisk     build kernel and initramfs of the agent in $(CACHE)/ramdisk"
 	@echo "make deps        install the distribution's packages that the demo needs"
@@ -130,6 +131,11 @@ test-twin: test-deps build
 	@integration/setup/ironic.sh $(IRONIC) $(IRONIC_VERSION)
 	FERRIC_TWIN=$(abspath $(IRONIC))/bin/python FERRIC_BIN=$(abspath $(BIN)) $(GO) test -v -count=1 -timeout 60m ./integration/twin
 
+# Each row of docs/failure-modes.md; the counts are printed.
+faults: test-deps ramdisk
+	FERRIC_FAULTS=1 FERRIC_BIN=$(abspath $(BIN)) FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) \\
+		$(GO) test -v -count=1 -p 1 -timeout 90m ./integration/faults ./integration/crash
+
 lint: go-version
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these files" >&2; exit 1; }
 	$(GO) vet ./...
@@ -149,7 +155,7 @@ scale: go-version
 	$(GO) run ./integration/scale -nodes $(SCALE_NODES) -time $(SCALE_TIME) $(if $(filter 10000/10m,$(SCALE_NODES)/$(SCALE_TIME)),-out docs)
 
 generate: go-version
-	$(GO) test ./conductor ./conductor/provision ./conductor/restapi ./agent/config -run Page -update
+	$(GO) test ./conductor ./conductor/provision ./conductor/restapi ./agent/config ./integration/faults -run Page -update
 
 clean:
 	rm -rf $(BIN) $(CACHE)

@@ -90,6 +90,7 @@ func TestBadImages(t *testing.T) {
 	}{
 		{"not found", images.URL + "/missing.raw", "raw", good, []string{"404"}, true},
 		{"connection refused", dead + "/good.raw", "raw", good, []string{"connection refused"}, true},
+		{"redirects to itself", images.URL + "/loop/good.raw", "raw", good, []string{"redirect"}, true},
 		{"shorter than declared", images.URL + "/short/good.raw", "raw", good, []string{"truncated", strconv.Itoa(imageSize)}, false},
 		{"wrong digest", images.URL + "/good.raw", "raw", func(*testing.T) string { return strings.Repeat("5a", 32) }, []string{"Image failed to verify against checksum.", "5a5a", good(t)}, false},
 		{"qcow2 declared raw", images.URL + "/good.qcow2", "raw", of("good.qcow2"), []string{"declared as raw, but it is qcow2"}, true},

@@ -93,6 +93,7 @@ func newShop(t *testing.T) *shop {
 	s := &shop{half: make(chan struct{}, 16), gate: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/short/{name}", func(w http.ResponseWriter, r *http.Request) { s.part(t, w, r) })
+	mux.HandleFunc("/loop/{name}", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) })
 	mux.HandleFunc("/slow/{name}", func(w http.ResponseWriter, r *http.Request) { s.slow(t, w, r) })
 	mux.HandleFunc("/{name}", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, imageFile(t, r.PathValue("name")))
