@@ -133,7 +133,7 @@ test-twin: test-deps build
 
 # Each row of docs/failure-modes.md; the counts are printed.
 faults: test-deps ramdisk
-	FERRIC_FAULTS=1 FERRIC_BIN=$(abspath $(BIN)) FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) \\
+	FERRIC_FAULTS=1 FERRIC_BIN=$(abspath $(BIN)) FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) \
 		$(GO) test -v -count=1 -p 1 -timeout 90m ./integration/faults ./integration/crash
 
 lint: go-version
