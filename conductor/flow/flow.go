@@ -130,6 +130,9 @@ type Config struct {
 	// MaskSecrets hides passwords in inspection data from rules: "always",
 	// "sensitive" from those that are not sensitive themselves, "never".
 	MaskSecrets string `ini:"inspection_rules.mask_secrets"`
+	// BuiltInRules is a YAML file of rules that go along with those of the API.
+	// It is read at each inspection.
+	BuiltInRules string `ini:"inspection_rules.built_in_rules"`
 
 	// NodeView and PortView make what agents are shown.
 	NodeView func(n *store.Node, unmaskConfigDrive bool) map[string]any `ini:"-"`
@@ -198,6 +201,11 @@ func (c Config) Validate() error {
 	}
 	if c.SyncPowerStateWorkers < 1 {
 		return fmt.Errorf("[conductor]sync_power_state_workers is %d, it must be positive", c.SyncPowerStateWorkers)
+	}
+	if c.BuiltInRules != "" {
+		if _, err := rules.Load(c.BuiltInRules); err != nil {
+			return fmt.Errorf("[inspection_rules]built_in_rules: %w", err)
+		}
 	}
 	return errors.Join(c.Agents.Validate(), c.Logs.validate(), c.Inspection.Validate())
 }

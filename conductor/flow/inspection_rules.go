@@ -26,10 +26,18 @@ const rulesTimeout = 5 * time.Minute
 // subject is changed when all of them went well only.
 func (f *Flow) applyRules(ctx context.Context, t *task.Task, s *inspection.Subject) error {
 	rows, err := f.store.InspectionRules(ctx, store.Query{})
-	if err != nil || len(rows) == 0 {
+	if err != nil {
 		return err
 	}
 	var list []rules.Rule
+	if f.cfg.BuiltInRules != "" {
+		if list, err = rules.Load(f.cfg.BuiltInRules); err != nil {
+			return fmt.Errorf("[inspection_rules]built_in_rules: %w", err)
+		}
+	}
+	if len(rows)+len(list) == 0 {
+		return nil
+	}
 	for _, r := range rows {
 		list = append(list, rules.Rule{UUID: r.UUID, Priority: r.Priority, Sensitive: r.Sensitive, Conditions: r.Conditions, Actions: r.Actions})
 	}

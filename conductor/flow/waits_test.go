@@ -3,6 +3,8 @@ package flow_test
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -95,6 +97,28 @@ func TestInspection(t *testing.T) {
 	inv, err := r.flow.Inventory(t.Context(), r.node)
 	if err != nil || !strings.Contains(string(inv.Inventory), "198.51.100.9") || !strings.Contains(string(inv.PluginData), "valid_interfaces") {
 		t.Errorf("kept %s and %s, %v", inv.Inventory, inv.PluginData, err)
+	}
+}
+
+// TestBuiltInRules: rules of a file go along with those of the API.
+func TestBuiltInRules(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	rule := "[{uuid: cores, conditions: [{op: eq, args: ['{inventory[cpu][architecture]}', x86_64]}], actions: [{op: set-attribute, args: {path: extra/cores, value: two}}]}]"
+	if err := os.WriteFile(path, []byte(rule), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, func(c *flow.Config) { c.BuiltInRules = path })
+	if err := r.cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	r.change(byAgent)
+	r.must("manage", provision.Manageable)
+	r.must("inspect", provision.InspectWait)
+	if _, _, err := r.flow.ContinueInspection(t.Context(), "", found(t, nil), false); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.reach(provision.Manageable); n.Extra["cores"] != "two" {
+		t.Errorf("extra is %v", n.Extra)
 	}
 }
 
