@@ -55,6 +55,12 @@ func startSimulator(t *testing.T) *simulator {
 // startSimulatorWith adds lines to its configuration.
 func startSimulatorWith(t *testing.T, lines string) *simulator {
 	t.Helper()
+	return startSimulatorIn(t, lines, nil)
+}
+
+// startSimulatorIn calls prepare with the simulator's directory before it starts.
+func startSimulatorIn(t *testing.T, lines string, prepare func(dir string)) *simulator {
+	t.Helper()
 	program, dir, port := tool(t, "ipmi_sim"), t.TempDir(), freePort(t)
 	script := `#!/bin/sh
 # chassis NAME get PARAM... | set PARAM VALUE
@@ -97,6 +103,9 @@ set_working_mc 0x20
 	}
 	if err := os.Mkdir(filepath.Join(dir, "state"), 0o755); err != nil {
 		t.Fatal(err)
+	}
+	if prepare != nil {
+		prepare(dir)
 	}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {

@@ -24,7 +24,7 @@ func NewVendor(bmcs *BMCs) *Vendor { return &Vendor{bmcs} }
 // Properties describes the driver_info keys.
 func (v *Vendor) Properties() map[string]string { return Properties() }
 
-// Methods are send_raw and bmc_reset.
+// Methods are Ironic's send_raw and bmc_reset, and get_sel, clear_sel and get_sol_config of ours.
 func (v *Vendor) Methods() map[string]driver.VendorMethod {
 	return map[string]driver.VendorMethod{
 		"send_raw": {
@@ -63,7 +63,77 @@ func (v *Vendor) Methods() map[string]driver.VendorMethod {
 				return nil, v.bmcs.Reset(ctx, info, warm)
 			},
 		},
+		"get_sel": {
+			HTTPMethods: []string{"GET", "POST"},
+			Description: "Read the BMC's event log, oldest first. Optional arguments: 'from' - the entry to begin at; 'limit' - so many entries at most, up to 1000.",
+			Validate: func(n *store.Node, args map[string]any) error {
+				if _, _, err := selPage(args); err != nil {
+					return err
+				}
+				_, err := nodeInfo(n)
+				return err
+			},
+			Run: func(ctx context.Context, t *task.Task, args map[string]any) (any, error) {
+				from, limit, err := selPage(args)
+				if err != nil {
+					return nil, err
+				}
+				info, err := nodeInfo(t.Node)
+				if err != nil {
+					return nil, err
+				}
+				return v.bmcs.Events(ctx, info, from, limit)
+			},
+		},
+		"clear_sel": {
+			HTTPMethods: []string{"POST", "DELETE"}, RequireExclusiveLock: true,
+			Description: "Empty the BMC's event log.",
+			Validate:    valid,
+			Run: func(ctx context.Context, t *task.Task, _ map[string]any) (any, error) {
+				info, err := nodeInfo(t.Node)
+				if err != nil {
+					return nil, err
+				}
+				return nil, v.bmcs.ClearEvents(ctx, info)
+			},
+		},
+		"get_sol_config": {
+			HTTPMethods: []string{"GET"},
+			Description: "Read how the BMC does serial-over-LAN.",
+			Validate:    valid,
+			Run: func(ctx context.Context, t *task.Task, _ map[string]any) (any, error) {
+				info, err := nodeInfo(t.Node)
+				if err != nil {
+					return nil, err
+				}
+				return v.bmcs.SOLConfig(ctx, info)
+			},
+		},
 	}
+}
+
+// valid is for methods without arguments.
+func valid(n *store.Node, _ map[string]any) error {
+	_, err := nodeInfo(n)
+	return err
+}
+
+// selPage reads the arguments from and limit.
+func selPage(args map[string]any) (from uint16, limit int, err error) {
+	limit = maxSELPage
+	if v := args["limit"]; v != nil {
+		if limit, err = integer(v); err != nil || limit < 1 {
+			return 0, 0, driver.Invalid("limit must be a positive number.")
+		}
+	}
+	if v := args["from"]; v != nil {
+		n, err := integer(v)
+		if err != nil || n < 0 || n >= lastRecord {
+			return 0, 0, driver.Invalid("from must be the number of an entry.")
+		}
+		from = uint16(n)
+	}
+	return from, limit, nil
 }
 
 // CleanSteps has send_raw, which configurations forbid unless told otherwise.
