@@ -202,7 +202,7 @@ func (c *Config) complete() error {
 	if c.Agent.APIURL == "" {
 		c.Agent.APIURL = c.Boot.APIURL
 	}
-	if err := c.Flow.Validate(); err != nil {
+	if err := errors.Join(c.Flow.Validate(), c.Direct.Validate()); err != nil {
 		return err
 	}
 	if _, err := c.databasePath(); err != nil {

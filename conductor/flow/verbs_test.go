@@ -180,6 +180,12 @@ func TestConfig(t *testing.T) {
 	for want, change := range map[string]func(*flow.Config){
 		"[conductor]rescue_password_hash_algorithm": func(c *flow.Config) { c.RescuePasswordHash = "rot13" },
 		"[auto_discovery]driver":                    func(c *flow.Config) { c.AutoDiscovery = true },
+		"[conductor]verify_step_priority_override":  func(c *flow.Config) { c.VerifyStepPriorityOverride = map[string]string{"management.clock": "-1"} },
+		"[conductor]automated_cleaning_step_source": func(c *flow.Config) { c.CleaningStepSource = "guess" },
+		"[agent]deploy_logs_collect":                func(c *flow.Config) { c.Logs.Collect = "sometimes" },
+		"[agent]deploy_logs_storage_backend":        func(c *flow.Config) { c.Logs.StorageBackend = "swift" },
+		"[agent]verify_ca":                          func(c *flow.Config) { c.Agents.VerifyCA = "/nonexistent/ca.pem" },
+		"[inspection_rules]built_in_rules":          func(c *flow.Config) { c.BuiltInRules = "/nonexistent/rules.yaml" },
 		"[conductor]clean_step_priority_override":   func(c *flow.Config) { c.CleanStepPriorityOverride = map[string]string{"deploy.erase_devices": "first"} },
 		"[inspector]hooks":                          func(c *flow.Config) { c.Inspection.Hooks = []string{"fly"} },
 	} {

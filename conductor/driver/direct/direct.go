@@ -51,6 +51,14 @@ func DefaultConfig() Config {
 	}
 }
 
+// Validate names an option whose value is none.
+func (c Config) Validate() error {
+	if c.DefaultBootMode != "uefi" && c.DefaultBootMode != "bios" {
+		return fmt.Errorf("[deploy]default_boot_mode is %q, it must be uefi or bios", c.DefaultBootMode)
+	}
+	return nil
+}
+
 // Deploy implements driver.Deploy. The interfaces that it works through are
 // those of the node.
 type Deploy struct {
