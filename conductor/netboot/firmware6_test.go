@@ -46,12 +46,13 @@ func TestUEFIPXEv6(t *testing.T) {
 		[]string{"-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n", "-device", cardBare})...)
 }
 
-// UEFI's HTTP boot over IPv6.
+// UEFI's HTTP boot over IPv6. It tries IPv4 first, for a minute without an answer: so
+// there it is sent to a port that refuses it.
 func TestUEFIHTTPBootv6(t *testing.T) {
 	if !inOwnNamespace(t, "qemu-system-x86_64", "cpio") {
 		return
 	}
 	setUpNetwork6(t)
-	startDnsmasq(t)
+	startDnsmasq(t, "--dhcp-vendorclass=set:http,HTTPClient", "--dhcp-option-force=tag:http,60,HTTPClient", "--dhcp-boot=tag:http,http://192.168.77.1:9/none.efi")
 	bootChain(t, config6(), httpChain, slices.Concat(ovmf(t), httpOnly, []string{"-device", cardBare})...)
 }

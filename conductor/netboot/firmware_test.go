@@ -44,12 +44,13 @@ var httpOnly = []string{
 	"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n",
 }
 
-// startDnsmasq runs an independent DHCP server, which knows nothing of booting, on our interface.
-func startDnsmasq(t *testing.T) {
+// startDnsmasq runs an independent DHCP server on our interface, which knows nothing
+// of booting but by further options.
+func startDnsmasq(t *testing.T, options ...string) {
 	t.Helper()
-	cmd := exec.Command("dnsmasq", "-d", "--conf-file=/dev/null", "--port=0", "--interface="+bridge, "--bind-interfaces",
-		"--user=root", "--group=root", "--no-ping", "--dhcp-leasefile="+filepath.Join(t.TempDir(), "leases"),
-		"--dhcp-range=192.168.77.150,192.168.77.160,1h", "--log-dhcp")
+	cmd := exec.Command("dnsmasq", append([]string{"-d", "--conf-file=/dev/null", "--port=0", "--interface=" + bridge, "--bind-interfaces",
+		"--user=root", "--group=root", "--no-ping", "--dhcp-leasefile=" + filepath.Join(t.TempDir(), "leases"),
+		"--dhcp-range=192.168.77.150,192.168.77.160,1h", "--log-dhcp"}, options...)...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
