@@ -32,8 +32,8 @@ import (
 )
 
 // Run serves until ctx ends, then stops taking requests and lets work in
-// flight finish for a while. What does not finish is failed by the recovery of
-// the next start.
+// flight finish for a while. What does not finish the next start goes
+// on with.
 func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	path, err := cfg.databasePath()
 	if err != nil {

@@ -148,7 +148,6 @@ func live(t *testing.T, phases []phase) (kept []string, writes []int) {
 			copyDatabase(t, dir, at)
 		}
 		kept = append(kept, at)
-		_ = os.Remove(filepath.Join(dir, "count"))
 		p := start(t, dir)
 		p.arm(t, 0, "never")
 		if err := ph.ask(t.Context(), p.api); err != nil {

@@ -1,70 +1,22 @@
 package crash_test
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"ferric/api/client"
-	"ferric/conductor"
+	"ferric/integration/crash"
 )
 
-// configVar tells a re-executed test to be a conductor with that configuration.
-const configVar = "FERRIC_CRASH_CONDUCTOR"
-
 func TestMain(m *testing.M) {
-	if path := os.Getenv(configVar); path != "" {
-		if err := serve(path); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
+	crash.ServeIfAsked()
 	os.Exit(m.Run())
-}
-
-// serve is the conductor, as `ferric conductor` runs it. As long as a file
-// "armed" lies beside the configuration it counts its commits in the file
-// "count", and ends around the one that "armed" names: "3 after", "3 before".
-func serve(path string) error {
-	cfg, _, err := conductor.LoadConfig(path)
-	if err != nil {
-		return err
-	}
-	dir, count := filepath.Dir(path), 0
-	cfg.AroundCommit = func(done bool) { // called by one goroutine
-		text, err := os.ReadFile(filepath.Join(dir, "armed"))
-		if err != nil {
-			return
-		}
-		if !done {
-			count++
-			_ = os.WriteFile(filepath.Join(dir, "count"), []byte(strconv.Itoa(count)), 0o600)
-		}
-		when := "before"
-		if done {
-			when = "after"
-		}
-		if strings.TrimSpace(string(text)) == fmt.Sprintf("%d %s", count, when) {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {}
-		}
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	log := logrus.New()
-	return conductor.Run(ctx, cfg, logrus.NewEntry(log))
 }
 
 // patience bounds every wait; the machine may be busy.
@@ -116,7 +68,7 @@ http_listen = 127.0.0.1:%[3]d
 		t.Fatal(err)
 	}
 	p := &process{dir: dir, cmd: exec.Command(program), ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), configVar+"="+config)
+	p.cmd.Env = append(os.Environ(), crash.ConfigVar+"="+config)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if p.api, err = client.New(fmt.Sprintf("http://127.0.0.1:%d", port), nil); err != nil {
 		t.Fatal(err)
@@ -150,11 +102,10 @@ func (p *process) stop(t *testing.T) {
 	}
 }
 
-// arm has the process end around its commit number n from now on, or count its
-// commits only.
+// arm has the process end around its commit number n from now on.
 func (p *process) arm(t *testing.T, n int, when string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(p.dir, "armed"), fmt.Appendf(nil, "%d %s", n, when), 0o600); err != nil {
+	if err := crash.Arm(p.dir, n, when); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -162,14 +113,7 @@ func (p *process) arm(t *testing.T, n int, when string) {
 // disarm ends that and tells how many commits there were.
 func disarm(t *testing.T, dir string) int {
 	t.Helper()
-	if err := os.Remove(filepath.Join(dir, "armed")); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "count"))
-	if err != nil {
-		return 0
-	}
-	n, err := strconv.Atoi(string(text))
+	n, err := crash.Disarm(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"ferric/api/client"
+	"ferric/integration/crash"
 )
 
 // conductor is a conductor with a database of its own, which outlives its
@@ -19,6 +20,7 @@ type conductor struct {
 	url    string
 	dir    string
 	config string
+	mortal bool // it can be armed to end around one of its commits
 }
 
 // Heartbeats come after 0.3 to 0.6 of this many seconds.
@@ -72,7 +74,11 @@ command_retry_timeout = 3
 // start starts a process and waits until it answers.
 func (c *conductor) start(t *testing.T) {
 	t.Helper()
-	c.process = launch(t, filepath.Join(c.dir, "conductor.log"), program(t, "ferric"), "conductor", "--config", c.config)
+	if c.mortal {
+		c.process = launch(t, filepath.Join(c.dir, "conductor.log"), "env", crash.ConfigVar+"="+c.config, os.Args[0])
+	} else {
+		c.process = launch(t, filepath.Join(c.dir, "conductor.log"), program(t, "ferric"), "conductor", "--config", c.config)
+	}
 	eventually(t, "the answer of the API", func() bool {
 		select {
 		case <-c.ended:

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"ferric/integration/crash"
 	"ferric/integration/lab"
 )
 
@@ -21,6 +22,7 @@ import (
 // ends with them, and all ports are free. `make test-ipa` makes them, without one
 // of users, in which the kernel does not read partition tables.
 func TestMain(m *testing.M) {
+	crash.ServeIfAsked()
 	if os.Getenv("FERRIC_IPA") != "" {
 		os.Exit(tidy{m}.Run())
 	}
