@@ -24,6 +24,7 @@ import (
 	"ferric/conductor/driver/pxe"
 	"ferric/conductor/explain"
 	"ferric/conductor/flow"
+	"ferric/conductor/metrics"
 	"ferric/conductor/netboot"
 	"ferric/conductor/restapi"
 	"ferric/conductor/steps"
@@ -49,6 +50,9 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 		return err
 	}
 	defer db.Close()
+	counts := metrics.New(log)
+	db.OnCommit(counts.Commit)
+	cfg.IPMI.Observe, cfg.Flow.Observer = counts.BMCCommand, counts
 	if cfg.AroundCommit != nil {
 		db.AroundCommit(cfg.AroundCommit)
 	}
@@ -106,6 +110,8 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	cfg.Flow.NodeView, cfg.Flow.PortView = restapi.AgentNode, restapi.AgentPort
 	flows := flow.New(cfg.Flow, db, tasks, registry, log)
 
+	boots.Sightings().Observe(counts.Sighting)
+	cfg.API.Metrics, cfg.API.Observe = counts.Handler(), counts.Request
 	cfg.API.Explain = &explain.Sources{
 		Drivers: registry, Sightings: boots.Sightings(), Holding: tasks.Holding, Workers: tasks.Workers, AutomatedClean: cfg.Flow.AutomatedClean,
 		Site: explain.Site{DHCP: string(cfg.Netboot.DHCP), APIURL: cfg.Boot.APIURL},
@@ -138,6 +144,8 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 		group.Go(func() error { return serveAPI(groupCtx, l) })
 	}
 	context.AfterFunc(groupCtx, api.EndStreams)
+	counts.Collect(metrics.Sources{Store: db, Tasks: tasks, Streams: api.OpenStreams, Version: metrics.Version()})
+	group.Go(func() error { return counts.Follow(groupCtx, db) })
 	group.Go(func() error { return boots.Run(groupCtx) })
 	group.Go(func() error { return flows.StartConsoles(groupCtx) })
 	group.Go(func() error {

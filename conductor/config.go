@@ -33,6 +33,8 @@ type Config struct {
 	Debug bool `ini:"DEFAULT.debug"`
 	// LogFile is where the log goes. Default: standard error.
 	LogFile string `ini:"DEFAULT.log_file"`
+	// UseJSON writes the log as an object of JSON a line.
+	UseJSON bool `ini:"DEFAULT.use_json"`
 	// EnabledDrivers are classic drivers, whose hardware types are enabled as well.
 	EnabledDrivers []string `ini:"DEFAULT.enabled_drivers"`
 	// DatabaseConnection is sqlite:///<absolute path>.

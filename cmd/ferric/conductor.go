@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
@@ -45,6 +46,9 @@ func newConductorCommand(c *connection) *cobra.Command {
 func newLogger(cfg conductor.Config) (*logrus.Logger, error) {
 	log := logrus.New()
 	log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: "2006-01-02T15:04:05.000Z07:00"})
+	if cfg.UseJSON {
+		log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano, FieldMap: logrus.FieldMap{logrus.FieldKeyMsg: "message", logrus.FieldKeyTime: "time", logrus.FieldKeyLevel: "level"}})
+	}
 	if cfg.Debug {
 		log.SetLevel(logrus.DebugLevel)
 	}

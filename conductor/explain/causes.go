@@ -101,12 +101,12 @@ var Causes = []Cause{
 	}, say("The BMC refuses the login: %s", bmcFault),
 		do("correct ipmi_username, ipmi_password (or ipmi_hex_kg_key, ipmi_priv_level): ferric node set NODE --driver-info ipmi_password=…", "repeat the request; a node in maintenance because of it comes back by itself"),
 		"The BMC does not take user name, password or key, or the user may not do enough."},
-	{"bmc-cipher", func(f *Facts) bool { return f.bmcTrouble() && containsAny(f.bmcFault(), "cipher suite") },
+	{"bmc-cipher", func(f *Facts) bool { return f.bmcTrouble() && containsAny(f.bmcFault(), "no common IPMI cipher suite") },
 		say("The BMC and the conductor have no cipher suite in common: %s", bmcFault),
 		do("set ipmi_cipher_suite of the node, or [ipmi]cipher_suite_versions", "enable suite 17 or 3 on the BMC"),
 		"BMC and conductor have no cipher suite in common."},
 	{"bmc-unreachable", func(f *Facts) bool {
-		return f.bmcTrouble() && containsAny(f.bmcFault(), "unreachable", "timed out", "timeout", "refused", "no route", "did not answer")
+		return f.bmcTrouble() && containsAny(f.bmcFault(), "unreachable", "deadline exceeded", "timed out", "timeout", "refused", "no route", "did not answer")
 	}, say("The BMC does not answer: %s", bmcFault),
 		do("check ipmi_address and ipmi_port, the BMC's cable and network, and that IPMI over LAN is enabled", "try: ferric node power on NODE; a node in maintenance because of it comes back by itself when the BMC answers"),
 		"The BMC does not answer at its address and port."},
@@ -124,6 +124,11 @@ var Causes = []Cause{
 		say("The conductor has lost the BMC and put the node into maintenance: %s", func(f *Facts) any { return f.Reason }),
 		do("find out why the BMC fails; the node comes back by itself when it answers"),
 		"The power failed too often, which put the node into maintenance."},
+	{"agent-unreachable", func(f *Facts) bool {
+		return f.says("/v1/commands", "get_clean_steps", "get_deploy_steps", "get_service_steps") && f.says("connection refused", "timeout", "no route", "deadline exceeded", "unreachable", "certificate")
+	}, say("The agent was heard, but the conductor could not reach it: %s", lastError),
+		do("check that the conductor reaches the agent's address and port: firewalls, routes, NAT in between", "repeat the request, after ferric node maintenance unset NODE if it is in maintenance"),
+		"The agent was heard, but could not be reached, and the operation failed."},
 	{"clean-fault", func(f *Facts) bool {
 		return f.Fault == "clean failure" || f.State == provision.CleanFailed && f.Fault != ""
 	},
@@ -233,7 +238,12 @@ var Causes = []Cause{
 	{"pxe-disabled", func(f *Facts) bool {
 		return f.bootless() && !f.NoNetboot && (f.allDisabled() || f.refused("", "pxe_enabled is false") != nil)
 	},
-		say("The machine asks to boot at a port that is not to boot from the network: %s", refusal("", "pxe_enabled is false")),
+		func(f *Facts) string {
+			if s := f.refused("", "pxe_enabled is false"); s != nil {
+				return fmt.Sprintf("The machine asks to boot at the port %s, which is not to boot from the network: %s.", s.MAC, s.Reason)
+			}
+			return fmt.Sprintf("None of the node's ports (%v) is to boot from the network: pxe_enabled is false.", macs(f))
+		},
 		do("openstack baremetal port set --pxe-enabled UUID, or have the machine boot from another card", again),
 		"The ports that the machine boots from have pxe_enabled off."},
 	{"mac-conflict", func(f *Facts) bool { return f.waiting() && f.event("mac-conflict") != nil },

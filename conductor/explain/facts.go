@@ -109,10 +109,10 @@ type Event struct {
 
 // Site is what all nodes share.
 type Site struct {
-	DHCP             string        `json:"dhcp"`    // mode of our server: off, proxy, full
-	APIURL           string        `json:"api"`     // as agents are told
-	HeartbeatTimeout time.Duration `json:"-"`       // within which an agent is heard
-	Workers          int           `json:"workers"` // of the pool
+	DHCP             string        `json:"dhcp"`              // mode of our server: off, proxy, full
+	APIURL           string        `json:"api"`               // as agents are told
+	HeartbeatTimeout time.Duration `json:"heartbeat_timeout"` // within which an agent is heard
+	Workers          int           `json:"workers"`           // of the pool
 	WorkersBusy      int           `json:"workers_busy"`
 }
 

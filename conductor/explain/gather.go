@@ -196,10 +196,9 @@ func (s Sources) askHardware(ctx context.Context, n *store.Node, f *Facts, probe
 	if err := ifs.Power.Validate(ctx, n); err != nil {
 		f.PowerFault = err.Error()
 	}
-	for _, v := range []driver.Validator{ifs.Boot, ifs.Deploy} {
-		if err := v.Validate(ctx, n); err != nil && f.DeployFault == "" {
-			f.DeployFault = err.Error()
-		}
+	// What its instance is to be is nobody's fault yet: that is the deploy interface's.
+	if err := ifs.Boot.Validate(ctx, n); err != nil {
+		f.DeployFault = err.Error()
 	}
 	if probe && f.PowerFault == "" {
 		state, err := ifs.Power.PowerState(ctx, n)

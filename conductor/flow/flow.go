@@ -134,11 +134,21 @@ type Config struct {
 	// It is read at each inspection.
 	BuiltInRules string `ini:"inspection_rules.built_in_rules"`
 
+	// Observer counts; it may be nil.
+	Observer Observer `ini:"-"`
 	// NodeView and PortView make what agents are shown.
 	NodeView func(n *store.Node, unmaskConfigDrive bool) map[string]any `ini:"-"`
 	PortView func(p *store.Port) map[string]any                         `ini:"-"`
 	// Now is the clock of the host, which may be set at any time. nil is time.Now.
 	Now func() time.Time `ini:"-"`
+}
+
+// Observer is told what is counted.
+type Observer interface {
+	// Heartbeat is accepted, ignored or refused.
+	Heartbeat(outcome string)
+	// PowerSync is a pass over all nodes.
+	PowerSync(took time.Duration, compared, failed, missed int)
 }
 
 // DefaultConfig has Ironic's defaults.

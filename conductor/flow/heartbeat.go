@@ -29,16 +29,32 @@ var onHeartbeat = map[provision.State]func(f *Flow, ctx context.Context, t *task
 // what the node waits for. nil means that the agent is answered 202, also
 // where the node is busy and the heartbeat is ignored.
 func (f *Flow) Heartbeat(ctx context.Context, nodeUUID string, hb ipa.Heartbeat) error {
+	ignored, err := f.takeHeartbeat(ctx, nodeUUID, hb)
+	if observer := f.cfg.Observer; observer != nil {
+		outcome := "accepted"
+		switch {
+		case err != nil:
+			outcome = "refused"
+		case ignored:
+			outcome = "ignored"
+		}
+		observer.Heartbeat(outcome)
+	}
+	return err
+}
+
+// takeHeartbeat is Heartbeat; ignored says that the node was busy.
+func (f *Flow) takeHeartbeat(ctx context.Context, nodeUUID string, hb ipa.Heartbeat) (ignored bool, err error) {
 	n, err := f.store.HeartbeatNode(ctx, nodeUUID)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := f.checkHeartbeat(n, hb); err != nil {
-		return err
+		return false, err
 	}
 	if n.Reservation == nil && f.tasks.Queued(n.ID) == 0 && tellsNothingNew(n, hb) {
 		f.store.RecordHeartbeat(n.ID, time.Now())
-		return nil
+		return false, nil
 	}
 	// It queues for a moment: the heartbeat at the end of a step comes while
 	// the step's start is still being written down.
@@ -51,9 +67,9 @@ func (f *Flow) Heartbeat(ctx context.Context, nodeUUID string, hb ipa.Heartbeat)
 	})
 	var locked *task.LockedError
 	if errors.As(err, &locked) && n.DriverInternalInfo.String(driver.KeyAgentURL) != "" {
-		return nil // the node is busy; the next heartbeat will do
+		return true, nil // the node is busy; the next heartbeat will do
 	}
-	return err
+	return false, err
 }
 
 // checkHeartbeat compares a heartbeat with what is known of the agent of this

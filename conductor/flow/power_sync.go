@@ -102,6 +102,9 @@ func (p *PowerSync) Run(ctx context.Context) error {
 		}
 	}
 	_ = pass.Wait()
+	if observer := p.flow.cfg.Observer; observer != nil {
+		observer.PowerSync(time.Since(began), int(compared.Load()), int(failed.Load()), left)
+	}
 	p.flow.log.WithFields(logrus.Fields{"compared": compared.Load(), "locked": left, "failed": failed.Load(),
 		"seconds": time.Since(began).Round(time.Millisecond).Seconds()}).Info("power state sync: pass done")
 	return nil

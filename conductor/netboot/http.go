@@ -52,7 +52,7 @@ func (s *Server) answerHTTP(w http.ResponseWriter, r *http.Request) {
 	if whole && end != "" {
 		s.emit(end, a.machine.NodeUUID, a.owner.String(), fmt.Sprintf("%s, %d bytes", r.URL.Path, n))
 	}
-	seen.Answer = fmt.Sprintf("%d bytes", n)
+	seen.Answer, seen.Bytes = fmt.Sprintf("%d bytes", n), n
 	if r.Method == http.MethodHead {
 		seen.Answer = "its size"
 	}

@@ -29,6 +29,7 @@ type Sighting struct {
 	Request  string    // what was asked for
 	Answer   string    // what it was answered
 	Reason   string    // why it was not answered
+	Bytes    int64     // of a file that was sent
 	Count    int       // how often it was asked and answered the same in succession
 }
 
@@ -43,9 +44,10 @@ const (
 
 // Sightings is the record of the last requests by MAC address, in memory only.
 type Sightings struct {
-	mu     sync.Mutex
-	nodes  sightingLog
-	others sightingLog
+	observe func(Sighting) // may be nil
+	mu      sync.Mutex
+	nodes   sightingLog
+	others  sightingLog
 }
 
 func newSightings() *Sightings {
@@ -89,6 +91,9 @@ func (s *Sightings) add(seen Sighting) {
 	seen.Count = 1
 	for _, text := range []*string{&seen.MAC, &seen.IP, &seen.Request, &seen.Answer, &seen.Reason} {
 		*text = printable(*text)
+	}
+	if s.observe != nil {
+		s.observe(seen)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,3 +200,6 @@ func addressText(a netip.Addr) string {
 	}
 	return a.String()
 }
+
+// Observe has f called with each request, at once. It is set before the server runs.
+func (s *Sightings) Observe(f func(Sighting)) { s.observe = f }

@@ -36,7 +36,7 @@ func (s *Server) tftpDone(client netip.Addr, req tftpRequest, size int64, err er
 	}
 	switch {
 	case err == nil:
-		seen.Answer = fmt.Sprintf("sent, %d bytes", size)
+		seen.Answer, seen.Bytes = fmt.Sprintf("sent, %d bytes", size), size
 		a := answer{target: parsePath(req.name, s.roots())}
 		if _, end := a.events(ProtocolTFTP); end != "" {
 			s.emit(end, seen.NodeUUID, seen.MAC, fmt.Sprintf("%s to %v, %d bytes", req.name, client, size))

@@ -76,7 +76,7 @@ var pathParameter = regexp.MustCompile(`:(\w+)`)
 // wirePath is the path as OpenAPI writes it.
 func (r route) wirePath() string {
 	path := r.path
-	if path != "/" && path != "/v1" && path != "/healthcheck" && !strings.HasPrefix(path, "/ferric/") {
+	if path != "/" && path != "/v1" && path != "/healthcheck" && path != metricsPath && !strings.HasPrefix(path, "/ferric/") {
 		path = "/v1" + path
 	}
 	return pathParameter.ReplaceAllString(path, "{$1}")

@@ -140,6 +140,7 @@ func plainSchemas(v ironic.Version) map[string]*openapi3.Schema {
 		"Progress":              goType[ipa.Progress](),
 		"SeenEvents":            goType[ironic.Events](),
 		"Timeline":              goType[timelineAnswer](),
+		"Metrics":               text(),
 		"Explanation":           goType[explain.Explanation](),
 		"EraseReports":          goType[ipa.EraseReports](),
 	}

@@ -96,6 +96,7 @@ func (s *Server) routes() []route {
 		s.eventListRoutes(),
 		s.timelineRoutes(),
 		s.explainRoutes(),
+		s.metricsRoutes(),
 		s.descriptionRoutes(),
 	)
 }

@@ -7,6 +7,7 @@ package restapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -69,6 +70,13 @@ type Config struct {
 	Auth                  auth.Config
 	Streams               StreamConfig
 
+	// MetricsAccess says who may read /metrics: public, auth (who may see
+	// conductors) or off.
+	MetricsAccess string `ini:"ferric_api.metrics"`
+	// Metrics answers at /metrics, and Observe is told of each request; took is 0
+	// for a stream. Both may be nil.
+	Metrics http.Handler                                               `ini:"-"`
+	Observe func(method, route string, status int, took time.Duration) `ini:"-"`
 	// Explain is where the facts about a node come from, besides the database.
 	Explain *explain.Sources `ini:"-"`
 	Edge    EdgeConfig
@@ -90,6 +98,7 @@ func DefaultConfig() Config {
 		ProjectAdminsOwnNodes:     true,
 		Auth:                      auth.DefaultConfig(),
 		Streams:                   defaultStreams(),
+		MetricsAccess:             "auth",
 		Edge:                      defaultEdge(),
 	}
 }
@@ -157,6 +166,9 @@ func New(cfg Config, s *store.Store, c Conductor, log *logrus.Entry) (*Server, e
 	if err := errors.Join(cfg.Edge.check(), cfg.Streams.check()); err != nil {
 		return nil, err
 	}
+	if _, known := metricsPolicies[cfg.MetricsAccess]; !known {
+		return nil, fmt.Errorf("[ferric_api]metrics is %q, it can be public, auth and off", cfg.MetricsAccess)
+	}
 	strategy, err := auth.New(cfg.Auth, log)
 	if err != nil {
 		return nil, err
@@ -177,19 +189,19 @@ func (s *Server) Handler() http.Handler {
 
 // AgentHandler is what agents need of the API: their endpoints, and discovery.
 func (s *Server) AgentHandler() http.Handler {
-	return s.serve(slices.DeleteFunc(s.routes(), func(rt route) bool { return rt.policy != auth.Public }))
+	return s.serve(slices.DeleteFunc(s.routes(), func(rt route) bool { return rt.policy != auth.Public || rt.path == metricsPath }))
 }
 
 // forAgents is true for what needs no credentials, except discovery.
 func forAgents(rt route) bool {
-	return rt.policy == auth.Public && rt.path != "/" && rt.path != "/v1"
+	return rt.policy == auth.Public && rt.path != "/" && rt.path != "/v1" && rt.path != metricsPath
 }
 
 func (s *Server) serve(routes []route) http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.handleError
-	e.Pre(s.recoverPanic, s.healthCheck, s.cors, s.identify, normalisePath, s.legacyPaths, s.authenticate(routes), negotiate)
+	e.Pre(s.observe, s.recoverPanic, s.healthCheck, s.cors, s.identify, normalisePath, s.legacyPaths, s.authenticate(routes), negotiate)
 	e.Use(unrouted(routes))
 	s.register(e, routes)
 	return e

@@ -1,6 +1,9 @@
 package task
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // holder is who has a node's turn in this process.
 type holder struct {
@@ -30,3 +33,22 @@ func (m *Manager) Holding(id int64) (purpose string, since time.Time, ok bool) {
 
 // Workers counts the workers that are busy, and all.
 func (m *Manager) Workers() (busy, all int) { return len(m.workers), cap(m.workers) }
+
+// counters are what the manager counts of itself.
+type counters struct {
+	workersRefused, lockWaits, lockWait, locksRefused atomic.Int64
+}
+
+// Stats are what happened since the start.
+type Stats struct {
+	WorkersRefused int64         // requests for a worker when all were busy
+	LockWaits      int64         // tasks that waited for another one of their node
+	LockWait       time.Duration // in all
+	LocksRefused   int64         // tasks that waited in vain
+}
+
+// Stats counts what happened since the start.
+func (m *Manager) Stats() Stats {
+	c := &m.counters
+	return Stats{c.workersRefused.Load(), c.lockWaits.Load(), time.Duration(c.lockWait.Load()), c.locksRefused.Load()}
+}

@@ -57,8 +57,9 @@ type Manager struct {
 	wg      sync.WaitGroup
 	base    context.Context // life of background work
 
-	mu     sync.Mutex
-	queues map[int64]*queue
+	mu       sync.Mutex
+	queues   map[int64]*queue
+	counters counters
 
 	// Failed is called, with the lock held, when background work returned an
 	// error or panicked. It is set once, before the first task.
@@ -278,6 +279,9 @@ func (m *Manager) enter(ctx context.Context, id int64, wait time.Duration) (leav
 		return func() { <-q.turn; forget() }, true
 	default:
 	}
+	began := time.Now()
+	m.counters.lockWaits.Add(1)
+	defer func() { m.counters.lockWait.Add(int64(time.Since(began))) }()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
@@ -286,6 +290,7 @@ func (m *Manager) enter(ctx context.Context, id int64, wait time.Duration) (leav
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	m.counters.locksRefused.Add(1)
 	forget()
 	return nil, false
 }

@@ -11,6 +11,7 @@ func (m *Manager) take() (leave func(), ok bool) {
 	case m.workers <- struct{}{}:
 		return func() { <-m.workers }, true
 	default:
+		m.counters.workersRefused.Add(1)
 		return nil, false
 	}
 }

@@ -41,6 +41,9 @@ func (o *operation) command(ctx context.Context, cmd types.Command, data []byte)
 	defer leave()
 	defer func() { o.bmc.contact.note(o.name, err) }()
 	began := time.Now()
+	if observe := o.bmcs.cfg.Observe; observe != nil {
+		defer func() { observe(o.name, time.Since(began), err) }()
+	}
 	budget, cancel := context.WithTimeout(ctx, o.bmcs.cfg.CommandRetryTimeout)
 	defer cancel()
 	wait, restarts := firstPause, 0
