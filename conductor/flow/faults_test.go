@@ -101,6 +101,26 @@ func TestAgentVanishes(t *testing.T) {
 	}
 }
 
+// TestBMCOfAnother: the timeout tells that another node has the BMC.
+func TestBMCOfAnother(t *testing.T) {
+	r := newRig(t, limits(time.Nanosecond, nil))
+	bmc := store.Object{"ipmi_address": "192.0.2.10", "ipmi_port": float64(623)}
+	r.change(func(n *store.Node) { n.DriverInfo = bmc })
+	for name, port := range map[string]float64{"neighbour": 6230, "twin": 623} {
+		other := &store.Node{UUID: uuid.NewString(), Name: set(name), Driver: "fake-hardware", DriverInfo: store.Object{"ipmi_address": "192.0.2.10", "ipmi_port": port}}
+		if err := r.flow.CreateNode(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.must("manage", provision.Manageable)
+	r.must("provide", provision.CleanWait)
+	r.checkTimeouts()
+	n := r.reach(provision.CleanFailed)
+	if !strings.Contains(*n.LastError, "Node twin has the same BMC address, 192.0.2.10") {
+		t.Errorf("last_error %q; want the other node", *n.LastError)
+	}
+}
+
 // clock is the host's; its hand can be moved.
 type clock struct{ set atomic.Int64 }
 

@@ -92,23 +92,52 @@ func (f *Flow) lastSeen(ctx context.Context, n *store.Node) string {
 	if err != nil {
 		return fmt.Sprintf("Its events cannot be read: %v", err)
 	}
+	since := time.Time{}
+	if at := n.ProvisionUpdatedAt; at != nil && at.Before(time.Now()) { // else the clock was set back
+		since = at.Add(-time.Minute)
+	}
 	var last *store.Event
 	for i := range events {
 		e := &events[i]
 		if kind, known := event.Known(e.Kind); known && !kind.Seen {
 			continue
 		}
-		if n.ProvisionUpdatedAt != nil && e.Time.Before(n.ProvisionUpdatedAt.Add(-time.Minute)) {
+		if e.Time.Before(since) {
 			continue
 		}
 		if last == nil || slices.Contains(troubles, e.Kind) || !slices.Contains(troubles, last.Kind) {
 			last = e
 		}
 	}
+	const check = "check that it boots from the network, not from its disk, on the port whose MAC address was enrolled."
 	if last == nil {
-		return "Nothing was seen of the machine in that time: check that it boots from the network, on the port whose MAC address was enrolled."
+		return "Nothing was seen of the machine in that time: " + check + f.sharedBMC(ctx, n)
 	}
-	return fmt.Sprintf("Last seen of the machine: %s, %s (%s UTC).", last.Kind, last.Detail, last.Time.UTC().Format(time.TimeOnly))
+	text := fmt.Sprintf("Last seen of the machine: %s, %s (%s UTC).", last.Kind, last.Detail, last.Time.UTC().Format(time.TimeOnly))
+	if last.Kind == event.Power { // which is the BMC's word
+		text += " Nothing came from it over the network: " + check + f.sharedBMC(ctx, n)
+	}
+	return text
+}
+
+// sharedBMC names another node with the BMC of n, which switches one machine only.
+func (f *Flow) sharedBMC(ctx context.Context, n *store.Node) string {
+	address, port := n.DriverInfo["ipmi_address"], n.DriverInfo["ipmi_port"]
+	if address == nil || n.DriverInfo["ipmi_bridging"] != nil {
+		return ""
+	}
+	others, err := f.store.Nodes(ctx, store.Query{
+		Where: []string{"json_extract(driver_info, '$.ipmi_address') = ?", "id <> ?"}, Args: []any{address, n.ID}, Limit: 10,
+	})
+	if err != nil {
+		return "" // the reason is told without it
+	}
+	for _, other := range others {
+		if fmt.Sprint(other.DriverInfo["ipmi_port"]) == fmt.Sprint(port) {
+			return fmt.Sprintf(" Node %s has the same BMC address, %v: one of them switches the other's machine.", other.Label(), address)
+		}
+	}
+	return ""
 }
 
 // troubles are the kinds of events that explain why a machine did not boot.

@@ -135,7 +135,7 @@ func TestLyingBMC(t *testing.T) {
 		"always off":                 {func(b *bmc) { b.lie(t, "0") }, []string{"power on", "power off", "BMC"}},
 		"acknowledges, does nothing": {func(b *bmc) { b.stick(t) }, []string{"power on", "power off", "BMC"}},
 		// The machine never runs: nothing but the wait's end can show it.
-		"on, but nothing boots": {func(*bmc) {}, []string{"Timeout", "no agent was heard for 3s"}},
+		"on, but nothing boots": {func(*bmc) {}, []string{"Timeout", "no agent was heard for 3s", "Nothing came from it over the network"}},
 	}
 	for name, lie := range lies {
 		t.Run(name, func(t *testing.T) {
