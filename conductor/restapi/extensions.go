@@ -17,6 +17,7 @@ func (s *Server) showProgress(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	s.noteProgress(ctx, r, n, p)
 	return ok(p)
 }
 

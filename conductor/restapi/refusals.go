@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"ferric/api/ipa"
 	"ferric/conductor/event"
 	"ferric/conductor/store"
 	"ferric/conductor/task"
@@ -33,10 +34,10 @@ type refusalKey struct {
 func newRefusals() *refusalLog { return &refusalLog{last: map[refusalKey]time.Time{}} }
 
 // fresh says whether a refusal is to be told, and counts it as told.
-func (f *refusalLog) fresh(key refusalKey, now time.Time) bool {
+func (f *refusalLog) fresh(key refusalKey, now time.Time, pause time.Duration) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if at, known := f.last[key]; known && now.Sub(at) < refusalPause {
+	if at, known := f.last[key]; known && now.Sub(at) < pause {
 		return false
 	}
 	if len(f.last) >= maxRefusals {
@@ -81,11 +82,28 @@ func (s *Server) noteRefusal(ctx context.Context, r *request, nodeUUID, kind str
 	if errors.Is(err, store.ErrNotFound) {
 		return
 	}
-	if err == nil && s.refusals.fresh(refusalKey{n.ID, kind}, time.Now()) {
+	if err == nil && s.refusals.fresh(refusalKey{n.ID, kind}, time.Now(), refusalPause) {
 		actor := task.Actor{Request: r.id}
 		err = s.store.AddEvents(ctx, n.ID, []store.Event{task.MakeEvent(actor, kind, store.Object{"refused": true}, "refused: %v", refusal)})
 	}
 	if err != nil {
 		r.log.WithError(err).Warn("cannot record a refusal")
+	}
+}
+
+// progressPause is the least between two events that tell of a transfer.
+const progressPause = 10 * time.Second
+
+// noteProgress keeps how far a transfer was when somebody looked: for the
+// timeline, and for those who follow the events.
+func (s *Server) noteProgress(ctx context.Context, r *request, nodeID int64, p *ipa.Progress) {
+	now := time.Now()
+	if p.Done == 0 || !s.refusals.fresh(refusalKey{nodeID, event.Progress}, now, progressPause) {
+		return
+	}
+	data := store.Object{"step": p.Step, "done": p.Done, "total": p.Total, "bytes_per_second": p.BytesPerSec}
+	e := task.MakeEvent(task.Actor{}, event.Progress, data, "%s: %d of %d MiB, %.1f MiB/s", p.Step, p.Done>>20, p.Total>>20, p.BytesPerSec/(1<<20))
+	if err := s.store.AddEvents(ctx, nodeID, []store.Event{e}); err != nil {
+		r.log.WithError(err).Warn("cannot record the progress")
 	}
 }

@@ -128,8 +128,8 @@ func (t *Tracker) Feed(e Event) (ended *Operation, parts []Part) {
 	if t.current == nil {
 		return nil, nil
 	}
-	if e.Kind == event.Image {
-		if bytes, ok := e.Data["bytes"].(float64); ok {
+	if e.Kind == event.Progress {
+		if bytes, ok := e.Data["done"].(float64); ok {
 			if p := t.open(StepPart); p != nil {
 				p.Bytes = int64(bytes)
 			}

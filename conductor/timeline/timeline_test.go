@@ -34,8 +34,8 @@ func events(t *testing.T, text string) (list []timeline.Event) {
 			e.Data = map[string]any{"phase": "deploy", "step": first, "outcome": second}
 		case "verb":
 			e.Data = map[string]any{"verb": first, "user": second, "request": "r"}
-		case "image":
-			e.Data = map[string]any{"bytes": float64(1000)}
+		case "progress":
+			e.Data = map[string]any{"done": float64(1000)}
 		}
 		list = append(list, e)
 	}
@@ -73,6 +73,7 @@ func TestTimeline(t *testing.T) {
 			22 state wait call-back>deploying
 			22 step deploy.write_image started
 			22 state deploying>wait call-back
+			39 progress image
 			40 image written
 			41 step deploy.write_image done
 			41 state wait call-back>deploying
