@@ -38,13 +38,15 @@ func nodeCommand(c *connection) *cobra.Command {
 		group("children", "Nodes below a node", childrenList(c)),
 		group("boot", "What a machine boots", group("device", "What a machine boots from", bootDeviceSet(c), bootDeviceShow(c)), group("mode", "BIOS or UEFI", bootModeSet(c))),
 		group("secure", "Secure boot", group("boot", "Secure boot", secureBoot(c, "on", true), secureBoot(c, "off", false))),
-		group("console", "Console of a machine", console(c, "enable", true), console(c, "disable", false),
+		group("console", "Console of a machine", console(c, "enable", true), console(c, "disable", false), consoleAttach(c),
 			nodeShow(c, "show NODE", "Show where the console is", 1, func(args []string) string { return nodePath(args[0], "states", "console") })),
 		group("vmedia", "Virtual media of a machine", vmediaAttach(c), vmediaDetach(c)),
 		group("passthru", "Methods of the vendor", passthruCall(c, nodePath), passthruList(c, nodePath)),
 		validateCommand(c),
 		group("inject", "Send a non-maskable interrupt", nodeDo(c, "nmi NODE...", "Send a non-maskable interrupt", http.MethodPut, []string{"management", "inject_nmi"})),
 		newEraseReportCommand(c),
+		selCommands(c),
+		sensorsCommand(c),
 		newTimelineCommand(c), newExplainCommand(c),
 	)
 	return cmd

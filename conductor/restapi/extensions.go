@@ -21,6 +21,19 @@ func (s *Server) showProgress(ctx context.Context, r *request) (reply, error) {
 	return ok(p)
 }
 
+// showSensors reads the machine's sensors now.
+func (s *Server) showSensors(ctx context.Context, r *request) (reply, error) {
+	n, err := s.extensionNode(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	all, err := s.conductor.Sensors(ctx, n)
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(map[string]any{"sensors": all})
+}
+
 // showEraseReport tells what the latest steps that erase did to the node's
 // disks; an empty list if none has run.
 func (s *Server) showEraseReport(ctx context.Context, r *request) (reply, error) {

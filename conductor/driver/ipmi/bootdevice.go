@@ -48,6 +48,55 @@ func (b *BMCs) BootDevice(ctx context.Context, info Info) (device string, persis
 	return device, persistent, nil
 }
 
+// BootMode reads from the boot flags by which rules the firmware boots; "" is unknown.
+func (b *BMCs) BootMode(ctx context.Context, info Info) (string, error) {
+	ctx, o, end, err := b.begin(ctx, info, "get boot mode", b.commandLimit(1))
+	if err != nil {
+		return "", err
+	}
+	defer end()
+	data, err := o.command(ctx, types.CommandGetSystemBootOptions, []byte{uint8(types.BootOptionParamSelector_BootFlags), 0, 0})
+	if answered(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	const parameterInvalid = 0x80
+	switch {
+	case len(data) < 4 || data[1]&parameterInvalid != 0 || data[2]&flagsValid == 0:
+		return "", nil
+	case data[2]&flagsUEFI != 0:
+		return "uefi", nil
+	}
+	return "bios", nil
+}
+
+// SetBootMode selects the rules by which the firmware boots from now on, and leaves the device that is selected.
+func (b *BMCs) SetBootMode(ctx context.Context, info Info, uefi bool) error {
+	ctx, o, end, err := b.begin(ctx, info, "set boot mode", b.commandLimit(2))
+	if err != nil {
+		return err
+	}
+	defer end()
+	flags, selector := uint8(flagsValid|flagsPersistent), uint8(0)
+	data, err := o.command(ctx, types.CommandGetSystemBootOptions, []byte{uint8(types.BootOptionParamSelector_BootFlags), 0, 0})
+	if err != nil && !answered(err) {
+		return err
+	}
+	const parameterInvalid = 0x80
+	if err == nil && len(data) >= 4 && data[1]&parameterInvalid == 0 && data[2]&flagsValid != 0 {
+		if selector = data[3] & selectorMask; selector != 0 {
+			flags = flagsValid | data[2]&flagsPersistent // a device for the next start stays one
+		}
+	}
+	if uefi {
+		flags |= flagsUEFI
+	}
+	_, err = o.command(ctx, types.CommandSetSystemBootOptions, []byte{uint8(types.BootOptionParamSelector_BootFlags), flags, selector, 0, 0, 0})
+	return err
+}
+
 // parseBootFlags reads the answer of Get System Boot Options: version, selector with its invalid bit, flags.
 func parseBootFlags(data []byte) (device string, persistent *bool) {
 	const parameterInvalid = 0x80

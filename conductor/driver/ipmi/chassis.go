@@ -36,8 +36,7 @@ func (b *BMCs) PowerState(ctx context.Context, info Info) (string, error) {
 }
 
 // SetPower brings the machine to target and returns when the BMC says that it is there. target is "power on",
-// "power off", "soft power off" (ACPI; needs an operating system that reacts, there is no fall-back to hard),
-// "rebooting" or "soft rebooting" (off, wait, on, wait). timeout bounds the wait for each change of state, 0 is
+// "power off", "soft power off" (ACPI; a system that does not react in time is powered off hard), "rebooting" or "soft rebooting" (off, wait, on, wait). timeout bounds the wait for each change of state, 0 is
 // the configured one. A machine that is there already gets no command. ErrPowerTimeout if it does not get there.
 func (b *BMCs) SetPower(ctx context.Context, info Info, target string, timeout time.Duration) error {
 	type change struct {
@@ -65,6 +64,9 @@ func (b *BMCs) SetPower(ctx context.Context, info Info, target string, timeout t
 			c.timeout = timeout
 		}
 		limit += c.timeout + b.commandLimit(2)
+		if c.control == chassis.ChassisControlSoftShutdown {
+			limit += off.timeout + b.commandLimit(2)
+		}
 	}
 	ctx, o, end, err := b.begin(ctx, info, target, limit)
 	if err != nil {
@@ -72,7 +74,12 @@ func (b *BMCs) SetPower(ctx context.Context, info Info, target string, timeout t
 	}
 	defer end()
 	for _, c := range changes {
-		if err := o.change(ctx, c.state, c.control, c.timeout); err != nil {
+		err := o.change(ctx, c.state, c.control, c.timeout)
+		if errors.Is(err, ErrPowerTimeout) && c.control == chassis.ChassisControlSoftShutdown {
+			o.log.WithError(err).Warn("the machine does not shut down, powering it off hard")
+			err = o.change(ctx, off.state, off.control, off.timeout)
+		}
+		if err != nil {
 			return err
 		}
 	}

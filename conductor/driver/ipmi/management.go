@@ -62,6 +62,24 @@ func (m *Management) SetBootDevice(ctx context.Context, t *task.Task, device str
 	return t.Save(ctx)
 }
 
+// GetBootMode reads the boot mode from the boot flags, see BMCs.BootMode.
+func (m *Management) GetBootMode(ctx context.Context, n *store.Node) (string, error) {
+	info, err := nodeInfo(n)
+	if err != nil {
+		return "", err
+	}
+	return m.bmcs.BootMode(ctx, info)
+}
+
+// SetBootMode selects "uefi" or "bios".
+func (m *Management) SetBootMode(ctx context.Context, t *task.Task, mode string) error {
+	info, err := nodeInfo(t.Node)
+	if err != nil {
+		return err
+	}
+	return m.bmcs.SetBootMode(ctx, info, mode == "uefi")
+}
+
 // InjectNMI has the BMC interrupt the machine.
 func (m *Management) InjectNMI(ctx context.Context, t *task.Task) error {
 	info, err := nodeInfo(t.Node)
@@ -102,4 +120,5 @@ func (b *BMCs) resendBootDevice(ctx context.Context, t *task.Task, info Info) er
 var (
 	_ driver.Management = (*Management)(nil)
 	_ driver.NMI        = (*Management)(nil)
+	_ driver.BootModes  = (*Management)(nil)
 )

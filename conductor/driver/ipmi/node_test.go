@@ -74,6 +74,41 @@ func TestNodeInterfaces(t *testing.T) {
 	}
 }
 
+// TestBootMode: the mode is that of the boot flags, and the device stays.
+func TestBootMode(t *testing.T) {
+	management := NewManagement(newBMCs(t, nil))
+	node, chassis := newNode(t, nil)
+	mode := func(want string) {
+		t.Helper()
+		if got, err := management.GetBootMode(t.Context(), node.Node); err != nil || got != want {
+			t.Errorf("boot mode %q, %v; want %q", got, err, want)
+		}
+	}
+	flags := func(first, second byte) {
+		t.Helper()
+		if f, err := chassis.GetBootFlags(t.Context()); err != nil || f.Pack()[0] != first || f.Pack()[1] != second {
+			t.Errorf("flags % x, %v; want %#x %#x", f.Pack(), err, first, second)
+		}
+	}
+	mode("")
+	for _, step := range []struct {
+		do            func() error
+		first, second byte
+		mode          string
+	}{
+		{func() error { return management.SetBootMode(t.Context(), node, "uefi") }, 0xe0, 0, "uefi"},
+		{func() error { return management.SetBootMode(t.Context(), node, "bios") }, 0xc0, 0, "bios"},
+		{func() error { return management.SetBootDevice(t.Context(), node, driver.BootPXE, false) }, 0x80, 0x04, "bios"},
+		{func() error { return management.SetBootMode(t.Context(), node, "uefi") }, 0xa0, 0x04, "uefi"},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		flags(step.first, step.second)
+		mode(step.mode)
+	}
+}
+
 // TestNeverOff: a machine that must not be powered off is reset, and powered on
 // when it is off all the same.
 func TestNeverOff(t *testing.T) {

@@ -277,11 +277,17 @@ func TestPowerThatDoesNotFollow(t *testing.T) {
 	os.Remove(filepath.Join(sim.dir, "stuck"))
 	sim.write(t, "power", "1")
 	sim.write(t, "deaf", "")
-	if err := bmcs.SetPower(t.Context(), sim.info, "soft power off", time.Second); !errors.Is(err, ErrPowerTimeout) {
-		t.Errorf("system that ignores ACPI: %v; want ErrPowerTimeout", err)
+	began := time.Now()
+	if err := bmcs.SetPower(t.Context(), sim.info, "soft power off", time.Second); err != nil || sim.file(t, "power") != "0" || time.Since(began) < time.Second {
+		t.Errorf("system that ignores ACPI: %v, power %s after %s; want it off hard after 1s", err, sim.file(t, "power"), time.Since(began))
 	}
-	if err := bmcs.SetPower(t.Context(), sim.info, "power off", 0); err != nil {
-		t.Errorf("hard power off after it: %v", err)
+	sim.write(t, "power", "1")
+	if err := bmcs.SetPower(t.Context(), sim.info, "soft rebooting", time.Second); err != nil || sim.file(t, "power") != "1" {
+		t.Errorf("soft reboot of such a system: %v, power %s", err, sim.file(t, "power"))
+	}
+	sim.write(t, "stuck", "")
+	if err := bmcs.SetPower(t.Context(), sim.info, "soft power off", time.Second); !errors.Is(err, ErrPowerTimeout) {
+		t.Errorf("a machine that nothing switches off: %v; want ErrPowerTimeout", err)
 	}
 }
 
