@@ -126,7 +126,7 @@ func Modes() []Mode {
 			[]string{"conductor/netboot.TestLeaseLife", "conductor/netboot.TestLeasesAreStored"}},
 		{"dhcp-second", booting, "A second DHCP server answers, and the machine takes its offer.", "Stays out of it, and records it.",
 			"Sighting: `it took the offer of another server, …`.", "Switch the other off, or set `[netboot]dhcp = proxy`.",
-			[]string{"conductor/netboot.TestWhoIsNotAnswered", "conductor/netboot.TestProxyBIOS"}},
+			[]string{"conductor/netboot.TestWhoIsNotAnswered"}},
 		{"transfer-stalls", booting, "A TFTP client loses packets or stalls.", "Repeats blocks; gives up after a while; other transfers go on.",
 			"Event of a file that was begun and not sent.", "Look at the network card's firmware.",
 			[]string{"conductor/netboot.TestTFTPLosses"}},
@@ -134,7 +134,7 @@ func Modes() []Mode {
 			"Event `error` with the file, repeated in the timeout's last_error.", "Put the file back; repeat.",
 			[]string{"conductor/netboot.TestFileVanishes"}},
 		{"unknown-machine", booting, "An unknown machine boots.", "Does not answer it, unless told to, and records it.", "Sighting.", "Enrol it, or leave it.",
-			[]string{"conductor/netboot.TestUnknownMachineIsNotAnswered", "conductor/netboot.TestAnswerUnknown"}},
+			[]string{"conductor/netboot.TestWhoIsNotAnswered", "conductor/netboot.TestAnswerUnknown"}},
 		{"leases-lost", booting, "The conductor's host reboots: what was in memory is gone.", "Leases are kept on disk; machines keep their addresses.", "Nothing.", "Nothing.",
 			[]string{"conductor/netboot.TestRestartKeepsAddresses", "conductor/netboot.TestLeasesAreStored"}},
 
