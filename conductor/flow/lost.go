@@ -20,7 +20,7 @@ var lostStates = []provision.State{provision.CleanWait, provision.WaitCallback, 
 // token. That may be the agent itself, whose next heartbeat settles it; or its
 // machine has booted again, and the agent of that boot cannot join.
 func (f *Flow) noteLookup(ctx context.Context, n *store.Node) error {
-	if onHeartbeat[n.ProvisionState] == nil || n.DriverInternalInfo.String(driver.KeyAgentURL) == "" || n.DriverInternalInfo[driver.KeyAgentLookup] != nil {
+	if onHeartbeat[n.ProvisionState] == nil || n.DriverInternalInfo[driver.KeyAgentLookup] != nil {
 		return nil
 	}
 	err := f.tasks.TryDo(ctx, n.ID, "lookup", func(ctx context.Context, t *task.Task) error {
@@ -65,10 +65,10 @@ func (f *Flow) CheckAgents(ctx context.Context) error {
 // it is looked for.
 func (f *Flow) silent(n *store.Node) bool {
 	info := n.DriverInternalInfo
-	if n.Maintenance || interrupted(n) || info.String(driver.KeyAgentURL) == "" || onHeartbeat[n.ProvisionState] == nil {
+	if n.Maintenance || interrupted(n) || info.String(driver.KeyAgentToken) == "" || onHeartbeat[n.ProvisionState] == nil {
 		return false
 	}
-	return older(info.String(driver.KeyAgentLookup), f.cfg.AgentRejoinTimeout) || older(info.String(driver.KeyAgentLastHeartbeat), f.cfg.AgentSilenceTimeout)
+	return older(info.String(driver.KeyAgentLookup), f.cfg.AgentRejoinTimeout) || info.String(driver.KeyAgentURL) != "" && older(info.String(driver.KeyAgentLastHeartbeat), f.cfg.AgentSilenceTimeout)
 }
 
 // older says that a time is known and longer ago than limit; 0 is never.
@@ -85,15 +85,14 @@ const answerPatience = 15 * time.Second
 // is done as long as that is not certain.
 func (f *Flow) askForAgent(ctx context.Context, t *task.Task) error {
 	n := t.Node
-	agent, err := f.cfg.Agents.Of(n)
-	if err != nil {
-		return err
-	}
-	asking, cancel := context.WithTimeout(ctx, answerPatience)
-	defer cancel()
-	if _, err := agent.Commands(asking); err == nil {
-		delete(n.DriverInternalInfo, driver.KeyAgentLookup)
-		return t.Save(ctx)
+	// An agent that was given the token and was never heard cannot be asked.
+	if agent, err := f.cfg.Agents.Of(n); err == nil {
+		asking, cancel := context.WithTimeout(ctx, answerPatience)
+		defer cancel()
+		if _, err := agent.Commands(asking); err == nil {
+			delete(n.DriverInternalInfo, driver.KeyAgentLookup)
+			return t.Save(ctx)
+		}
 	}
 	ifs, err := f.drivers.Interfaces(n)
 	if err != nil {

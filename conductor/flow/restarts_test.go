@@ -366,6 +366,24 @@ func TestMachineLost(t *testing.T) {
 	}
 }
 
+// TestTokenOfLostBoot: a machine that boots again between the lookup of its agent
+// and the first heartbeat is booted once more.
+func TestTokenOfLostBoot(t *testing.T) {
+	r := newRig(t, func(c *flow.Config) { c.AgentRejoinTimeout = 50 * time.Millisecond })
+	r.must("manage", provision.Manageable)
+	r.must("provide", provision.CleanWait)
+	for range 2 {
+		if _, _, err := r.flow.Lookup(t.Context(), []string{"52:54:00:77:00:01"}, "", true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.check()
+	if n := r.reach(provision.CleanWait); n.DriverInternalInfo.String(driver.KeyAgentToken) != "" {
+		t.Fatal("the token of the boot that was lost is left")
+	}
+	r.clean()
+}
+
 // check waits until an agent counts as silent and has the conductor look.
 func (r *rig) check() {
 	r.t.Helper()

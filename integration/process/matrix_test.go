@@ -29,7 +29,9 @@ func TestCrashAroundWrites(t *testing.T) {
 	}
 	t.Logf("FERRIC_CRASH_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	c, images := newConductor(t), newShop(t)
+	// The machines here follow their power a moment late: an agent that should be
+	// off already may be given the token of the next boot.
+	c, images := newConductor(t, "[ferric]", "agent_rejoin_timeout = 3"), newShop(t)
 	c.stop(t)
 	c.mortal = true
 	c.start(t)
