@@ -117,8 +117,8 @@ func (l *listeners) close() {
 }
 
 // listen opens all sockets, or none.
-func (s *Server) listen(ctx context.Context) (l *listeners, err error) {
-	l = &listeners{}
+func (s *Server) listen(ctx context.Context) (_ *listeners, err error) {
+	l := &listeners{}
 	defer func() {
 		if err != nil {
 			l.close()
