@@ -83,7 +83,7 @@ func (s *Server) answer(ctx context.Context, q question) (answer, error) {
 		if a.file, err = s.files.open(q.protocol, q.path); err == nil { // the operator's own
 			return a, nil
 		}
-		return a, a.say(s.scripts.grubStage(s.base(q.protocol)))
+		return a, a.say(s.scripts.grubStage(s.base(q)))
 	}
 	if err = s.findMachine(ctx, &a, q); err != nil {
 		if a.kind == kindPXELinux && a.asks && a.key == "" { // the operator's "default"
@@ -138,18 +138,18 @@ func (s *Server) config(q question, a answer) (string, error) {
 	case ipxe:
 		return s.scripts.machine(a.machine, s.baseURL(q.peer), hexhyp(a.owner), s.IPXETimeout)
 	case grub:
-		return s.scripts.grub(a.machine, s.base(q.protocol), a.owner)
+		return s.scripts.grub(a.machine, s.base(q), a.owner)
 	}
 	return s.scripts.pxelinux(a.machine, a.owner)
 }
 
 // base is what stands before paths of ours on a boot loader's own server: the
 // path of http_url, where it has one.
-func (s *settings) base(protocol string) string {
-	if protocol == ProtocolTFTP {
+func (s *settings) base(q question) string {
+	if q.protocol == ProtocolTFTP {
 		return ""
 	}
-	_, rest, _ := strings.Cut(s.httpURL, "://")
+	_, rest, _ := strings.Cut(s.baseURL(q.peer), "://")
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
 		return rest[i:]
 	}

@@ -1,11 +1,13 @@
 package netboot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -36,10 +38,10 @@ func newDHCP(s *settings, dir Directory, emit func(kind, node, mac, detail strin
 		if n.begin.IsValid() && s.DHCP == DHCPFull {
 			network := n.prefix.Addr()
 			broadcast := addAddr(network, uint32(1)<<(32-n.prefix.Bits())-1)
-			n.leases = newLeases(n.begin, n.end, s.Leases, n.server, n.tftp, n.router, network, broadcast)
+			n.leases = newLeases(n.begin, n.end, s.Leases, slices.Concat(n.own, n.dns, []netip.Addr{n.server, n.tftp, n.router, network, broadcast})...)
 		}
 		if n.begin6.IsValid() && s.DHCPv6 == DHCPFull {
-			n.leases6 = newLeases(n.begin6, n.end6, s.Leases, n.server6, n.prefix6.Addr())
+			n.leases6 = newLeases(n.begin6, n.end6, s.Leases, slices.Concat(n.own, n.dns6, []netip.Addr{n.server6, n.tftp6, n.prefix6.Addr()})...)
 		}
 	}
 	return d
@@ -255,14 +257,14 @@ func (d *dhcp) full(ctx context.Context, q *query) (*dhcpv4.DHCPv4, error) {
 		return resp, err
 	case dhcpv4.MessageTypeRelease:
 		addr := toAddr(q.ClientIPAddr)
-		mine, err := q.subnet.leases.release(ctx, holderOf(q.mac), addr, q.now)
+		mine, err := d.holding(q, addr).leases.release(ctx, holderOf(q.mac), addr, q.now)
 		if err == nil && !mine {
 			err = unanswered("%v is not leased to it", addr)
 		}
 		return nil, err
 	case dhcpv4.MessageTypeDecline:
 		addr := toAddr(q.RequestedIPAddress())
-		mine, err := q.subnet.leases.decline(ctx, holderOf(q.mac), addr, q.now)
+		mine, err := d.holding(q, addr).leases.decline(ctx, holderOf(q.mac), addr, q.now)
 		if mine {
 			d.emit(EventDeclined, q.machine.NodeUUID, q.mac.String(), fmt.Sprintf(
 				"%v declined the address %v: another host on the network uses it", q.mac, addr))
@@ -274,12 +276,18 @@ func (d *dhcp) full(ctx context.Context, q *query) (*dhcpv4.DHCPv4, error) {
 	return nil, unanswered("a %v is nothing that a server answers", q.MessageType())
 }
 
-// discover offers an address of the client's subnet, or of another on the same interface if that has none left.
+// discover offers an address of the client's subnet, or of another on the same wire:
+// where it has one already, or wants one that is free, else where there is one left.
 func (d *dhcp) discover(q *query) (*dhcpv4.DHCPv4, error) {
 	var err error
-	for _, n := range d.sharing(q) {
+	who, want := holderOf(q.mac), toAddr(q.RequestedIPAddress())
+	list := d.sharing(q)
+	slices.SortStableFunc(list, func(a, b *subnet) int {
+		return cmp.Compare(b.leases.claim(who, want, q.now), a.leases.claim(who, want, q.now))
+	})
+	for _, n := range list {
 		var addr netip.Addr
-		if addr, err = n.leases.offer(holderOf(q.mac), toAddr(q.RequestedIPAddress()), q.now); err == nil {
+		if addr, err = n.leases.offer(who, want, q.now); err == nil {
 			q.subnet = n
 			return d.lease(q, dhcpv4.MessageTypeOffer, addr)
 		}
@@ -298,12 +306,7 @@ func (d *dhcp) request(ctx context.Context, q *query) (*dhcpv4.DHCPv4, error) {
 	if !want.IsValid() {
 		want = toAddr(q.ClientIPAddr)
 	}
-	for _, n := range d.sharing(q) {
-		if n.prefix.Contains(want) {
-			q.subnet = n
-			break
-		}
-	}
+	q.subnet = d.holding(q, want)
 	ok, err := q.subnet.leases.commit(ctx, holderOf(q.mac), want, q.now, q.now.Add(d.LeaseTime))
 	if !ok {
 		resp, err := d.reply(q, dhcpv4.MessageTypeNak)

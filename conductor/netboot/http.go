@@ -2,6 +2,7 @@ package netboot
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -134,10 +135,13 @@ func httpError(w http.ResponseWriter, err error) {
 
 var errMAC = errors.New("no MAC address")
 
-// parseMAC reads 52-54-00-12-34-56, with colons too, or with pxelinux's 01- in front.
+// parseMAC reads 52-54-00-12-34-56, with colons, dots or nothing between too, or with pxelinux's 01- in front.
 func parseMAC(text string) (net.HardwareAddr, error) {
 	if len(text) == len("01-52-54-00-12-34-56") {
 		text = strings.TrimPrefix(text, "01-")
+	}
+	if raw, err := hex.DecodeString(text); err == nil && len(raw) == 6 {
+		return raw, nil
 	}
 	mac, err := net.ParseMAC(text)
 	if err != nil || len(mac) != 6 {

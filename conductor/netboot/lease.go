@@ -67,7 +67,13 @@ type leases struct {
 	mu       sync.Mutex
 	byClient map[string]*Lease
 	byAddr   map[netip.Addr]*Lease
-	declined map[netip.Addr]time.Time // until when
+	declined map[netip.Addr]refusal
+}
+
+// refusal is an address that a client found in use by another host.
+type refusal struct {
+	mac   string // of who said so
+	until time.Time
 }
 
 func newLeases(begin, end netip.Addr, store LeaseStore, reserved ...netip.Addr) *leases {
@@ -75,7 +81,7 @@ func newLeases(begin, end netip.Addr, store LeaseStore, reserved ...netip.Addr) 
 		begin: begin, size: uint32(rangeSize(begin, end)), store: store,
 		reserved: make(map[netip.Addr]bool),
 		byClient: make(map[string]*Lease), byAddr: make(map[netip.Addr]*Lease),
-		declined: make(map[netip.Addr]time.Time),
+		declined: make(map[netip.Addr]refusal),
 	}
 	for _, addr := range reserved {
 		l.reserved[addr] = true
@@ -123,6 +129,7 @@ func (l *leases) offer(who holder, want netip.Addr, now time.Time) (netip.Addr, 
 	if !ok {
 		return netip.Addr{}, fmt.Errorf("%w %v-%v", ErrRangeExhausted, l.begin, addAddr(l.begin, l.size-1))
 	}
+	delete(l.declined, addr)
 	l.put(who, addr, now.Add(offerHold))
 	return addr, nil
 }
@@ -149,7 +156,9 @@ func (l *leases) surplus(who holder) *Lease {
 }
 
 // probe walks the range once, from the hash of who on, and prefers an address
-// that nobody had before to one whose lease has run out.
+// that nobody had before to one whose lease has run out, and that to one which
+// another machine has declined, the longest ago: one that declines all that it is
+// offered leaves nothing to itself only.
 func (l *leases) probe(who holder, now time.Time) (netip.Addr, bool) {
 	h := fnv.New32a()
 	if mac, err := net.ParseMAC(who.client); err == nil {
@@ -158,10 +167,14 @@ func (l *leases) probe(who holder, now time.Time) (netip.Addr, bool) {
 		h.Write([]byte(who.client))
 	}
 	start := h.Sum32() % l.size
-	var expired netip.Addr
+	var expired, declined netip.Addr
 	for i := range l.size {
 		addr := addAddr(l.begin, (start+i)%l.size)
 		if !l.free(addr, now) {
+			r, refused := l.declined[addr]
+			if refused && r.mac != who.mac && l.byAddr[addr] == nil && (!declined.IsValid() || r.until.Before(l.declined[declined].until)) {
+				declined = addr
+			}
 			continue
 		}
 		if l.byAddr[addr] == nil {
@@ -171,7 +184,10 @@ func (l *leases) probe(who holder, now time.Time) (netip.Addr, bool) {
 			expired = addr
 		}
 	}
-	return expired, expired.IsValid()
+	if expired.IsValid() {
+		return expired, true
+	}
+	return declined, declined.IsValid()
 }
 
 // commit leases addr to who until expires. It returns false if the address is not
@@ -224,7 +240,7 @@ func (l *leases) decline(ctx context.Context, who holder, addr netip.Addr, now t
 	if mine {
 		delete(l.byClient, lease.Client)
 		delete(l.byAddr, addr)
-		l.declined[addr] = now.Add(declineHold)
+		l.declined[addr] = refusal{mac: who.mac, until: now.Add(declineHold)}
 	}
 	l.mu.Unlock()
 	if !mine || l.store == nil {
@@ -272,10 +288,25 @@ func (l *leases) free(addr netip.Addr, now time.Time) bool {
 }
 
 func (l *leases) usable(addr netip.Addr, now time.Time) bool {
-	if addr.BitLen() != l.begin.BitLen() || addr.Zone() != "" || addr.Less(l.begin) || addAddr(l.begin, l.size-1).Less(addr) || l.reserved[addr] {
-		return false
+	return l.has(addr) && !l.reserved[addr] && !l.declined[addr].until.After(now)
+}
+
+// has tells whether an address is in the range.
+func (l *leases) has(addr netip.Addr) bool {
+	return addr.BitLen() == l.begin.BitLen() && addr.Zone() == "" && !addr.Less(l.begin) && !addAddr(l.begin, l.size-1).Less(addr)
+}
+
+// claim grades what who has here: 2 an address of its own, 1 one that it wants and that is free.
+func (l *leases) claim(who holder, want netip.Addr, now time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.byClient[who.client] != nil:
+		return 2
+	case l.free(want, now):
+		return 1
 	}
-	return !l.declined[addr].After(now)
+	return 0
 }
 
 // rangeSize is the number of addresses from begin to end, which are of one family

@@ -42,18 +42,14 @@ func serverOverride(req *dhcpv4.DHCPv4) netip.Addr {
 // the address that it has, else by the interface that the packet came to.
 func (s *settings) locate(q *query) (*subnet, error) {
 	if link := linkOf(q.DHCPv4); link.IsValid() {
-		for _, n := range s.subnets {
-			if n.prefix.Contains(link) && (n.leases != nil || s.DHCP != DHCPFull) {
-				return n, nil
-			}
+		if n := s.within(link); n != nil {
+			return n, nil
 		}
 		return nil, unanswered("it is in the network of %v, and no range of [netboot]range_begin or subnets is in that network", link)
 	}
 	if addr := toAddr(q.ClientIPAddr); addr.IsValid() && !addr.IsUnspecified() {
-		for _, n := range s.subnets {
-			if n.prefix.Contains(addr) && (n.leases != nil || s.DHCP != DHCPFull) {
-				return n, nil
-			}
+		if n := s.within(addr); n != nil {
+			return n, nil
 		}
 	}
 	for _, n := range s.subnets {
@@ -64,17 +60,36 @@ func (s *settings) locate(q *query) (*subnet, error) {
 	return nil, unanswered("no range is configured for the clients of interface %s", q.iface)
 }
 
+// within is the subnet whose network has addr, of several the smallest; nil: none.
+func (s *settings) within(addr netip.Addr) (found *subnet) {
+	for _, n := range s.subnets {
+		if n.prefix.Contains(addr) && (n.leases != nil || s.DHCP != DHCPFull) && (found == nil || n.prefix.Bits() > found.prefix.Bits()) {
+			found = n
+		}
+	}
+	return found
+}
+
 // sharing lists the subnets of which a client may be given an address: its own
-// first, and without a relay agent the others whose clients are on that interface.
+// first, other ranges of that network, and without a relay agent those of other
+// networks whose clients are on that interface.
 func (s *settings) sharing(q *query) []*subnet {
 	list := []*subnet{q.subnet}
-	if linkOf(q.DHCPv4).IsValid() {
-		return list
-	}
+	wire := q.subnet.direct && !linkOf(q.DHCPv4).IsValid()
 	for _, n := range s.subnets {
-		if n != q.subnet && n.iface == q.subnet.iface && n.direct && n.leases != nil {
+		if n != q.subnet && n.leases != nil && (n.prefix == q.subnet.prefix || wire && n.direct && n.iface == q.subnet.iface) {
 			list = append(list, n)
 		}
 	}
 	return list
+}
+
+// holding is that of the client's subnets whose range has addr, else its own.
+func (s *settings) holding(q *query, addr netip.Addr) *subnet {
+	for _, n := range s.sharing(q) {
+		if n.leases.has(addr) {
+			return n
+		}
+	}
+	return q.subnet
 }

@@ -96,20 +96,8 @@ func (s *settings) resolveSubnet(spec subnetSpec) (*subnet, error) {
 	if err := s.resolveAddresses(n, spec); err != nil {
 		return nil, err
 	}
-	if spec.name == "" && s.DHCP == DHCPFull || spec.begin != "" && s.DHCP == DHCPFull {
-		if err := n.resolveRange4(spec); err != nil {
-			return nil, err
-		}
-	} else if spec.name != "" && spec.begin != "" { // a proxy needs to know which network it is
-		if err := n.resolveRange4(spec); err != nil {
-			return nil, err
-		}
-		n.begin, n.end = netip.Addr{}, netip.Addr{}
-	}
-	if s.DHCPv6 == DHCPFull && (spec.name == "" || spec.begin6 != "") {
-		if err := n.resolveRange6(spec); err != nil {
-			return nil, err
-		}
+	if err := s.resolveClients(n, spec); err != nil {
+		return nil, err
 	}
 	if spec.name != "" && spec.begin == "" && spec.begin6 == "" && spec.iface == s.Interface {
 		return nil, fmt.Errorf("%w: [netboot]subnets: subnet %s has neither a range nor an interface of its own", ErrConfig, spec.name)
@@ -124,6 +112,29 @@ func (s *settings) resolveSubnet(spec subnetSpec) (*subnet, error) {
 		s.interfaces = append(s.interfaces, n.iface)
 	}
 	return n, s.resolveURLs(n, spec)
+}
+
+// resolveClients reads the ranges. Who gives boot data alone needs to know only which networks these are of.
+func (s *settings) resolveClients(n *subnet, spec subnetSpec) error {
+	if spec.name == "" && s.DHCP == DHCPFull || spec.begin != "" && s.DHCP == DHCPFull {
+		if err := n.resolveRange4(spec); err != nil {
+			return err
+		}
+	} else if spec.name != "" && spec.begin != "" { // a proxy needs to know which network it is
+		if err := n.resolveRange4(spec); err != nil {
+			return err
+		}
+		n.begin, n.end = netip.Addr{}, netip.Addr{}
+	}
+	if s.DHCPv6 == DHCPFull && spec.name == "" || s.DHCPv6 != DHCPOff && spec.name != "" && spec.begin6 != "" {
+		if err := n.resolveRange6(spec); err != nil {
+			return err
+		}
+		if s.DHCPv6 == DHCPStateless { // which needs to know only which network it is
+			n.begin6, n.end6 = netip.Addr{}, netip.Addr{}
+		}
+	}
+	return nil
 }
 
 // resolveAddresses finds our addresses on the subnet's interface.
@@ -187,6 +198,7 @@ func (n *subnet) attach() error {
 	}
 	n.direct, n.direct6 = n.prefix.Contains(n.server), n.prefix6.Contains(n.server6)
 	for _, p := range prefixes {
+		n.own = append(n.own, p.Addr())
 		switch addr := p.Addr(); {
 		case !n.direct && n.prefix.Contains(addr):
 			n.server, n.direct = addr, true

@@ -14,6 +14,8 @@ type subnet struct {
 	name  string // empty for the one of range_begin and its neighbours
 	iface string // on which its clients, or their relay agents, reach us
 
+	own []netip.Addr // all addresses of that interface
+
 	server  netip.Addr   // our IPv4 address on that interface: the server identifier
 	direct  bool         // our address is in the subnet: its clients need no relay agent to reach us
 	tftp    netip.Addr   // where clients fetch by TFTP
@@ -140,6 +142,9 @@ func (n *subnet) resolveRange4(spec subnetSpec) error {
 	if spec.router != "" {
 		if n.router, err = parseIPv4(spec.option("router", "router"), spec.router); err != nil {
 			return err
+		}
+		if !n.prefix.Contains(n.router) {
+			return fmt.Errorf("%w: %s %v is not inside the clients' network %v", ErrConfig, spec.option("router", "router"), n.router, n.prefix)
 		}
 	}
 	return nil

@@ -208,12 +208,13 @@ func TestSubnetOptions(t *testing.T) {
 		"a range=10.2.0.10-10.2.0.99":            "netmask of subnet a is missing",
 		"a range=10.2.0.10-10.2.1.99 netmask=24": "not inside the network 10.2.0.0/24",
 		"a range=10.2.0.99-10.2.0.10 netmask=24": "range_begin",
-		"a range=10.2.0.10-10.2.0.99 netmask=24 router=x":      "router of subnet a",
-		"a range=10.2.0.10-10.2.0.99 netmask=24 dns=x":         "dns of subnet a",
-		"a range=10.2.0.10-10.2.0.99 netmask=24 http_url=x":    "http_url of subnet a",
-		"a range=10.2.0.10-10.2.0.99 netmask=24 tftp_server=x": "tftp_server of subnet a",
-		"a range=127.0.0.110-127.0.0.130 netmask=8":            "overlap",
-		"a interface=absent0 range=10.2.0.10-10.2.0.99":        `interface "absent0"`,
+		"a range=10.2.0.10-10.2.0.99 netmask=24 router=x":        "router of subnet a",
+		"a range=10.2.0.10-10.2.0.99 netmask=24 router=10.3.0.1": "router of subnet a 10.3.0.1 is not inside",
+		"a range=10.2.0.10-10.2.0.99 netmask=24 dns=x":           "dns of subnet a",
+		"a range=10.2.0.10-10.2.0.99 netmask=24 http_url=x":      "http_url of subnet a",
+		"a range=10.2.0.10-10.2.0.99 netmask=24 tftp_server=x":   "tftp_server of subnet a",
+		"a range=127.0.0.110-127.0.0.130 netmask=8":              "overlap",
+		"a interface=absent0 range=10.2.0.10-10.2.0.99":          `interface "absent0"`,
 	} {
 		if _, err := resolve(base(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("subnets = %s: error %v; want one with %q", text, err, want)
