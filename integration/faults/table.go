@@ -155,7 +155,7 @@ func Modes() []Mode {
 		{"database-in-use", conductor, "A second conductor is started on the database.", "Does not start; the first is not disturbed.",
 			"Status 1: `database … is in use by another conductor`.", "Stop one.", []string{"integration/process.TestSecondConductor"}},
 		{"clock-set", conductor, "The host's clock is set forward or back, by a day or more, while nodes wait.",
-			"Waits are measured with the monotonic clock from their first sight on: none fails early, none waits for longer. After a start each wait lasts three minutes at least, so that live agents are heard.",
+			"Waits are measured with the monotonic clock from their first sight on: none fails early by more than the time between two checks, none waits for longer. After a start each wait lasts three minutes at least, so that live agents are heard.",
 			"Log: `the clock of this host was set by …`.", "Nothing.",
 			[]string{"conductor/flow.TestClockSet", "conductor/flow.TestWaitAfterStart"}},
 		{"workers-busy", conductor, "All workers are busy.",
