@@ -10,7 +10,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -18,11 +21,14 @@ import (
 
 // Bounds of the TFTP service.
 const (
-	maxTransfers   = 256              // at once
-	tftpRetries    = 6                // of one window, with waits that double
-	tftpMaxWait    = 8 * time.Second  // between two of them
-	transferLimit  = 10 * time.Minute // for one file
-	maxTFTPRequest = 1024             // RFC 2347 asks for 512
+	maxTransfers   = 512             // at once
+	maxPerClient   = 128             // of them to one address
+	tftpRetries    = 6               // of one window, with waits that double
+	tftpMaxWait    = 8 * time.Second // between two of them
+	transferLimit  = 2 * time.Hour   // for one file: a ramdisk over a slow line, block by block
+	tftpIdle       = 3 * time.Second // without an acknowledgement: who asks again has begun anew
+	maxTFTPRequest = 1024            // RFC 2347 asks for 512
+	maxText        = 256 << 10       // of a file in netascii mode, which is held in memory
 )
 
 // tftpServer sends files (RFC 1350, 2347, 2348, 2349, 7440); it takes none. Each
@@ -38,7 +44,14 @@ type tftpServer struct {
 	log  *logrus.Entry
 
 	mu     sync.Mutex
-	active map[string]bool // clients by address and port
+	active map[netip.AddrPort]*transfer // by client
+}
+
+// transfer is one that is in work.
+type transfer struct {
+	request string // the packet
+	stop    context.CancelFunc
+	acked   atomic.Int64 // when the client last acknowledged something, in nanoseconds; 0: never
 }
 
 // tftpFile is something to send.
@@ -46,6 +59,20 @@ type tftpFile struct {
 	io.ReaderAt
 	io.Closer
 	size int64
+}
+
+// netascii is the file with the line ends of that mode (RFC 764): CR LF, and CR NUL for a CR.
+func (f tftpFile) netascii() (tftpFile, error) {
+	defer f.Close()
+	if f.size > maxText {
+		return tftpFile{}, errTooMuchText
+	}
+	raw, err := io.ReadAll(io.NewSectionReader(f, 0, f.size))
+	if err != nil {
+		return tftpFile{}, fmt.Errorf("read a text: %w", err)
+	}
+	text := strings.NewReader(strings.NewReplacer("\n", "\r\n", "\r", "\r\x00").Replace(string(raw)))
+	return tftpFile{ReaderAt: text, Closer: io.NopCloser(text), size: text.Size()}, nil
 }
 
 // serve answers requests until ctx ends; then transfers are broken off.
@@ -72,40 +99,61 @@ func (t *tftpServer) serve(ctx context.Context, conn *net.UDPConn) error {
 			t.done(peer.AddrPort().Addr().Unmap().WithZone(""), req, 0, err)
 			continue
 		}
-		if !t.begin(peer) {
+		ctx, cancel := context.WithTimeout(ctx, transferLimit)
+		work := &transfer{request: string(buf[:n]), stop: cancel}
+		if !t.begin(peer.AddrPort(), work) {
+			cancel()
 			continue // the request was repeated, or too many are served: the client asks again
 		}
 		transfers.Go(func() {
-			defer t.end(peer)
-			t.transfer(ctx, conn.LocalAddr().(*net.UDPAddr), peer, req)
+			defer t.end(peer.AddrPort(), work)
+			t.transfer(ctx, conn.LocalAddr().(*net.UDPAddr), peer, req, work)
 		})
 	}
 }
 
-func (t *tftpServer) begin(peer *net.UDPAddr) bool {
+// begin takes a transfer up unless there are too many, or it is in work already. A
+// client that asks for something else, or again after it fell silent, as after a
+// reset, has given up the one in work.
+func (t *tftpServer) begin(peer netip.AddrPort, work *transfer) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	key := peer.String()
-	if t.active[key] || len(t.active) >= maxTransfers {
+	if old := t.active[peer]; old != nil {
+		acked := old.acked.Load()
+		if old.request == work.request && (acked == 0 || time.Since(time.Unix(0, acked)) < tftpIdle) {
+			return false
+		}
+		old.stop()
+		t.active[peer] = work
+		return true
+	}
+	count := 0
+	for other := range t.active {
+		if other.Addr() == peer.Addr() {
+			count++
+		}
+	}
+	if len(t.active) >= maxTransfers || count >= maxPerClient {
 		return false
 	}
 	if t.active == nil {
-		t.active = make(map[string]bool)
+		t.active = make(map[netip.AddrPort]*transfer)
 	}
-	t.active[key] = true
+	t.active[peer] = work
 	return true
 }
 
-func (t *tftpServer) end(peer *net.UDPAddr) {
+func (t *tftpServer) end(peer netip.AddrPort, work *transfer) {
+	work.stop()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.active, peer.String())
+	if t.active[peer] == work {
+		delete(t.active, peer)
+	}
 }
 
-func (t *tftpServer) transfer(ctx context.Context, local, peer *net.UDPAddr, req tftpRequest) {
+func (t *tftpServer) transfer(ctx context.Context, local, peer *net.UDPAddr, req tftpRequest, work *transfer) {
 	log := t.log.WithFields(logrus.Fields{"client": peer.String(), "file": req.name})
-	ctx, cancel := context.WithTimeout(ctx, transferLimit)
-	defer cancel()
 	conn, err := net.DialUDP("udp", &net.UDPAddr{IP: local.IP, Zone: local.Zone}, peer)
 	if err != nil {
 		log.WithError(err).Warn("TFTP transfer failed")
@@ -116,6 +164,9 @@ func (t *tftpServer) transfer(ctx context.Context, local, peer *net.UDPAddr, req
 	defer conn.Close()
 	client := peer.AddrPort().Addr().Unmap().WithZone("")
 	file, err := t.open(client, req.name)
+	if err == nil && req.text {
+		file, err = file.netascii()
+	}
 	if err != nil {
 		conn.Write(tftpError(err))
 		log.WithError(err).Info("TFTP request refused")
@@ -123,7 +174,7 @@ func (t *tftpServer) transfer(ctx context.Context, local, peer *net.UDPAddr, req
 		return
 	}
 	defer file.Close()
-	s := &tftpSender{conn: conn, file: file, size: file.size, req: req}
+	s := &tftpSender{conn: conn, file: file, size: file.size, req: req, work: work}
 	err = s.run(ctx)
 	switch {
 	case errors.Is(err, errClientStopped):
@@ -141,6 +192,7 @@ type tftpSender struct {
 	file io.ReaderAt
 	size int64
 	req  tftpRequest
+	work *transfer
 
 	packet []byte // 4 bytes of header and a block
 	acked  int64  // blocks that the client has
@@ -158,7 +210,11 @@ func (s *tftpSender) run(ctx context.Context) error {
 	for s.acked < total {
 		first := s.acked + 1
 		last := min(s.acked+int64(s.req.window), total)
-		if err := s.exchange(ctx, func() error { return s.sendBlocks(first, last) }, first, last); err != nil {
+		err := s.exchange(ctx, func() error { return s.sendBlocks(first, last) }, first, last)
+		if last == total && errors.Is(err, syscall.ECONNREFUSED) {
+			return nil // it has the last block and is gone: its acknowledgement was lost, or never sent
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -169,12 +225,14 @@ func (s *tftpSender) sendBlocks(first, last int64) error {
 	for block := first; block <= last; block++ {
 		binary.BigEndian.PutUint16(s.packet, opData)
 		binary.BigEndian.PutUint16(s.packet[2:], s.req.number(block))
-		n, err := s.file.ReadAt(s.packet[4:], (block-1)*int64(s.req.blockSize))
-		if err != nil && !errors.Is(err, io.EOF) {
-			s.conn.Write(tftpError(fmt.Errorf("read error")))
-			return fmt.Errorf("read block %d of %q: %w", block, s.req.name, err)
+		at := (block - 1) * int64(s.req.blockSize)
+		end := 4 + min(int64(s.req.blockSize), s.size-at)
+		// A file that has become shorter must not look as if it had ended there.
+		if n, err := s.file.ReadAt(s.packet[4:end], at); int64(n) < end-4 {
+			s.conn.Write(tftpError(errShort))
+			return fmt.Errorf("read block %d of %q: %w: %w", block, s.req.name, errShort, err)
 		}
-		if err := s.write(s.packet[:4+n]); err != nil {
+		if err := s.write(s.packet[:end]); err != nil {
 			return err
 		}
 	}
@@ -202,6 +260,7 @@ func (s *tftpSender) exchange(ctx context.Context, send func() error, first, las
 		acked, err := s.readAck(ctx, deadline, first, last)
 		if err == nil {
 			s.acked = acked
+			s.work.acked.Store(time.Now().UnixNano())
 			return nil
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {

@@ -34,13 +34,16 @@ var (
 	errNotRequest    = errors.New("not a TFTP request")
 	errClientStopped = errors.New("the client ended the transfer")
 	errReadOnly      = errors.New("this server takes no files")
-	errMode          = errors.New("only octet mode is served")
+	errMode          = errors.New("only the modes octet and netascii are served")
+	errTooMuchText   = errors.New("a file of this size is served in octet mode only")
+	errShort         = errors.New("the file has become shorter")
 	errRequest       = errors.New("malformed TFTP request")
 )
 
 // tftpRequest is a read request with its options, brought into bounds.
 type tftpRequest struct {
 	name      string
+	text      bool // in netascii mode
 	blockSize int
 	window    int
 	timeout   time.Duration
@@ -73,7 +76,11 @@ func parseTFTP(packet []byte) (tftpRequest, error) {
 		name:      strings.TrimRight(string(fields[0]), "\xff"),
 		blockSize: defaultBlock, window: 1, timeout: time.Second,
 	}
-	if !strings.EqualFold(string(fields[1]), "octet") {
+	switch strings.ToLower(string(fields[1])) {
+	case "octet":
+	case "netascii":
+		req.text = true
+	default:
 		return req, errMode
 	}
 	for i := 2; i+1 < len(fields); i += 2 {
@@ -153,7 +160,7 @@ func tftpError(err error) []byte {
 		code, text = 1, "file not found"
 	case errors.Is(err, errReadOnly):
 		code = 2
-	case errors.Is(err, errRequest), errors.Is(err, errMode):
+	case errors.Is(err, errRequest), errors.Is(err, errMode), errors.Is(err, errTooMuchText):
 		code = 4
 	default:
 		text = "the file cannot be read"
