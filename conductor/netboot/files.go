@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // files finds what is served by name: boot loaders and the two roots.
@@ -80,6 +81,7 @@ func (f *files) open(protocol, name string) (file, error) {
 		if err == nil {
 			return found, nil
 		}
+		err = unopened(err)
 		if failed == nil || !errors.Is(err, fs.ErrNotExist) {
 			failed = err
 		}
@@ -98,6 +100,21 @@ func (f *files) open(protocol, name string) (file, error) {
 		failed = fmt.Errorf("open %q: %w", name, fs.ErrNotExist)
 	}
 	return nil, failed
+}
+
+// unopened tells of a name that cannot be one of a file, and of a link that leads
+// out of the root, as what they are to a client: not there, and not permitted.
+func unopened(err error) error {
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return err
+	case !errors.As(err, &errno):
+		return fmt.Errorf("%w: %w", err, fs.ErrPermission)
+	case errno == syscall.ENOTDIR, errno == syscall.EINVAL, errno == syscall.ENAMETOOLONG:
+		return fmt.Errorf("%w: %w", err, fs.ErrNotExist)
+	}
+	return err
 }
 
 // openRegular refuses what is no file; opening a pipe, say, would block for ever.

@@ -111,7 +111,15 @@ func TestHTTP(t *testing.T) {
 		{"part of an image", "/disk.img", []string{"Range", "bytes=2-4"}, 206, "234"},
 		{"part behind the end", "/disk.img", []string{"Range", "bytes=20-"}, 416, ""},
 		{"part of a changed image", "/disk.img", []string{"Range", "bytes=2-4", "If-Range", `"old"`}, 200, "0123456789"},
-		{"link out of the root", "/link", nil, 500, "escapes"},
+		{"link out of the root", "/link", nil, 403, "escapes"},
+		{"file in a file", "/disk.img/x", nil, 404, "not a directory"},
+		{"NUL in a name", "/disk.img%00.txt", nil, 404, "invalid"},
+		{"a name that is too long", "/" + strings.Repeat("x", 300), nil, 404, "too long"},
+		{"dots in hexadecimal", "/%2e%2e/%2E%2e/etc/hostname", nil, 404, "no such file"},
+		{"dots in hexadecimal twice", "/%252e%252e/etc/hostname", nil, 404, "no such file"},
+		{"backslashes", "/..%5c..%5Cetc%5chostname", nil, 404, "no such file"},
+		{"machine of an address without punctuation", node + "/deploy_ramdisk?mac=525400770001", nil, 200, "ramdisk"},
+		{"machine of an address with dots", node + "/deploy_ramdisk?mac=5254.0077.0001", nil, 200, "ramdisk"},
 		{"pipe", "/pipe", nil, 404, "not a file"},
 		{"directory", "/", nil, 404, "not exist"},
 		{"path out of the root", "/..%2f..%2fetc/hostname", nil, 404, "no such file"},
@@ -121,7 +129,8 @@ func TestHTTP(t *testing.T) {
 			t.Errorf("%s: %d %.200q; want %d and %.100q", tc.name, code, body, tc.code, tc.body)
 		}
 	}
-	want := []string{EventScript, EventScript, EventKernel, EventKernelSent, EventRamdisk, EventRamdiskSent, EventError, EventError}
+	want := []string{EventScript, EventScript, EventKernel, EventKernelSent, EventRamdisk, EventRamdiskSent, EventError, EventError,
+		EventRamdisk, EventRamdiskSent, EventRamdisk, EventRamdiskSent}
 	if got := events.kinds(); strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("events %v; want %v", got, want)
 	}
