@@ -24,6 +24,35 @@ type client struct {
 	archErr error // the architecture is unknown
 }
 
+// Fields of a packet that options may go on in, if option 52 says so (RFC 2132, section 9.3).
+const (
+	fieldServerName, fieldBootFile, fieldEnd = 44, 108, 236
+
+	overloadFile, overloadServerName = 1, 2
+)
+
+// parseDHCP reads a packet. The option that ends the others may be missing, as some boot ROMs have it.
+func parseDHCP(raw []byte) (*dhcpv4.DHCPv4, error) {
+	packet, err := dhcpv4.FromBytes(append(bytes.Clone(raw), byte(dhcpv4.OptionEnd.Code())))
+	if err != nil {
+		return nil, fmt.Errorf("parse a DHCP packet: %w", err)
+	}
+	overload := packet.GetOneOption(dhcpv4.OptionOptionOverload)
+	if len(overload) != 1 {
+		return packet, nil
+	}
+	if overload[0]&overloadFile != 0 {
+		err = packet.Options.FromBytes(raw[fieldBootFile:fieldEnd])
+	}
+	if overload[0]&overloadServerName != 0 && err == nil {
+		err = packet.Options.FromBytes(raw[fieldServerName:fieldBootFile])
+	}
+	if err != nil {
+		return nil, fmt.Errorf("parse a DHCP packet's overloaded fields: %w", err)
+	}
+	return packet, nil
+}
+
 const (
 	classPXE  = "PXEClient"
 	classHTTP = "HTTPClient"

@@ -463,7 +463,7 @@ func FuzzDHCP(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		req, err := dhcpv4.FromBytes(packet)
+		req, err := parseDHCP(packet)
 		if err != nil {
 			return
 		}

@@ -193,7 +193,7 @@ func (s *Server) serveDHCP(ctx context.Context, sock *dhcpSocket) error {
 			return fmt.Errorf("read from UDP port %d of interface %q: %w", sock.port, sock.iface.Name, err)
 		}
 		from, ok := peer.(*net.UDPAddr)
-		req, err := dhcpv4.FromBytes(append([]byte(nil), buf[:n]...))
+		req, err := parseDHCP(buf[:n])
 		if err != nil || !ok {
 			continue // not DHCP: nobody to tell
 		}
