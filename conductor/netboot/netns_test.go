@@ -228,6 +228,12 @@ func tinyRamdisk(t *testing.T) string {
 // startServer runs a server in this namespace until the test ends.
 func startServer(t *testing.T, cfg Config, dir Directory) *eventLog {
 	t.Helper()
+	_, events := runServer(t, cfg, dir)
+	return events
+}
+
+func runServer(t *testing.T, cfg Config, dir Directory) (*Server, *eventLog) {
+	t.Helper()
 	events := &eventLog{start: time.Now()}
 	server, err := New(cfg, dir, events.add, testLog(t))
 	if err != nil {
@@ -247,7 +253,7 @@ func startServer(t *testing.T, cfg Config, dir Directory) *eventLog {
 			t.Error("Run did not stop")
 		}
 	})
-	return events
+	return server, events
 }
 
 func fullConfig() Config {
