@@ -144,7 +144,17 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 		group.Go(func() error { return serveAPI(groupCtx, l) })
 	}
 	context.AfterFunc(groupCtx, api.EndStreams)
-	counts.Collect(metrics.Sources{Store: db, Tasks: tasks, Streams: api.OpenStreams, Version: metrics.Version()})
+	sources := metrics.Sources{Store: db, Tasks: tasks, Streams: api.OpenStreams, Version: metrics.Version()}
+	if cfg.Flow.Sensors.Metrics {
+		sources.Sensors = func(tell func(value float64, node, kind, sensor, unit string)) int {
+			values, leftOut := flows.SensorValues()
+			for _, v := range values {
+				tell(v.Value, v.Node, v.Kind, v.Sensor, v.Unit)
+			}
+			return leftOut
+		}
+	}
+	counts.Collect(sources)
 	group.Go(func() error { return counts.Follow(groupCtx, db) })
 	group.Go(func() error { return boots.Run(groupCtx) })
 	group.Go(func() error { return flows.StartConsoles(groupCtx) })
@@ -195,6 +205,7 @@ func jobs(cfg Config, db *store.Store, flows *flow.Flow) []job {
 		{"boot retry", bootRetryInterval(cfg.Flow), flows.RetryBoots},
 		{"power state sync", cfg.SyncPowerStateInterval, flows.NewPowerSync(cfg.SyncPowerStateInterval).Run},
 		{"power failure recovery", cfg.PowerFailureRecoveryInterval, flows.RecoverPowerFailures},
+		{"sensors", cfg.Flow.Sensors.Every(), flows.PollSensors},
 		{"history purge", cfg.NodeHistoryCleanupInterval, func(ctx context.Context) error { return purgeHistory(ctx, cfg, db) }},
 	}
 }

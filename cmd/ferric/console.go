@@ -192,6 +192,7 @@ func selCommands(c *connection) *cobra.Command {
 // sensorsCommand reads the sensors of a machine.
 func sensorsCommand(c *connection) *cobra.Command {
 	var out output
+	var refresh bool
 	cmd := &cobra.Command{Use: "sensors NODE", Short: "Read the sensors of a machine", Args: cobra.ExactArgs(1), ValidArgsFunction: nodes.complete(c)}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		api, err := c.client(cmd.Context())
@@ -201,7 +202,11 @@ func sensorsCommand(c *connection) *cobra.Command {
 		var answer struct {
 			Sensors map[string]map[string]map[string]any
 		}
-		if err := api.Do(cmd.Context(), http.MethodGet, "/ferric"+nodePath(args[0], "sensors"), nil, nil, &answer); err != nil {
+		var query url.Values
+		if refresh {
+			query = url.Values{"refresh": {"true"}}
+		}
+		if err := api.Do(cmd.Context(), http.MethodGet, "/ferric"+nodePath(args[0], "sensors"), query, nil, &answer); err != nil {
 			return err
 		}
 		var rows []map[string]any
@@ -218,6 +223,7 @@ func sensorsCommand(c *connection) *cobra.Command {
 		}
 		return out.list(cmd.OutOrStdout(), []string{"kind", "sensor", "reading", "status"}, rows)
 	}
+	cmd.Flags().BoolVar(&refresh, "refresh", false, "read them now, where they are read at intervals")
 	out.listFlags(cmd)
 	return cmd
 }

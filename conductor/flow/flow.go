@@ -106,6 +106,8 @@ type Config struct {
 	ContinueIfSecureEraseFailed bool `ini:"deploy.continue_if_disk_secure_erase_fails"`
 	// DiskErasureConcurrency is how many disks are erased at once.
 	DiskErasureConcurrency int `ini:"deploy.disk_erasure_concurrency"`
+	// Sensors is how they are read without being asked for.
+	Sensors SensorConfig
 	// Agents is how agents are spoken to.
 	Agents driver.Agents
 	// Logs is what is done with the logs of agents.
@@ -178,6 +180,7 @@ func DefaultConfig() Config {
 		EnableNVMeSecureErase:        true,
 		DiskErasureConcurrency:       4,
 		RequireTLS:                   true,
+		Sensors:                      defaultSensors(),
 		Agents:                       driver.DefaultAgents(),
 		Logs:                         defaultLogs(),
 		CleaningStepSource:           fromPriorities,
@@ -217,7 +220,7 @@ func (c Config) Validate() error {
 			return fmt.Errorf("[inspection_rules]built_in_rules: %w", err)
 		}
 	}
-	return errors.Join(c.Agents.Validate(), c.Logs.validate(), c.Inspection.Validate())
+	return errors.Join(c.Sensors.validate(), c.Agents.Validate(), c.Logs.validate(), c.Inspection.Validate())
 }
 
 // Errors that the API maps to a status of their own.
@@ -266,11 +269,13 @@ type Flow struct {
 	life        string     // which process this is, among those that have served the database
 	discovering sync.Mutex // so that a machine is enrolled once
 	admitted    admissions
+	sensors     sensors
 }
 
 // New makes the flows over their parts.
 func New(cfg Config, s *store.Store, tasks *task.Manager, drivers driver.Resolver, log *logrus.Entry) *Flow {
-	f := &Flow{cfg: cfg, store: s, tasks: tasks, drivers: drivers, log: log, ages: newAges(cfg.Now), life: uuid.NewString()}
+	f := &Flow{cfg: cfg, store: s, tasks: tasks, drivers: drivers, log: log, ages: newAges(cfg.Now), life: uuid.NewString(),
+		sensors: sensors{kept: map[int64]*keptSensors{}}}
 	tasks.Failed = f.workFailed
 	return f
 }

@@ -59,23 +59,6 @@ func (f *Flow) inBackground(ctx context.Context, t *task.Task, doing string, wor
 	return t.Save(ctx)
 }
 
-// Sensors reads those of the machine, by kind and name.
-func (f *Flow) Sensors(ctx context.Context, id int64) (map[string]map[string]map[string]any, error) {
-	n, err := f.store.NodeByID(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	m, err := f.managed(ctx, n)
-	if err != nil {
-		return nil, err
-	}
-	sensors, err := ability[driver.Sensors](n, m, "get_sensors_data")
-	if err != nil {
-		return nil, err
-	}
-	return sensors.SensorsData(ctx, n)
-}
-
 // InjectNMI interrupts the machine.
 func (f *Flow) InjectNMI(ctx context.Context, id int64) error {
 	return f.tasks.Do(ctx, id, "inject NMI", func(ctx context.Context, t *task.Task) error {

@@ -1,5 +1,6 @@
 // Package metrics counts what the conductor does, for Prometheus. Nothing in it
-// has a label of a node: what a label may be is bounded. The other packages tell
+// has a label of a node, but for sensors, whose number is bounded: so is what a
+// label may be. The other packages tell
 // it what happens by the small interfaces and functions that they have for it;
 // how many nodes there are is asked for when somebody collects.
 package metrics
@@ -58,6 +59,8 @@ var Table = []Metric{
 	{"ferric_power_sync_seconds", "histogram", nil, "How long passes of the power sync took."},
 	{"ferric_power_sync_nodes_total", "counter", []string{"outcome"}, "Nodes of the power sync: compared, failed, missed because they were locked."},
 	{"ferric_event_streams", "gauge", nil, "Streams of events that are open."},
+	{"ferric_sensor_value", "gauge", []string{"node", "kind", "sensor", "unit"}, "What sensors of machines said when they were read last; with [ferric_api]sensor_metrics."},
+	{"ferric_sensor_values_left_out", "gauge", nil, "Readings beyond [ferric_api]sensor_metrics_max."},
 	{"ferric_build_info", "gauge", []string{"version", "go"}, "1, with what is running."},
 }
 
@@ -257,12 +260,15 @@ type Sources struct {
 	Tasks   *task.Manager
 	Streams func() int
 	Version string
+	// Sensors tells the readings that there are, and how many it left out; it may be nil.
+	Sensors func(tell func(value float64, node, kind, sensor, unit string)) (leftOut int)
 }
 
 // collected are the lines of the table that are asked for when somebody collects.
 var collected = map[string]bool{
 	"ferric_nodes": true, "ferric_database_queue": true, "ferric_workers": true, "ferric_workers_busy": true, "ferric_workers_refused_total": true,
 	"ferric_lock_waits_total": true, "ferric_lock_wait_seconds_total": true, "ferric_lock_refused_total": true, "ferric_event_streams": true, "ferric_build_info": true,
+	"ferric_sensor_value": true, "ferric_sensor_values_left_out": true,
 }
 
 // Collect has the sources asked whenever somebody collects.
@@ -318,6 +324,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	tell("ferric_lock_wait_seconds_total", locks.LockWait.Seconds())
 	tell("ferric_lock_refused_total", float64(locks.LocksRefused))
 	tell("ferric_event_streams", float64(c.sources.Streams()))
+	if c.sources.Sensors != nil {
+		leftOut := c.sources.Sensors(func(value float64, node, kind, sensor, unit string) {
+			tell("ferric_sensor_value", value, node, kind, sensor, unit)
+		})
+		tell("ferric_sensor_values_left_out", float64(leftOut))
+	}
 	tell("ferric_build_info", 1, c.sources.Version, runtime.Version())
 }
 

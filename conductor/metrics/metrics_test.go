@@ -34,7 +34,11 @@ func TestMetrics(t *testing.T) {
 	defer db.Close()
 	db.OnCommit(m.Commit)
 	tasks := task.NewManager(t.Context(), task.Config{Host: "h", WorkersPoolSize: 2}, db, logrus.NewEntry(logger))
-	m.Collect(metrics.Sources{Store: db, Tasks: tasks, Streams: func() int { return 3 }, Version: "v"})
+	m.Collect(metrics.Sources{Store: db, Tasks: tasks, Streams: func() int { return 3 }, Version: "v",
+		Sensors: func(tell func(value float64, node, kind, sensor, unit string)) int {
+			tell(42, "u", "Temperature", "Inlet (0x1)", "degrees C")
+			return 5
+		}})
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	following := make(chan error, 1)
@@ -97,7 +101,7 @@ func TestMetrics(t *testing.T) {
 		"ferric_api_request_seconds{GET,/nodes}": 1, "ferric_bmc_command_seconds{power status,failed}": 1, "ferric_netboot_requests_total{answered,tftp}": 1,
 		"ferric_netboot_requests_total{refused,dhcp}": 1, "ferric_netboot_bytes_total{tftp}": 7, "ferric_heartbeats_total{ignored}": 1,
 		"ferric_power_sync_nodes_total{missed}": 1, "ferric_power_sync_seconds{}": 1, "ferric_database_commit_failures_total{}": 1, "ferric_workers{}": 2,
-		"ferric_event_streams{}": 3, "ferric_bmc_command_seconds": 201,
+		"ferric_event_streams{}": 3, "ferric_sensor_value{u,Temperature,Inlet (0x1),degrees C}": 42, "ferric_sensor_values_left_out{}": 5, "ferric_bmc_command_seconds": 201,
 	}
 	var got map[string]float64
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {

@@ -21,17 +21,22 @@ func (s *Server) showProgress(ctx context.Context, r *request) (reply, error) {
 	return ok(p)
 }
 
-// showSensors reads the machine's sensors now.
+// showSensors tells what the machine's sensors said when they were read last, or
+// reads them.
 func (s *Server) showSensors(ctx context.Context, r *request) (reply, error) {
 	n, err := s.extensionNode(ctx, r)
 	if err != nil {
 		return reply{}, err
 	}
-	all, err := s.conductor.Sensors(ctx, n)
+	refresh, err := r.args.flag("refresh")
 	if err != nil {
 		return reply{}, err
 	}
-	return ok(map[string]any{"sensors": all})
+	readings, err := s.conductor.Sensors(ctx, n, refresh != nil && *refresh)
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(readings)
 }
 
 // showEraseReport tells what the latest steps that erase did to the node's

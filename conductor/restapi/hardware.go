@@ -21,8 +21,9 @@ type Hardware interface {
 	SetConsole(ctx context.Context, id int64, on bool) error
 	// AttachConsole looks at a console that is on: console.ErrStopped if it is not.
 	AttachConsole(ctx context.Context, id int64, withRecent bool) (*console.Viewer, error)
-	// Sensors are those of the machine, by kind and name.
-	Sensors(ctx context.Context, id int64) (map[string]map[string]map[string]any, error)
+	// Sensors are those of the machine, by kind and name: as they were read
+	// last, or with refresh as they are now.
+	Sensors(ctx context.Context, id int64, refresh bool) (flow.SensorReadings, error)
 	InjectNMI(ctx context.Context, id int64) error
 	// Indicators are by component and name.
 	Indicators(ctx context.Context, id int64) (map[string]map[string]driver.Indicator, error)

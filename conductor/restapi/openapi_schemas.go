@@ -115,7 +115,7 @@ func plainSchemas(v ironic.Version) map[string]*openapi3.Schema {
 		"Traits":                members(map[string]*openapi3.Schema{"traits": texts()}).WithRequired([]string{"traits"}),
 		"VIFs":                  members(map[string]*openapi3.Schema{"vifs": openapi3.NewArraySchema().WithItems(members(map[string]*openapi3.Schema{"id": text()}))}).WithRequired([]string{"vifs"}),
 		"VIFBody":               free().WithProperty("id", text()).WithRequired([]string{"id"}),
-		"Sensors":               members(map[string]*openapi3.Schema{"sensors": free()}).WithRequired([]string{"sensors"}),
+		"Sensors":               members(map[string]*openapi3.Schema{"sensors": free(), "time": text(), "error": text(), "error_time": text()}).WithRequired([]string{"sensors", "time"}),
 		"Console":               members(map[string]*openapi3.Schema{"console_enabled": flag(), "console_info": free().WithNullable()}).WithRequired([]string{"console_enabled"}),
 		"Indicators":            members(map[string]*openapi3.Schema{"indicators": openapi3.NewArraySchema().WithItems(free())}).WithRequired([]string{"indicators"}),
 		"IndicatorState":        members(map[string]*openapi3.Schema{"state": text()}),

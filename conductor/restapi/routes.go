@@ -160,7 +160,8 @@ func (s *Server) extensionRoutes() []route {
 	return []route{
 		{method: "GET", path: "/ferric/v1/nodes/:node/progress", policy: "baremetal:node:get", handle: s.showProgress, result: "Progress", doc: "Tells how far the transfer in flight is."},
 		{method: "GET", path: "/ferric/v1/nodes/:node/erase_report", policy: "baremetal:node:get", handle: s.showEraseReport, result: "EraseReports", doc: "Tells how each disk was erased."},
-		{method: "GET", path: "/ferric/v1/nodes/:node/sensors", policy: "baremetal:node:get", handle: s.showSensors, result: "Sensors", doc: "Reads the sensors of the machine."},
+		{method: "GET", path: "/ferric/v1/nodes/:node/sensors", policy: "baremetal:node:get", handle: s.showSensors, result: "Sensors", doc: "Tells what the sensors of the machine say.",
+			args: []arg{{name: "refresh", kind: argFlag, doc: "Whether they are read now although they are read at intervals."}}},
 		{method: "GET", path: "/ferric/v1/nodes/:node/console", policy: "baremetal:node:get_console", handle: s.attachConsole, status: 101, doc: "Shows the console over WebSocket.",
 			args: []arg{{name: "recent", kind: argFlag, doc: "Whether what was said lately comes first; true unless said otherwise."}}},
 	}
