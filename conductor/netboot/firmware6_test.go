@@ -49,7 +49,7 @@ func TestUEFIPXEv6(t *testing.T) {
 // UEFI's HTTP boot over IPv6. It tries IPv4 first, for a minute without an answer: so
 // there it is sent to a port that refuses it.
 func TestUEFIHTTPBootv6(t *testing.T) {
-	if !inOwnNamespace(t, "qemu-system-x86_64", "cpio") {
+	if !underFull() || !inOwnNamespace(t, "qemu-system-x86_64", "cpio") {
 		return
 	}
 	setUpNetwork6(t)

@@ -105,7 +105,7 @@ var (
 )
 
 func TestBIOSWithIPXEROM(t *testing.T) {
-	if !inOwnNamespace(t, "qemu-system-x86_64", "cpio") {
+	if !underFull() || !inOwnNamespace(t, "qemu-system-x86_64", "cpio") {
 		return
 	}
 	setUpNetwork(t)
@@ -113,7 +113,7 @@ func TestBIOSWithIPXEROM(t *testing.T) {
 }
 
 func TestUEFIPXE(t *testing.T) {
-	if !inOwnNamespace(t, "qemu-system-x86_64", "cpio") {
+	if !underFull() || !inOwnNamespace(t, "qemu-system-x86_64", "cpio") {
 		return
 	}
 	setUpNetwork(t)
@@ -121,7 +121,7 @@ func TestUEFIPXE(t *testing.T) {
 }
 
 func TestUEFIHTTPBoot(t *testing.T) {
-	if !inOwnNamespace(t, "qemu-system-x86_64", "cpio") {
+	if !underFull() || !inOwnNamespace(t, "qemu-system-x86_64", "cpio") {
 		return
 	}
 	setUpNetwork(t)
@@ -154,7 +154,7 @@ func TestProxyUEFIPXE(t *testing.T) {
 }
 
 func TestProxyUEFIHTTPBoot(t *testing.T) {
-	if !inOwnNamespace(t, "qemu-system-x86_64", "cpio", "dnsmasq") {
+	if !underFull() || !inOwnNamespace(t, "qemu-system-x86_64", "cpio", "dnsmasq") {
 		return
 	}
 	setUpNetwork(t)
@@ -204,7 +204,7 @@ func TestLocalDiskBIOS(t *testing.T) {
 
 // UEFI goes on to its next boot option, the disk, which it names on the console.
 func TestLocalDiskUEFI(t *testing.T) {
-	if !inOwnNamespace(t, "qemu-system-x86_64") {
+	if !underFull() || !inOwnNamespace(t, "qemu-system-x86_64") {
 		return
 	}
 	setUpNetwork(t)
@@ -219,7 +219,7 @@ func TestLocalDiskUEFI(t *testing.T) {
 
 // An unknown machine is left alone: no packet of ours reaches it.
 func TestUnknownMachineIsNotAnswered(t *testing.T) {
-	if !inOwnNamespace(t, "qemu-system-x86_64") {
+	if !underFull() || !inOwnNamespace(t, "qemu-system-x86_64") {
 		return
 	}
 	setUpNetwork(t)

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// underFull tells whether the long tests run too, as under `make test-full`.
+// underFull tells whether the long tests run too, as under `make test-full`. Those
+// that always run show each firmware, protocol and boot loader once.
 func underFull() bool { return os.Getenv("FERRIC_FULL") != "" }
 
 // secureOVMF returns the QEMU arguments of a UEFI machine with Secure Boot on,
