@@ -78,11 +78,12 @@ demo: ramdisk
 	$(BIN)/ferric lab image --os $(OS) --cache $(CACHE)/images
 	$(BIN)/ferric lab demo --os $(OS) --clean $(CLEAN) --ramdisk $(CACHE)/ramdisk --cache $(CACHE)/images $(if $(KEEP),--keep)
 
-# -p 1: the machines of two packages at once would wait for each other.
+# Tests of loop devices of two packages at once would find each other's; of the
+# others two run beside each other, with a virtual machine each.
 test: test-deps lint ramdisk
 	FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) $(GO) test -p 1 -timeout 20m $(AS_ROOT) $(ROOTED)
-	FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
-		$(GO) test -p 1 -timeout 20m $$($(GO) list ./... | grep -v -E '^ferric/(images|hwmanager|ramdisk/uinit|integration/(bench|osimage|matrix))')
+	FERRIC_MACHINES=2 FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) FERRIC_BIN=$(abspath $(BIN)) FERRIC_IMAGES=$(abspath $(CACHE)/images) \
+		$(GO) test -p 2 -timeout 20m $$($(GO) list ./... | grep -v -E '^ferric/(images|hwmanager|ramdisk/uinit|integration/(bench|osimage|matrix))')
 
 # All kinds of machines and images; takes about a quarter of an hour more.
 test-full: test-deps ramdisk
