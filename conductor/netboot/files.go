@@ -35,8 +35,13 @@ func openFiles(s *settings) (*files, error) {
 		return nil, err
 	}
 	for _, name := range s.loaderNames() {
-		if name != path.Base(name) {
+		if name != path.Base(name) || !scriptWord(name) {
 			return nil, fmt.Errorf("%w: boot loader %q must be a plain file name", ErrConfig, name)
+		}
+	}
+	for name, file := range s.LoaderFilePaths {
+		if !filepath.IsAbs(file) || !regular(file) {
+			return nil, fmt.Errorf("%w: [pxe]loader_file_paths: %s is to be %q, which is no absolute path of a file", ErrConfig, name, file)
 		}
 	}
 	names := slices.Concat(slices.Collect(maps.Values(s.IPXEBootfileNameByArch)), []string{s.IPXEBootfileName, s.UEFIIPXEBootfileName})

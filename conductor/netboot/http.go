@@ -158,7 +158,7 @@ func hexhyp(mac net.HardwareAddr) string {
 const (
 	// stallLimit is for how long a client may take for one chunk.
 	stallLimit = time.Minute
-	chunk      = 4 << 20
+	chunk      = 256 << 10
 )
 
 // pacedWriter counts the body, and gives up on a client that has stopped reading,

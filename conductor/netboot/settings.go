@@ -2,10 +2,12 @@ package netboot
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 )
 
 // settings is a Config after parsing, with its defaults filled in. The subnet that
@@ -31,6 +33,15 @@ func resolve(cfg Config) (*settings, error) {
 	}
 	if s.serves() && s.LeaseTime.Minutes() < 1 && (s.DHCP == DHCPFull || s.DHCPv6 == DHCPFull) {
 		return nil, fmt.Errorf("%w: [netboot]lease_time is %v: give at least a minute", ErrConfig, s.LeaseTime)
+	}
+	if s.LeaseTime.Seconds() >= math.MaxUint32 {
+		return nil, fmt.Errorf("%w: [netboot]lease_time is %v, which DHCP has no number for: give a year at most", ErrConfig, s.LeaseTime)
+	}
+	if s.AnswerUnknown && s.DHCP != DHCPFull && s.DHCPv6 != DHCPFull {
+		return nil, fmt.Errorf("%w: [netboot]answer_unknown is about addresses, which need dhcp = full or dhcpv6 = full", ErrConfig)
+	}
+	if err := checkListen(cfg.HTTPListen); err != nil {
+		return nil, err
 	}
 	if cfg.TFTPPort < 0 || cfg.TFTPPort > 65535 {
 		return nil, fmt.Errorf("%w: [netboot]tftp_port is %d: give 1 to 65535, or 0 for no TFTP", ErrConfig, cfg.TFTPPort)
@@ -60,6 +71,18 @@ func resolve(cfg Config) (*settings, error) {
 		}
 	}
 	return s, nil
+}
+
+// checkListen checks [netboot]http_listen, which may be empty.
+func checkListen(text string) error {
+	_, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if text != "" && err != nil {
+		return fmt.Errorf("%w: [netboot]http_listen is %q: give :PORT or ADDRESS:PORT, or nothing for no HTTP", ErrConfig, text)
+	}
+	return nil
 }
 
 // serves tells whether any DHCP is served.
@@ -98,6 +121,9 @@ func (s *settings) resolveSubnet(spec subnetSpec) (*subnet, error) {
 	}
 	if err := s.resolveClients(n, spec); err != nil {
 		return nil, err
+	}
+	if spec.name != "" && spec.begin == "" && (spec.router != "" || spec.netmask != "") {
+		return nil, fmt.Errorf("%w: [netboot]subnets: router and netmask of subnet %s are of its IPv4 network: give its range too", ErrConfig, spec.name)
 	}
 	if spec.name != "" && spec.begin == "" && spec.begin6 == "" && spec.iface == s.Interface {
 		return nil, fmt.Errorf("%w: [netboot]subnets: subnet %s has neither a range nor an interface of its own", ErrConfig, spec.name)
@@ -167,7 +193,7 @@ func (s *settings) resolveAddresses(n *subnet, spec subnetSpec) error {
 	}
 	prefixes, err := interfacePrefixes(n.iface)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %s %q: %w", ErrConfig, spec.option("interface", "interface"), n.iface, err)
 	}
 	for _, p := range prefixes {
 		switch addr := p.Addr(); {
@@ -194,7 +220,7 @@ func (n *subnet) attach() error {
 	}
 	prefixes, err := interfacePrefixes(n.iface)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: addresses of %q: %w", ErrConfig, n.iface, err)
 	}
 	n.direct, n.direct6 = n.prefix.Contains(n.server), n.prefix6.Contains(n.server6)
 	for _, p := range prefixes {
@@ -218,11 +244,11 @@ func (n *subnet) attach() error {
 func interfacePrefixes(name string) ([]netip.Prefix, error) {
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: [netboot]interface %q: %v", ErrConfig, name, err)
+		return nil, fmt.Errorf("look it up: %w", err)
 	}
 	addrs, err := ifi.Addrs()
 	if err != nil {
-		return nil, fmt.Errorf("%w: addresses of [netboot]interface %q: %v", ErrConfig, name, err)
+		return nil, fmt.Errorf("read its addresses: %w", err)
 	}
 	var found []netip.Prefix
 	for _, a := range addrs {

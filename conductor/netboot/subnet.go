@@ -66,11 +66,16 @@ func parseSubnet(text string) (subnetSpec, error) {
 		return spec, fmt.Errorf("%w: [netboot]subnets: %q does not begin with a name", ErrConfig, text)
 	}
 	spec.name = words[0]
+	seen := map[string]bool{}
 	for _, word := range words[1:] {
 		key, value, ok := strings.Cut(word, "=")
 		if !ok || value == "" {
 			return spec, fmt.Errorf("%w: [netboot]subnets: subnet %s: %q is not of the form key=value", ErrConfig, spec.name, word)
 		}
+		if seen[key] {
+			return spec, fmt.Errorf("%w: [netboot]subnets: subnet %s has %s twice", ErrConfig, spec.name, key)
+		}
+		seen[key] = true
 		switch key {
 		case "interface":
 			spec.iface = value
@@ -198,8 +203,8 @@ func (n *subnet) resolveDNS(spec subnetSpec) error {
 // parseBase checks an http_url and takes the slash off its end.
 func parseBase(option, text string) (string, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || !scriptWord(text) {
-		return "", fmt.Errorf("%w: %s %q is no http:// or https:// URL", ErrConfig, option, text)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || u.Fragment != "" || u.User != nil || !scriptWord(text) {
+		return "", fmt.Errorf("%w: %s %q is no http:// or https:// URL of host and path", ErrConfig, option, text)
 	}
 	return strings.TrimRight(text, "/"), nil
 }

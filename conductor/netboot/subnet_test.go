@@ -200,21 +200,23 @@ func TestSubnetOptions(t *testing.T) {
 		t.Errorf("URLs for 10.2.0.17 begin with %s", got)
 	}
 	for text, want := range map[string]string{
-		"range=10.2.0.1-10.2.0.2":                "does not begin with a name",
-		"a":                                      "neither a range nor an interface",
-		"a speed=fast":                           `"speed" is none of`,
-		"a range":                                "key=value",
-		"a range=10.2.0.10 netmask=24":           "give FIRST-LAST",
-		"a range=10.2.0.10-10.2.0.99":            "netmask of subnet a is missing",
-		"a range=10.2.0.10-10.2.1.99 netmask=24": "not inside the network 10.2.0.0/24",
-		"a range=10.2.0.99-10.2.0.10 netmask=24": "range_begin",
+		"range=10.2.0.1-10.2.0.2":        "does not begin with a name",
+		"a":                              "neither a range nor an interface",
+		"a interface=lo router=10.2.0.1": "give its range too",
+		"a range=10.2.0.10-10.2.0.99 range=10.2.0.110-10.2.0.199 netmask=24": "subnet a has range twice",
+		"a speed=fast":                                           `"speed" is none of`,
+		"a range":                                                "key=value",
+		"a range=10.2.0.10 netmask=24":                           "give FIRST-LAST",
+		"a range=10.2.0.10-10.2.0.99":                            "netmask of subnet a is missing",
+		"a range=10.2.0.10-10.2.1.99 netmask=24":                 "not inside the network 10.2.0.0/24",
+		"a range=10.2.0.99-10.2.0.10 netmask=24":                 "range_begin",
 		"a range=10.2.0.10-10.2.0.99 netmask=24 router=x":        "router of subnet a",
 		"a range=10.2.0.10-10.2.0.99 netmask=24 router=10.3.0.1": "router of subnet a 10.3.0.1 is not inside",
 		"a range=10.2.0.10-10.2.0.99 netmask=24 dns=x":           "dns of subnet a",
 		"a range=10.2.0.10-10.2.0.99 netmask=24 http_url=x":      "http_url of subnet a",
 		"a range=10.2.0.10-10.2.0.99 netmask=24 tftp_server=x":   "tftp_server of subnet a",
 		"a range=127.0.0.110-127.0.0.130 netmask=8":              "overlap",
-		"a interface=absent0 range=10.2.0.10-10.2.0.99":          `interface "absent0"`,
+		"a interface=absent0 range=10.2.0.10-10.2.0.99":          `interface of subnet a "absent0"`,
 	} {
 		if _, err := resolve(base(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("subnets = %s: error %v; want one with %q", text, err, want)
