@@ -133,7 +133,7 @@ func TestLocalDiskByGRUB(t *testing.T) {
 	if underFull() && inOwnNamespace(t, "qemu-system-x86_64", "grub-mkimage", "mformat") {
 		bootElsewhere(t, Machine{Loader: LoaderPXE, Action: LocalDisk}, []string{EventDHCP, EventTFTP, EventScript},
 			[]string{"booting from the local disk", "booted from the local disk"}, slices.Concat(ovmf(t), noIPv6PXE, []string{"-device", cardBare,
-				"-drive", "if=none,id=d0,format=raw,file=" + efiDisk(t), "-device", "virtio-blk-pci,drive=d0"})...)
+				"-drive", "if=none,id=d0,format=raw,file=" + efiDisk(t), "-device", "virtio-blk-pci,drive=d0,bootindex=2"})...)
 	}
 }
 
