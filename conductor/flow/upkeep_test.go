@@ -175,7 +175,7 @@ func TestVerifySteps(t *testing.T) {
 			if got := strings.Join(ran, " "); got != tt.ran {
 				t.Errorf("ran %q; want %q", got, tt.ran)
 			}
-			if tt.fails == "" && n.DriverInternalInfo["vendor"] != "acme" || tt.fails != "" && (n.LastError == nil || !strings.Contains(*n.LastError, tt.fails)) {
+			if tt.fails == "" && (n.DriverInternalInfo["vendor"] != "acme" || n.Properties["vendor"] != "acme") || tt.fails != "" && (n.LastError == nil || !strings.Contains(*n.LastError, tt.fails)) {
 				t.Errorf("vendor %v, last_error %v", n.DriverInternalInfo["vendor"], n.LastError)
 			}
 		})

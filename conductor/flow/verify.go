@@ -10,6 +10,7 @@ import (
 	"ferric/conductor/event"
 	"ferric/conductor/provision"
 	"ferric/conductor/steps"
+	"ferric/conductor/store"
 	"ferric/conductor/task"
 )
 
@@ -81,6 +82,12 @@ func (f *Flow) refresh(ctx context.Context, t *task.Task, ifs driver.Interfaces)
 			vendor, err := m.DetectVendor(ctx, n)
 			if err == nil && vendor != "" {
 				n.DriverInternalInfo["vendor"] = vendor
+				if n.Properties == nil {
+					n.Properties = store.Object{}
+				}
+				if n.Properties.String("vendor") == "" { // what somebody has said counts
+					n.Properties["vendor"] = vendor
+				}
 			}
 			return err
 		})

@@ -26,14 +26,14 @@ type BMCs struct {
 
 	mu         sync.Mutex
 	bmcs       map[string]*bmc // by Info.endpoint
+	contacts   map[controller]*contact
 	isClosed   bool
 	operations sync.WaitGroup
 }
 
 // bmc is what is remembered about one BMC. The fields below the queue belong to who holds it.
 type bmc struct {
-	queue   *semaphore.Weighted // of one, first come first served
-	contact contact
+	queue *semaphore.Weighted // of one, first come first served
 
 	lastCommand time.Time // end of the last command
 	suite       int       // that worked last, 0 if none did
@@ -41,9 +41,15 @@ type bmc struct {
 	solSequence uint8     // of the last packet to the serial line: BMCs drop the first of a session if it has the same number
 }
 
+// controller is who answers: a BMC, or somebody behind it.
+type controller struct {
+	endpoint string
+	bridge   Bridge
+}
+
 // New returns the BMCs of a conductor; cfg must be valid (Config.Validate).
 func New(cfg Config, log *logrus.Entry) *BMCs {
-	return &BMCs{cfg: cfg, log: log, closed: make(chan struct{}), sessionIdle: sessionIdle, solQuiet: solQuiet, bmcs: map[string]*bmc{}}
+	return &BMCs{cfg: cfg, log: log, closed: make(chan struct{}), sessionIdle: sessionIdle, solQuiet: solQuiet, bmcs: map[string]*bmc{}, contacts: map[controller]*contact{}}
 }
 
 // Close cancels all running operations and waits for their end. Later ones fail with ErrClosed.
@@ -71,6 +77,10 @@ func (b *BMCs) begin(parent context.Context, info Info, name string, limit time.
 		target = &bmc{queue: semaphore.NewWeighted(1), solSequence: uint8(rand.IntN(15))}
 		b.bmcs[endpoint] = target
 	}
+	who := controller{endpoint, info.Bridge}
+	if b.contacts[who] == nil {
+		b.contacts[who] = &contact{}
+	}
 	b.operations.Add(1)
 	ctx, cancel := context.WithTimeout(parent, limit)
 	go func() {
@@ -80,7 +90,7 @@ func (b *BMCs) begin(parent context.Context, info Info, name string, limit time.
 		case <-ctx.Done():
 		}
 	}()
-	o = &operation{bmcs: b, bmc: target, info: info, endpoint: endpoint, name: name,
+	o = &operation{bmcs: b, bmc: target, info: info, endpoint: endpoint, name: name, contact: b.contacts[who],
 		log: b.log.WithFields(logrus.Fields{"bmc": endpoint, "operation": name})}
 	o.login = o.open
 	return ctx, o, func() {

@@ -117,6 +117,8 @@ func (c *Console) Validate(_ context.Context, n *store.Node) error {
 		return err
 	case info.Version15:
 		return driver.Invalid("Serial-over-LAN needs IPMI 2.0. Check the 'ipmi_protocol_version' parameter in node's driver_info.")
+	case info.Bridge.Kind != "":
+		return driver.Invalid("Serial-over-LAN is of the BMC that is logged in on, and not bridged. Check the 'ipmi_bridging' parameter in node's driver_info.")
 	case c.hasPort && info.TerminalPort == 0 && c.consoles.cfg.PortRange == "":
 		return driver.Missing("Either set 'ipmi_terminal_port' in node's driver_info or [console]port_range in the configuration.")
 	}

@@ -47,14 +47,14 @@ type Contacts struct{ Last, Answer, Failure driver.Contact }
 // Contacts of a BMC. False says that it has not been asked yet.
 func (b *BMCs) Contacts(info Info) (Contacts, bool) {
 	b.mu.Lock()
-	target, ok := b.bmcs[info.endpoint()]
+	of, ok := b.contacts[controller{info.endpoint(), info.Bridge}]
 	b.mu.Unlock()
 	if !ok {
 		return Contacts{}, false
 	}
-	target.contact.mu.Lock()
-	defer target.contact.mu.Unlock()
-	c := Contacts{target.contact.last, target.contact.answer, target.contact.fail}
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	c := Contacts{of.last, of.answer, of.fail}
 	return c, !c.Last.At.IsZero()
 }
 

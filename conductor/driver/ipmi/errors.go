@@ -52,6 +52,12 @@ func (e *CompletionError) Error() string {
 
 // Unwrap maps the codes that say why: a missing privilege, or "try again later" (IPMI 2.0 table 5-2).
 func (e *CompletionError) Unwrap() error {
+	if e.Command == types.CommandSendMessage {
+		switch e.Code {
+		case codeLostArbitration, codeBusError, codeNAK:
+			return ErrUnreachable
+		}
+	}
 	switch e.Code {
 	case types.CodeInsufficientPrivilege:
 		return ErrPrivilege

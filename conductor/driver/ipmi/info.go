@@ -33,6 +33,8 @@ type Info struct {
 	Version15 bool
 	// KgKey is the BMC key, 20 bytes, or empty if the BMC has none.
 	KgKey Secret
+	// Bridge is the way to the node's controller, if that is behind another.
+	Bridge Bridge
 	// CipherSuite pins the suite; 0 means those of Config.
 	CipherSuite int
 	// ForceBootDevice asks to send the boot device again before each power on.
@@ -67,12 +69,12 @@ func properties() []property {
 		{"ipmi_protocol_version", "the version of the IPMI protocol; default is \"2.0\". One of \"1.5\", \"2.0\". Optional.", parseVersion},
 		{"ipmi_cipher_suite", "the RMCP+ cipher suite, 3 or 17. Optional, default: those of [ipmi]cipher_suite_versions in turn.", parseSuite},
 		{"ipmi_hex_kg_key", "Kg key for IPMIv2 authentication, 40 hexadecimal characters. Optional.", parseKg},
-		{"ipmi_bridging", "bridging type; only \"no\", the default, is supported. Optional.", parseBridging},
-		{"ipmi_local_address", "local IPMB address for bridged requests; used only with bridging. Optional.", ignore},
-		{"ipmi_target_channel", "destination channel for bridged requests; used only with bridging. Optional.", ignore},
-		{"ipmi_target_address", "destination address for bridged requests; used only with bridging. Optional.", ignore},
-		{"ipmi_transit_channel", "transit channel for bridged requests; used only with dual bridging. Optional.", ignore},
-		{"ipmi_transit_address", "transit address for bridged requests; used only with dual bridging. Optional.", ignore},
+		{"ipmi_bridging", "bridging type; default is \"no\". One of \"single\", \"dual\", \"no\". Optional.", parseBridging},
+		{"ipmi_local_address", "local IPMB address for bridged requests; default 0x20. Used only with bridging. Optional.", ignore},
+		{"ipmi_target_channel", "destination channel for bridged requests. Required only with bridging.", ignore},
+		{"ipmi_target_address", "destination address for bridged requests. Required only with bridging.", ignore},
+		{"ipmi_transit_channel", "transit channel for bridged requests. Required only with dual bridging.", ignore},
+		{"ipmi_transit_address", "transit address for bridged requests. Required only with dual bridging.", ignore},
 		{"ipmi_force_boot_device", "Whether Ironic should specify the boot device to the BMC each time the server is turned on. Optional, default False.",
 			func(i *Info, v any) error { return parseBool(&i.ForceBootDevice, v) }},
 		{"ipmi_disable_boot_timeout", "Whether to disable the 60 second boot flag timeout of the BMC. Optional, default: [ipmi]disable_boot_timeout.",
@@ -113,10 +115,15 @@ func ParseInfo(driverInfo map[string]any) (Info, error) {
 			return Info{}, fmt.Errorf("%w: driver_info %s = %s: %w", ErrInvalidParameter, p.key, shown, err)
 		}
 	}
+	if err := parseBridge(&info, driverInfo); err != nil {
+		return Info{}, err
+	}
 	if info.Version15 {
 		switch {
 		case len(info.Password) > maxPassword15:
 			return Info{}, fmt.Errorf("%w: driver_info ipmi_password = %s: longer than the %d bytes of IPMI 1.5", ErrInvalidParameter, masked, maxPassword15)
+		case info.Bridge.Kind != "":
+			return Info{}, fmt.Errorf("%w: driver_info ipmi_bridging = %s: needs ipmi_protocol_version 2.0", ErrInvalidParameter, info.Bridge.Kind)
 		case info.CipherSuite != 0:
 			return Info{}, fmt.Errorf("%w: driver_info ipmi_cipher_suite = %d: IPMI 1.5 has no cipher suites", ErrInvalidParameter, info.CipherSuite)
 		case info.KgKey != "":
@@ -234,14 +241,16 @@ func parseKg(i *Info, v any) error {
 	return nil
 }
 
-func parseBridging(_ *Info, v any) error {
+func parseBridging(i *Info, v any) error {
 	switch v {
 	case "no":
-		return nil
+		i.Bridge.Kind = ""
 	case "single", "dual":
-		return fmt.Errorf("bridged access is not supported, only \"no\"")
+		i.Bridge.Kind = v.(string)
+	default:
+		return fmt.Errorf("must be no, single or dual")
 	}
-	return fmt.Errorf("must be no, single or dual")
+	return nil
 }
 
 func parseBool(b *bool, v any) error {

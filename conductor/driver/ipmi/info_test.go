@@ -79,7 +79,6 @@ func TestParseInfoRefuses(t *testing.T) {
 		{"ipmi_protocol_version", "3.0", "3.0"},
 		{"ipmi_cipher_suite", 0, `"0"`},
 		{"ipmi_hex_kg_key", secret, "******"},
-		{"ipmi_bridging", "single", "single"},
 		{"ipmi_bridging", "triple", "triple"},
 		{"ipmi_force_boot_device", "perhaps", "perhaps"},
 		{"ipmi_disable_boot_timeout", 2, `"2"`},

@@ -18,6 +18,7 @@ type operation struct {
 	info     Info
 	endpoint string
 	name     string
+	contact  *contact
 	log      *logrus.Entry
 	login    func(context.Context) (session, error)
 	// isWalk is an operation of many small commands that read on: min_command_interval goes before the first.
@@ -39,7 +40,7 @@ func (o *operation) command(ctx context.Context, cmd types.Command, data []byte)
 		return nil, err
 	}
 	defer leave()
-	defer func() { o.bmc.contact.note(o.name, err) }()
+	defer func() { o.contact.note(o.name, err) }()
 	began := time.Now()
 	if observe := o.bmcs.cfg.Observe; observe != nil {
 		defer func() { observe(o.name, time.Since(began), err) }()
@@ -95,7 +96,7 @@ func (o *operation) queue(ctx context.Context, cmd types.Command) (leave func(),
 // forgotten, as after a restart, is one that it does not answer in: the try goes on with a login.
 func (o *operation) attempt(ctx context.Context, cmd types.Command, data []byte) ([]byte, error) {
 	if s := o.take(ctx); s != nil {
-		response, err := s.command(ctx, cmd, data)
+		response, err := o.send(ctx, s, cmd, data)
 		if outcome(err) {
 			o.keep(ctx, s)
 			return response, err
@@ -115,13 +116,21 @@ func (o *operation) attemptAnew(ctx context.Context, cmd types.Command, data []b
 	if err != nil {
 		return nil, err
 	}
-	response, err := s.command(ctx, cmd, data)
+	response, err := o.send(ctx, s, cmd, data)
 	if outcome(err) {
 		o.keep(ctx, s)
 	} else {
 		o.bmcs.abandon(ctx, s)
 	}
 	return response, err
+}
+
+// send sends a command in a session: to the BMC, or to the controller behind it.
+func (o *operation) send(ctx context.Context, s session, cmd types.Command, data []byte) ([]byte, error) {
+	if plus, ok := s.(*rmcpPlus); ok && o.info.Bridge.Kind != "" {
+		return plus.bridged(ctx, o.info.Bridge, cmd, data)
+	}
+	return s.command(ctx, cmd, data)
 }
 
 // outcome reports whether a command got an answer, be it a refusal.
@@ -224,6 +233,9 @@ func (o *operation) explain(err error) error {
 		hint = "; check ipmi_cipher_suite, [ipmi]cipher_suite_versions and the suites enabled on the BMC"
 	case errors.Is(err, errBusyBMC):
 		hint = "; it may be updating its firmware or have all its sessions in use"
+	}
+	if o.info.Bridge.Kind != "" && errors.Is(err, ErrUnreachable) {
+		hint += ", and that there is " + o.info.Bridge.String()
 	}
 	return fmt.Errorf("IPMI %s on BMC %s: %w%s", o.name, o.endpoint, err, hint)
 }

@@ -80,6 +80,8 @@ func (p *Power) SetPowerState(ctx context.Context, t *task.Task, target string, 
 func nodeInfo(n *store.Node) (Info, error) {
 	info, err := ParseInfo(n.DriverInfo)
 	switch {
+	case errors.Is(err, ErrMissingParameter) && n.DriverInfo["ipmi_address"] != nil:
+		return Info{}, driver.Missing("%v", err)
 	case errors.Is(err, ErrMissingParameter):
 		return Info{}, driver.Missing("Missing the following IPMI credentials in node's driver_info: ['ipmi_address'].") // the one that is required
 	case err != nil:

@@ -222,15 +222,11 @@ func statusError(code types.RmcpStatusCode) error {
 
 // request makes the message of a command, which its answer is known by.
 func (s *rmcpPlus) request(cmd types.Command, data []byte) []byte {
-	s.rqSeq = (s.rqSeq + 1) & types.IPMIRequesterSequenceMax
-	request := types.IPMIRequest{
-		ResponderAddr: types.BMC_SA, NetFn: cmd.NetFn,
-		RequesterAddr: types.RemoteConsole_SWID, RequesterSequence: s.rqSeq,
-		Command: cmd.ID, CommandData: data,
-	}
-	request.ComputeChecksum()
-	return request.Pack()
+	s.nextSequence()
+	return message(types.BMC_SA, types.RemoteConsole_SWID, s.rqSeq, cmd, data)
 }
+
+func (s *rmcpPlus) nextSequence() { s.rqSeq = (s.rqSeq + 1) & types.IPMIRequesterSequenceMax }
 
 // isAnswer tells whether a message is the answer to the last request, which was of cmd.
 func (s *rmcpPlus) isAnswer(m types.IPMIResponse, cmd types.Command) bool {

@@ -48,7 +48,7 @@ func (b *BMCs) OpenSOL(parent context.Context, info Info, takeOver bool) (*SOL, 
 	if err != nil {
 		err = o.explain(o.interrupted(parent, err))
 	}
-	o.bmc.contact.note(o.name, err)
+	o.contact.note(o.name, err)
 	return line, err
 }
 

@@ -232,7 +232,7 @@ func (b *BMCs) once(ctx context.Context, info Info, name string, cmd types.Comma
 	if _, err = o.attemptAnew(ctx, cmd, data); err != nil {
 		err = o.explain(o.interrupted(ctx, fmt.Errorf("%w (sent once only)", err)))
 	}
-	o.bmc.contact.note(name, err)
+	o.contact.note(name, err)
 	return err
 }
 
