@@ -38,7 +38,7 @@ const (
 // pack.ag/tftp is not for an open network: the datagram 00 01 41 ends its process,
 // and it allocates the window times the block size that a client names, gigabytes.)
 type tftpServer struct {
-	open func(client netip.Addr, name string) (tftpFile, error)
+	open func(ctx context.Context, client netip.Addr, name string) (tftpFile, error)
 	// done is told how each request ended; without an error, size bytes were sent.
 	done func(client netip.Addr, req tftpRequest, size int64, err error)
 	log  *logrus.Entry
@@ -163,7 +163,7 @@ func (t *tftpServer) transfer(ctx context.Context, local, peer *net.UDPAddr, req
 	defer stop()
 	defer conn.Close()
 	client := peer.AddrPort().Addr().Unmap().WithZone("")
-	file, err := t.open(client, req.name)
+	file, err := t.open(ctx, client, req.name)
 	if err == nil && req.text {
 		file, err = file.netascii()
 	}

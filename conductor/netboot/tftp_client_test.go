@@ -2,6 +2,7 @@ package netboot
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -199,5 +200,38 @@ func TestTFTPRepeatedRequest(t *testing.T) {
 	}
 	if !server.begin(netip.MustParseAddrPort("192.0.2.8:2070"), next) {
 		t.Error("another client has no place")
+	}
+}
+
+// TestTFTPStops: a transfer whose file is still being fetched does not keep the server from stopping.
+func TestTFTPStops(t *testing.T) {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opening := make(chan struct{})
+	server := &tftpServer{
+		open: func(ctx context.Context, _ netip.Addr, _ string) (tftpFile, error) {
+			close(opening)
+			<-ctx.Done()
+			return tftpFile{}, ctx.Err()
+		},
+		done: func(netip.Addr, tftpRequest, int64, error) {}, log: testLog(t),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- server.serve(ctx, conn) }()
+	talk := newTalk(t, conn.LocalAddr().(*net.UDPAddr).Port)
+	talk.send("\x00\x01a\x00octet\x00", talk.server)
+	<-opening
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the server did not stop")
 	}
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // openTFTP opens a file for a TFTP client.
-func (s *Server) openTFTP(client netip.Addr, name string) (tftpFile, error) {
-	a, err := s.answer(context.Background(), question{protocol: ProtocolTFTP, path: name, peer: client})
+func (s *Server) openTFTP(ctx context.Context, client netip.Addr, name string) (tftpFile, error) {
+	a, err := s.answer(ctx, question{protocol: ProtocolTFTP, path: name, peer: client})
 	if err != nil {
 		s.refused(a, err)
 		return tftpFile{}, err

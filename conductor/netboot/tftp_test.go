@@ -38,7 +38,7 @@ func startTFTPOf(t *testing.T, root *os.Root, ended func(netip.Addr, tftpRequest
 	}
 	f := &files{settings: &settings{}, tftpRoot: root}
 	server := &tftpServer{
-		open: func(_ netip.Addr, name string) (tftpFile, error) {
+		open: func(_ context.Context, _ netip.Addr, name string) (tftpFile, error) {
 			file, err := f.open(ProtocolTFTP, name)
 			if err != nil {
 				return tftpFile{}, err
