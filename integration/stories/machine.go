@@ -109,22 +109,29 @@ func (m *Machine) Deploy(ctx context.Context, debian bool) error {
 	return m.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbActive, ConfigDrive: drive}, ironic.StateActive)
 }
 
+// Once calls do the next time that the node, while it is waited for, is as the
+// condition says.
+func (m *Machine) Once(when func(*ironic.Node) bool, do func()) {
+	done := false
+	m.watch = func(n *ironic.Node) {
+		if !done && when(n) {
+			done = true
+			do()
+		}
+	}
+}
+
 // Killing kills the conductor (SIGKILL) and starts it again the next time that
 // the node, while it is waited for, is as the condition says.
 func (m *Machine) Killing(when func(*ironic.Node) bool) {
-	done := false
-	m.watch = func(n *ironic.Node) {
-		if done || !when(n) {
-			return
-		}
-		done = true
+	m.Once(when, func() {
 		m.site.KillConductor()
 		// A conductor that does not come back shows as an API that does not
 		// answer, with the reason in its log.
 		if m.site.StartConductor(context.Background()) == nil {
 			m.killed++
 		}
-	}
+	})
 }
 
 // Killed counts the conductors that Killing killed and started again.

@@ -128,21 +128,22 @@ func TestFirstBoot(t *testing.T) {
 	}
 }
 
-// TestConductorKilled kills the conductor while the agent cleans and while it
-// writes the image. The agent's work goes on, and so does the node.
-func TestConductorKilled(t *testing.T) {
-	site, image := open(t, lab.NodeConfig{Name: "machine", Firmware: lab.BIOS, MemoryMiB: 384, Disks: []lab.Disk{{Kind: lab.Virtio, SizeMiB: 1024}}}, osimage.Options{Ballast: 200 << 20}, stories.Options{FullErase: true})
+// small is a machine whose disk is erased in less time.
+func small() lab.NodeConfig {
+	return lab.NodeConfig{Name: "machine", Firmware: lab.BIOS, MemoryMiB: 384, Disks: []lab.Disk{{Kind: lab.Virtio, SizeMiB: 1024}}}
+}
+
+// enrolSmall enrols the machine and verifies it.
+func enrolSmall(ctx context.Context, t *testing.T, site *stories.Site, image *osimage.Image) *stories.Machine {
+	t.Helper()
 	m, err := site.Machine("machine", image.Raw, "raw")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer cancel()
 	if err := m.Enrol(ctx); err != nil {
 		t.Fatal(err)
 	}
-	// Without a hint no disk of less than 4 GiB is taken; a small one is erased
-	// in less time.
+	// Without a hint no disk of less than 4 GiB is taken.
 	hint := map[string]any{"serial": m.Config.Disks[0].Serial}
 	if _, err := site.API.UpdateNode(ctx, m.Name, ironic.Patch{
 		{Op: "add", Path: "/properties/root_device", Value: hint},
@@ -154,16 +155,35 @@ func TestConductorKilled(t *testing.T) {
 	if err := m.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbManage}, ironic.StateManageable); err != nil {
 		t.Fatal(err)
 	}
-	m.Killing(func(n *ironic.Node) bool {
-		return n.CleanStep["step"] == "erase_devices" && n.ProvisionState == ironic.StateCleanWait
-	})
+	return m
+}
+
+// cleanStep and deployStep say that the agent is told a step, and waited for.
+func cleanStep(step string) func(*ironic.Node) bool {
+	return func(n *ironic.Node) bool {
+		return n.CleanStep["step"] == step && n.ProvisionState == ironic.StateCleanWait
+	}
+}
+
+func deployStep(step string) func(*ironic.Node) bool {
+	return func(n *ironic.Node) bool {
+		return n.DeployStep["step"] == step && n.ProvisionState == ironic.StateDeployWait
+	}
+}
+
+// TestConductorKilled kills the conductor while the agent cleans and while it
+// writes the image. The agent's work goes on, and so does the node.
+func TestConductorKilled(t *testing.T) {
+	site, image := open(t, small(), osimage.Options{Ballast: 200 << 20}, stories.Options{FullErase: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	m := enrolSmall(ctx, t, site, image)
+	m.Killing(cleanStep("erase_devices"))
 	if err := m.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbProvide}, ironic.StateAvailable); err != nil {
 		t.Fatal(err)
 	}
 	line := m.Console.Mark()
-	m.Killing(func(n *ironic.Node) bool {
-		return n.DeployStep["step"] == "write_image" && n.ProvisionState == ironic.StateDeployWait
-	})
+	m.Killing(deployStep("write_image"))
 	if err := m.Deploy(ctx, false); err != nil {
 		t.Fatal(err)
 	}
@@ -172,5 +192,50 @@ func TestConductorKilled(t *testing.T) {
 	}
 	if m.Killed() != 2 {
 		t.Errorf("the conductor was killed %d times; want 2", m.Killed())
+	}
+}
+
+// TestMachineLosesPower cuts the machine's power while its disk is erased, and
+// gives it back; and while the image is written, and does not. Both steps are
+// begun again, and the machine boots what was deployed.
+func TestMachineLosesPower(t *testing.T) {
+	if os.Getenv("FERRIC_FULL") == "" { // make test-full
+		return
+	}
+	site, image := open(t, small(), osimage.Options{Ballast: 200 << 20}, stories.Options{FullErase: true,
+		Config: "[conductor]\ncheck_provision_state_interval = 5\n[ferric]\nagent_silence_timeout = 20\nagent_rejoin_timeout = 30\n"})
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	m := enrolSmall(ctx, t, site, image)
+	m.Once(cleanStep("erase_devices"), func() {
+		m.PowerOff()
+		if err := m.PowerOn(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := m.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbProvide}, ironic.StateAvailable); err != nil {
+		t.Fatal(err)
+	}
+	line := m.Console.Mark()
+	m.Once(deployStep("write_image"), m.PowerOff)
+	if err := m.Deploy(ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Booted(ctx, line); err != nil {
+		t.Fatal(err)
+	}
+	events, err := site.API.Events(ctx, m.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := map[string]int{}
+	for _, e := range events {
+		if e.Kind == "restart" {
+			begun[e.Detail]++
+			t.Log(e.Detail)
+		}
+	}
+	if begun["clean step deploy.erase_devices begins again: its machine booted again"] != 1 || begun["deploy step deploy.write_image begins again: its machine is off"] != 1 {
+		t.Errorf("steps were begun again: %v; want each once", begun)
 	}
 }
