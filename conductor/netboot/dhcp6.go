@@ -1,10 +1,12 @@
 package netboot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
@@ -141,19 +143,49 @@ func (s *settings) locate6(q *query6) (*subnet, error) {
 		if !link.IsValid() || link.IsUnspecified() || link.IsLinkLocalUnicast() {
 			continue // a layer 2 relay agent; the next one knows more
 		}
-		for _, n := range s.subnets {
-			if n.prefix6.Contains(link) {
-				return n, nil
-			}
+		if n := s.best6(func(n *subnet) bool { return n.prefix6.Contains(link) }); n != nil {
+			return n, nil
 		}
 		return nil, unanswered("it is in the network of %v, and no range of [netboot]range6_begin or subnets is in that network", link)
 	}
-	for _, n := range s.subnets {
-		if n.iface == q.iface && n.direct6 {
-			return n, nil
-		}
+	if n := s.best6(func(n *subnet) bool { return n.iface == q.iface && n.direct6 }); n != nil {
+		return n, nil
 	}
 	return nil, unanswered("nothing is configured for the IPv6 clients of interface %s", q.iface)
+}
+
+// best6 is the first of the subnets that fit and give addresses, else of those that
+// fit, of several networks that of the smallest; nil: none.
+func (s *settings) best6(fits func(*subnet) bool) (best *subnet) {
+	for _, n := range s.subnets {
+		gives := n.leases6 != nil
+		if fits(n) && (best == nil || gives && best.leases6 == nil || gives == (best.leases6 != nil) && n.prefix6.Bits() > best.prefix6.Bits()) {
+			best = n
+		}
+	}
+	return best
+}
+
+// ranges6 lists the leases of the client's network, which may have several ranges:
+// those first in which who has an address, or wants one that is free.
+func (s *settings) ranges6(q *query6, who holder, want netip.Addr) []*leases {
+	list := []*leases{q.subnet.leases6}
+	for _, n := range s.subnets {
+		if n != q.subnet && n.leases6 != nil && n.prefix6 == q.subnet.prefix6 {
+			list = append(list, n.leases6)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b *leases) int { return cmp.Compare(b.claim(who, want, q.now), a.claim(who, want, q.now)) })
+	return list
+}
+
+// holding6 is that of the ranges of the client's network that has addr, else its own.
+func (s *settings) holding6(q *query6, who holder, addr netip.Addr) *leases {
+	list := s.ranges6(q, who, addr)
+	if i := slices.IndexFunc(list, func(l *leases) bool { return l.has(addr) }); i >= 0 {
+		return list[i]
+	}
+	return q.subnet.leases6
 }
 
 func (d *dhcp) serve6(ctx context.Context, q *query6) (*dhcpv6.Message, error) {
@@ -234,7 +266,7 @@ var errNoBinding = errors.New("no address is leased under this identifier")
 
 // address6 is the address of one association.
 func (d *dhcp) address6(ctx context.Context, q *query6, ia *dhcpv6.OptIANA, commit bool) (netip.Addr, error) {
-	l, who := q.subnet.leases6, q.holder6(ia.IaId)
+	who := q.holder6(ia.IaId)
 	var want netip.Addr
 	if a := ia.Options.OneAddress(); a != nil {
 		want = toAddr(a.IPv6Addr)
@@ -246,11 +278,16 @@ func (d *dhcp) address6(ctx context.Context, q *query6, ia *dhcpv6.OptIANA, comm
 			return netip.Addr{}, errNoBinding
 		}
 		var err error
-		if addr, err = l.offer(who, want, q.now); err != nil || !commit {
+		for _, l := range d.ranges6(q, who, want) {
+			if addr, err = l.offer(who, want, q.now); err == nil {
+				break
+			}
+		}
+		if err != nil || !commit {
 			return addr, err
 		}
 	}
-	ok, err := l.commit(ctx, who, addr, q.now, q.now.Add(d.LeaseTime))
+	ok, err := d.holding6(q, who, addr).commit(ctx, who, addr, q.now, q.now.Add(d.LeaseTime))
 	if !ok {
 		return netip.Addr{}, errNoBinding
 	}
@@ -288,16 +325,17 @@ func (d *dhcp) giveBack6(ctx context.Context, q *query6, resp *dhcpv6.Message) (
 		all := true
 		for _, a := range ia.Options.Addresses() {
 			addr, who := toAddr(a.IPv6Addr), q.holder6(ia.IaId)
+			l := d.holding6(q, who, addr)
 			var mine bool
 			var err error
 			if q.Type() == dhcpv6.MessageTypeDecline {
-				mine, err = q.subnet.leases6.decline(ctx, who, addr, q.now)
+				mine, err = l.decline(ctx, who, addr, q.now)
 				if mine {
 					d.emit(EventDeclined, q.machine.NodeUUID, q.mac.String(), fmt.Sprintf(
 						"%v declined the address %v: another host on the network uses it", q.mac, addr))
 				}
 			} else {
-				mine, err = q.subnet.leases6.release(ctx, who, addr, q.now)
+				mine, err = l.release(ctx, who, addr, q.now)
 			}
 			if err != nil {
 				d.emit(EventError, q.machine.NodeUUID, q.mac.String(), err.Error())

@@ -176,3 +176,35 @@ func TestSubnetOfGRUB(t *testing.T) {
 		}
 	}
 }
+
+// TestTwoIPv6RangesOfOneNetwork: when the first has no address left, the second gives
+// them, and they are renewed and released; a network of IPv4 alone is not in the way.
+func TestTwoIPv6RangesOfOneNetwork(t *testing.T) {
+	b := newBench6(t, DHCPFull, ramdiskPort())
+	first := b.subnets[0]
+	four, second := *first, *first
+	four.leases6, second.name = nil, "second"
+	first.leases6 = newLeases(first.begin6, first.begin6, nil)
+	second.leases6 = newLeases(first.begin6.Next(), first.begin6.Next(), nil)
+	b.subnets = []*subnet{&four, first, &second}
+	seen := map[string]bool{}
+	for i := range byte(2) {
+		got := b.reply(dhcpv6.MessageTypeAdvertise, message6(dhcpv6.MessageTypeSolicit, linux6, []mod6{ia(i, "")}))
+		addr := addressOf(got)
+		server := opt6(dhcpv6.OptServerID(ourDUID))
+		for _, kind := range []dhcpv6.MessageType{dhcpv6.MessageTypeRequest, dhcpv6.MessageTypeRenew} {
+			if again := addressOf(b.reply(dhcpv6.MessageTypeReply, message6(kind, linux6, []mod6{ia(i, addr), server}))); again != addr {
+				t.Errorf("a %v for %q was answered with %q", kind, addr, again)
+			}
+		}
+		seen[addr] = true
+	}
+	if len(seen) != 2 || seen[""] {
+		t.Errorf("addresses %v; want two", seen)
+	}
+	second6 := first.begin6.Next().String()
+	released := b.reply(dhcpv6.MessageTypeReply, message6(dhcpv6.MessageTypeRelease, linux6, []mod6{ia(1, second6), opt6(dhcpv6.OptServerID(ourDUID))}))
+	if released.Options.OneIANA() != nil {
+		t.Errorf("the release of %s was answered with %v", second6, released)
+	}
+}
