@@ -19,6 +19,9 @@ import (
 // ErrNoAgent says that no agent has announced itself since the machine booted.
 var ErrNoAgent = errors.New("no agent has sent a heartbeat since the machine was switched on")
 
+// ErrAgentLost says that the agent is not the one any more that was told something.
+var ErrAgentLost = errors.New("the agent was lost")
+
 // Agents is how the agents in the ramdisks are spoken to, and when one that runs
 // already is gone on with; the names are Ironic's. The zero value has the
 // defaults but for the fast track, which is off.

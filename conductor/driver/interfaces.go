@@ -180,7 +180,10 @@ type Step struct {
 	// Restartable says that the step may be run again where it is not known how
 	// far it came: it brings about a state rather than doing something once.
 	Restartable bool
-	Run         func(ctx context.Context, t *task.Task, args map[string]any) (Outcome, error)
+	// AgentOf is an earlier step, as "interface.step", after which the agent knows
+	// what this step asks it for: with another agent that step is begun with.
+	AgentOf string
+	Run     func(ctx context.Context, t *task.Task, args map[string]any) (Outcome, error)
 }
 
 // CleanSteps are those of all interfaces.

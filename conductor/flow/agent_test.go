@@ -26,9 +26,10 @@ type scriptedAgent struct {
 	params   []map[string]any
 	offers   map[string][]ipa.Step // by phase
 	powerOff func()
-	busy     int // steps to be refused
-	canceled int // requests to end the step that runs
-	lists    int // lists that are answered before the agent vanishes; 0 is all
+	busy     int    // steps to be refused
+	canceled int    // requests to end the step that runs
+	cut      string // the command that no answer is given to
+	lists    int    // lists that are answered before the agent vanishes; 0 is all
 	erased   *ipa.EraseReport
 	logs     string // base64
 	answer   any    // of the step that ends next
@@ -95,6 +96,9 @@ func (a *scriptedAgent) serve(w http.ResponseWriter, r *http.Request) {
 		a.t.Errorf("agent got a malformed command: %v", err)
 	}
 	_, name, _ := strings.Cut(req.Name, ".")
+	if a.cut != "" && name == a.cut {
+		panic(http.ErrAbortHandler) // cuts the connection
+	}
 	if strings.HasPrefix(name, "execute_") && a.busy > 0 {
 		a.busy--
 		w.WriteHeader(http.StatusConflict)
@@ -157,6 +161,13 @@ func (a *scriptedAgent) vanishAfter(lists int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.lists = lists + 1
+}
+
+// vanishAt gives no answer to the command of this name; "" is none.
+func (a *scriptedAgent) vanishAt(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cut = name
 }
 
 // count counts the commands of a name.

@@ -3,8 +3,10 @@ package flow
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
+	"ferric/api/agentclient"
 	"ferric/conductor/driver"
 	"ferric/conductor/event"
 	"ferric/conductor/provision"
@@ -108,56 +110,115 @@ func (f *Flow) askForAgent(ctx context.Context, t *task.Task) error {
 		what = "its machine is off"
 	}
 	kind := kindOf(n.ProvisionState)
-	current, _, err := currentOf(n, kind)
-	if err != nil {
-		return f.stepsFailed(ctx, t, kind, "Failed to read the %s steps of node %s: %v", kind.Name, n.UUID, err)
-	}
-	return f.beginAgain(ctx, t, kind, current, what, func(ctx context.Context, t *task.Task) error {
-		info := n.DriverInternalInfo
-		switch {
-		case info[kind.List] == nil: // the steps are asked for by the next agent
-		case info.Bool(kind.Running) || info.Bool(kind.Busy): // the step is told to it
-			info[kind.Busy] = true
-			delete(info, kind.Running)
-			steps.ForgetCommand(info, kind)
-		default: // the next step is
-			info[kind.Reboot] = true
-		}
-		info[driver.KeyPowerRequest] = driver.Rebooting
+	return f.beginAgain(ctx, t, kind, what, func(ctx context.Context, t *task.Task, _ steps.Step) error {
 		if err := t.Process(ctx, provision.Resume, ""); err != nil {
 			return err
 		}
-		return f.resumeBoot(ctx, t, kind)
+		return f.bootForStep(ctx, t, kind)
 	})
 }
 
-// beginAgain goes on, by how, with a step whose agent is lost, if the step may
-// be repeated and has not been in this phase.
-func (f *Flow) beginAgain(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step, what string, how func(ctx context.Context, t *task.Task) error) error {
+// bootForStep boots another agent in place of one that is lost. Until the agent
+// is waited for, the row tells whoever goes on that the machine is to be booted.
+func (f *Flow) bootForStep(ctx context.Context, t *task.Task, kind steps.Kind) error {
+	info := t.Node.DriverInternalInfo
+	switch {
+	case info[kind.List] == nil: // the steps are asked for by the next agent
+	case info.Bool(kind.Running) || info.Bool(kind.Busy): // the step is told to it
+		info[kind.Busy] = true
+		delete(info, kind.Running)
+		steps.ForgetCommand(info, kind)
+	default: // the next step is
+		info[kind.Reboot] = true
+	}
+	info[driver.KeyPowerRequest] = driver.Rebooting
+	return f.resumeBoot(ctx, t, kind)
+}
+
+// stepFailed ends the phase with what went wrong in a step of the conductor, or
+// in telling the agent one. If that was the agent's loss, the step begins again.
+func (f *Flow) stepFailed(ctx context.Context, t *task.Task, kind steps.Kind, step steps.Step, err error) error {
+	t.StepEvent(ctx, kind.Name, step.ID(), event.Failed)
+	lost := errors.Is(err, agentclient.ErrUnreachable) || errors.Is(err, driver.ErrAgentLost)
+	if !lost || !step.Restartable || withoutAgent(t.Node, kind) || ctx.Err() != nil {
+		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, step.ID(), err)
+	}
+	t.Node.DriverInternalInfo[kind.Busy] = true
+	return f.beginAgain(ctx, t, kind, err.Error(), func(ctx context.Context, t *task.Task, _ steps.Step) error { return f.bootForStep(ctx, t, kind) })
+}
+
+// beginAgain goes on, by how, with the current step, whose agent is lost, if the
+// step may be repeated and has not been in this phase. first is the step that is
+// begun with: an earlier one, where a step that is to come asks the agent for
+// what it knows from there.
+func (f *Flow) beginAgain(ctx context.Context, t *task.Task, kind steps.Kind, what string, how func(ctx context.Context, t *task.Task, first steps.Step) error) error {
 	n, info := t.Node, t.Node.DriverInternalInfo
+	list, index, err := stepList(n, kind)
+	if err != nil {
+		return f.stepsFailed(ctx, t, kind, "Failed to read the %s steps of node %s: %v", kind.Name, n.UUID, err)
+	}
+	var current steps.Step
+	if index >= 0 && index < len(list) {
+		current = list[index]
+	}
 	if currentStep(n, kind).Bool(keyAbortAfter) {
 		return f.aborted(ctx, t, kind, current.Step)
 	}
-	index, _ := info[kind.Index].(float64)
-	if info[kind.List] == nil {
-		index = -1
+	// Between two steps the next one is to be run, unless an earlier one is.
+	running := info.Bool(kind.Running) || info.Bool(kind.Busy)
+	first, earlier, err := f.firstAgain(n, kind, list, index)
+	if err != nil {
+		return f.stepsFailed(ctx, t, kind, "Failed to find the %s steps of node %s: %v", kind.Name, n.UUID, err)
+	}
+	again := true
+	if running || earlier {
+		again = !slices.ContainsFunc(list[max(first, 0):index+1], func(s steps.Step) bool { return !s.Restartable })
 	}
 	repeated, before := info[kind.Repeated].(float64)
-	running := info.Bool(kind.Running) || info.Bool(kind.Busy)
+	before = before && repeated == float64(first)
 	const lost = "The agent of node %s was lost while %s step %s ran (%s), "
+	const between = "The agent of node %s was lost between two %s steps (%s), "
 	switch {
-	case running && !current.Restartable:
+	case running && !again:
 		return f.stepsFailed(ctx, t, kind, lost+"which must not be repeated: what it did is not known. Check the machine for a crash or power loss.",
 			n.UUID, kind.Name, current.ID(), what)
-	case running && before && repeated == index:
+	case !again:
+		return f.stepsFailed(ctx, t, kind, between+"after steps which must not be repeated and would have to be. Check the machine for a crash or power loss.",
+			n.UUID, kind.Name, what)
+	case running && before:
 		return f.stepsFailed(ctx, t, kind, lost+"for the second time. Check the machine for a crash or power loss.", n.UUID, kind.Name, current.ID(), what)
-	case before && repeated == index:
-		return f.stepsFailed(ctx, t, kind, "The agent of node %s was lost between two %s steps (%s), for the second time. Check the machine for a crash or power loss.", n.UUID, kind.Name, what)
+	case before:
+		return f.stepsFailed(ctx, t, kind, between+"for the second time. Check the machine for a crash or power loss.", n.UUID, kind.Name, what)
 	}
-	info[kind.Repeated] = index
-	if running {
+	info[kind.Repeated] = float64(first)
+	if earlier {
+		current = list[first]
+		info[kind.Index], info[kind.Busy] = float64(first), true
+	}
+	if running || earlier {
 		t.Event(ctx, event.Restart, "%s step %s begins again: %s", kind.Name, current.ID(), what)
 	}
 	t.Log.WithField("step", current.ID()).Warnf("the agent was lost, %s: its step begins again", what)
-	return how(ctx, t)
+	return how(ctx, t, current)
+}
+
+// firstAgain is the step that is begun with when the agent of the one at index
+// was lost: an earlier one, if a step from there on asks the agent for what it
+// knows since.
+func (f *Flow) firstAgain(n *store.Node, kind steps.Kind, list []steps.Step, index int) (first int, earlier bool, err error) {
+	for i := max(index, 0); i < len(list); i++ {
+		own, err := f.ownStep(n, kind, list[i].ID())
+		if err != nil {
+			return 0, false, err
+		}
+		if own == nil || own.AgentOf == "" {
+			continue
+		}
+		of := slices.IndexFunc(list, func(s steps.Step) bool { return s.ID() == own.AgentOf })
+		running := n.DriverInternalInfo.Bool(kind.Running) || n.DriverInternalInfo.Bool(kind.Busy)
+		if of >= 0 && (of < index || of == index && !running) {
+			return of, true, nil
+		}
+	}
+	return index, false, nil
 }

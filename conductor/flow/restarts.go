@@ -189,6 +189,8 @@ func RenderRestarts(w io.Writer) error {
 		fmt.Fprintf(&b, "* `%s`\n", id)
 	}
 	b.WriteString("\nWhen the machine of an agent loses its power, or boots again, while such a step runs, the machine is booted and the step begun again, once; all others fail.\n" +
+		"The same holds for an agent that does not answer when it is told the step. Some of the conductor's own steps ask the agent for what only the one knows that ran an\n" +
+		"earlier step (`AgentOf` of driver.Step), as prepare_instance_boot does about the image that was written: that earlier step is begun with then.\n" +
 		"An agent that crashes and comes back in the same boot reports its step as failed, and that is what becomes of it: it would crash again.\n")
 	_, err := io.WriteString(w, b.String())
 	return err

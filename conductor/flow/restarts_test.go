@@ -384,6 +384,70 @@ func TestTokenOfLostBoot(t *testing.T) {
 	r.clean()
 }
 
+// TestMachineLostAfterImage cuts the power of a machine whose image is written
+// and whose agent is asked about it, or is told the next step. The agent of the
+// next boot knows nothing of an image: it is written again, once.
+func TestMachineLostAfterImage(t *testing.T) {
+	for name, at := range map[string]string{"asked": "get_partition_uuids", "told": "execute_deploy_step"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil)
+			r.must("manage", provision.Manageable)
+			r.must("provide", provision.CleanWait)
+			r.clean()
+			if err := r.do("active", flow.ProvisionRequest{}); err != nil {
+				t.Fatal(err)
+			}
+			r.reach(provision.WaitCallback)
+			for i := range 2 {
+				if at == "execute_deploy_step" {
+					r.agent.vanishAt(at)
+					r.boot()
+				} else {
+					r.boot()
+					r.agent.finish(ipa.StatusSucceeded, nil)
+					r.agent.vanishAt(at)
+					r.beat()
+				}
+				r.agent.vanishAt("")
+				if i == 1 {
+					break
+				}
+				n := r.reach(provision.WaitCallback)
+				if n.DriverInternalInfo.String(driver.KeyAgentURL) != "" || *n.PowerState != driver.PowerOn || n.LastError != nil {
+					t.Fatalf("machine %s, agent at %q, last_error %v; want it booted", *n.PowerState, n.DriverInternalInfo[driver.KeyAgentURL], n.LastError)
+				}
+				r.agent.reboot()
+			}
+			if n := r.reach(provision.DeployFailed); !strings.Contains(*n.LastError, "for the second time") || *n.PowerState != driver.PowerOff {
+				t.Errorf("machine %s, last_error %q", *n.PowerState, *n.LastError)
+			}
+			// Once is survived.
+			if err := r.do("active", flow.ProvisionRequest{}); err != nil {
+				t.Fatal(err)
+			}
+			r.reach(provision.WaitCallback)
+			r.agent.reboot()
+			r.boot()
+			r.agent.finish(ipa.StatusSucceeded, nil)
+			r.agent.vanishAt("get_partition_uuids")
+			r.beat()
+			r.agent.vanishAt("")
+			r.again() // and a crash besides
+			r.reach(provision.WaitCallback)
+			r.agent.reboot()
+			r.boot()
+			if got, want := r.agent.last(), "execute_deploy_step deploy.write_image"; got != want {
+				t.Fatalf("after the loss the agent was told %q; want %q", got, want)
+			}
+			r.agent.finish(ipa.StatusSucceeded, nil)
+			r.beat()
+			if n := r.reach(provision.Active); n.LastError != nil {
+				t.Errorf("last_error %q", *n.LastError)
+			}
+		})
+	}
+}
+
 // check waits until an agent counts as silent and has the conductor look.
 func (r *rig) check() {
 	r.t.Helper()

@@ -97,8 +97,7 @@ func (f *Flow) runSteps(ctx context.Context, t *task.Task, kind steps.Kind) erro
 		}
 		wait, err := f.runStep(ctx, t, kind, list[index])
 		if err != nil {
-			t.StepEvent(ctx, kind.Name, list[index].ID(), event.Failed)
-			return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, list[index].ID(), err)
+			return f.stepFailed(ctx, t, kind, list[index], err)
 		}
 		if wait != "" {
 			return t.Process(ctx, wait, "")
@@ -246,8 +245,8 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 	case result == nil && info.String(kind.Command) == "": // the agent has never heard of it
 		return f.tellAgain(ctx, t, kind, current)
 	case result == nil:
-		return f.beginAgain(ctx, t, kind, current, "the agent restarted", func(ctx context.Context, t *task.Task) error {
-			return f.tellAgain(ctx, t, kind, current)
+		return f.beginAgain(ctx, t, kind, "the agent restarted", func(ctx context.Context, t *task.Task, first steps.Step) error {
+			return f.tellAgain(ctx, t, kind, first)
 		})
 	case result.Status == ipa.StatusFailed:
 		t.StepEvent(ctx, kind.Name, current.ID(), event.Failed)
@@ -355,8 +354,7 @@ func (f *Flow) repeatStep(ctx context.Context, t *task.Task, kind steps.Kind, cu
 func (f *Flow) runAgain(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step) error {
 	wait, err := f.runStep(ctx, t, kind, current)
 	if err != nil {
-		t.StepEvent(ctx, kind.Name, current.ID(), event.Failed)
-		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), err)
+		return f.stepFailed(ctx, t, kind, current, err)
 	}
 	if wait != "" {
 		return t.Process(ctx, wait, "")

@@ -98,7 +98,7 @@ func (d *Deploy) Steps() []driver.Step {
 	return []driver.Step{
 		{Interface: "deploy", Name: "deploy", Priority: 100, Restartable: true, Run: d.deploy},
 		{Interface: "deploy", Name: "write_image", Priority: 80, Restartable: true, Run: d.writeImage},
-		{Interface: "deploy", Name: "prepare_instance_boot", Priority: 60, Restartable: true, Run: d.prepareInstanceBoot},
+		{Interface: "deploy", Name: "prepare_instance_boot", Priority: 60, Restartable: true, AgentOf: "deploy.write_image", Run: d.prepareInstanceBoot},
 		{Interface: "deploy", Name: "tear_down_agent", Priority: 40, Restartable: true, Run: d.tearDownAgent},
 		// The network interface noop has nothing to switch.
 		{Interface: "deploy", Name: "boot_instance", Priority: 20, Restartable: true, Run: d.bootInstance},

@@ -3,7 +3,6 @@ package direct
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"path"
@@ -174,7 +173,7 @@ func (d *Deploy) installBootloader(ctx context.Context, t *task.Task, uuids part
 		return result.Status != ipa.StatusRunning, nil
 	})
 	if !known {
-		err = errors.New("the agent restarted and no longer knows the command")
+		err = fmt.Errorf("%w: it restarted and no longer knows the command", driver.ErrAgentLost)
 	}
 	if err != nil {
 		return fmt.Errorf("wait for the agent to install the boot loader: %w", err)
