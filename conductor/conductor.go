@@ -62,7 +62,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 		return err
 	}
 	cfg.Netboot.Leases = pxe.Leases{Store: db}
-	machines := &pxe.Directory{Store: db, Fallback: cfg.Boot.EnableNetbootFallback}
+	machines := &pxe.Directory{Store: db, Fallback: cfg.Boot.EnableNetbootFallback, DefaultBootMode: cfg.Boot.DefaultBootMode}
 	boots, err := netboot.New(cfg.Netboot, machines, recordEvents(ctx, db, log), log.WithField("service", "netboot"))
 	if err != nil {
 		return err

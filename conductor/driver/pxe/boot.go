@@ -43,6 +43,8 @@ type Config struct {
 	// EnableNetbootFallback answers machines that are to boot no ramdisk too, and
 	// sends them on to their disks; without it, they are left to find them.
 	EnableNetbootFallback bool `ini:"pxe.enable_netboot_fallback"`
+	// DefaultBootMode is that of nodes that nothing else is said of: "uefi" or "bios".
+	DefaultBootMode string `ini:"deploy.default_boot_mode"`
 	// APIURL is the base URL of the conductor's API as machines reach it.
 	APIURL string `ini:"service_catalog.endpoint_override"`
 	// Debug adds ipa-debug=1 to the kernel command line.
@@ -59,7 +61,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		FileURLAllowedPaths:   []string{"/var/lib/ferric", "/var/lib/ironic", "/shared/html", "/templates", "/opt/cache/files", "/vagrant"},
-		EnableNetbootFallback: true,
+		EnableNetbootFallback: true, DefaultBootMode: "uefi",
 	}
 }
 

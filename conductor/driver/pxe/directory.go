@@ -20,6 +20,8 @@ type Directory struct {
 	Store *store.Store
 	// Fallback sends machines that are to boot no ramdisk on to their disks.
 	Fallback bool
+	// DefaultBootMode is that of nodes that nothing else is said of; without it, "uefi".
+	DefaultBootMode string
 	// Unknown is what machines boot that are no node's; nil: nothing.
 	Unknown *netboot.Machine
 }
@@ -70,7 +72,7 @@ func (d *Directory) Node(ctx context.Context, uuid string) (net.HardwareAddr, ne
 
 // machine is what a node boots from a port of it.
 func (d *Directory) machine(n *store.Node, port *store.Port) (netboot.Machine, error) {
-	m := machine(n, loaderOf(n))
+	m := machine(n, loaderOf(n), d.DefaultBootMode)
 	m.Action = netboot.Ignore
 	if !port.PXEEnabled {
 		return m, nil

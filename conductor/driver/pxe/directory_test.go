@@ -79,6 +79,14 @@ func TestLoaderOfNode(t *testing.T) {
 					t.Errorf("%s (-want +got):\n%s", how, diff)
 				}
 			}
+			d.DefaultBootMode = "bios"
+			mode := "bios"
+			if tt.want.SecureBoot && tt.node.InstanceInfo != nil { // which only UEFI has
+				mode = "uefi"
+			}
+			if got, err := d.Machine(t.Context(), mac); err != nil || got.BootMode != mode {
+				t.Errorf("with default_boot_mode bios: %q, %v; want %q", got.BootMode, err, mode)
+			}
 			d.Fallback = false
 			if got, err := d.Machine(t.Context(), mac); err != nil || got.Action != netboot.Ignore {
 				t.Errorf("without fall-back: %v, %v", got.Action, err)
@@ -117,7 +125,7 @@ func TestUnknownMachines(t *testing.T) {
 // TestValidateLoader: what the firmware cannot be given is told before it boots.
 func TestValidateLoader(t *testing.T) {
 	absent := errors.New(`boot loader not found: "pxelinux.0"`)
-	cfg := pxe.Config{DeployKernel: "/k", DeployRamdisk: "/r", CheckLoader: func(m netboot.Machine, cpu string) error {
+	cfg := pxe.Config{DeployKernel: "/k", DeployRamdisk: "/r", DefaultBootMode: "bios", CheckLoader: func(m netboot.Machine, cpu string) error {
 		if m.Loader == netboot.LoaderPXE && m.BootMode == "bios" && cpu == "x86_64" {
 			return absent
 		}
@@ -125,9 +133,12 @@ func TestValidateLoader(t *testing.T) {
 	}}
 	for _, tt := range []struct {
 		loader netboot.Loader
-		mode   string
+		mode   string // without one, it is that of nodes that nothing is said of
 		want   string
 	}{
+		{netboot.LoaderIPXE, "", ""},
+		{netboot.LoaderPXE, "", "pxelinux.0"},
+		{netboot.LoaderHTTP, "", "The boot interface http needs UEFI"},
 		{netboot.LoaderIPXE, "bios", ""},
 		{netboot.LoaderPXE, "uefi", ""},
 		{netboot.LoaderPXE, "bios", "pxelinux.0"},
@@ -135,7 +146,10 @@ func TestValidateLoader(t *testing.T) {
 		{netboot.LoaderHTTP, "bios", "The boot interface http needs UEFI"},
 		{netboot.LoaderHTTPIPXE, "bios", "The boot interface http-ipxe needs UEFI"},
 	} {
-		n := &store.Node{UUID: "u", Properties: store.Object{"cpu_arch": "x86_64", "capabilities": "boot_mode:" + tt.mode}}
+		n := &store.Node{UUID: "u", Properties: store.Object{"cpu_arch": "x86_64"}}
+		if tt.mode != "" {
+			n.Properties["capabilities"] = "boot_mode:" + tt.mode
+		}
 		err := pxe.New(cfg, nil, tt.loader).Validate(t.Context(), n)
 		var invalid *driver.InvalidParameterError
 		if tt.want == "" && err != nil || tt.want != "" && (!errors.As(err, &invalid) || !strings.Contains(err.Error(), tt.want)) {

@@ -33,7 +33,7 @@ func (b *Boot) ValidateInstance(_ context.Context, n *store.Node) error {
 // ramdisk, of instance_info.
 func (b *Boot) instance(n *store.Node) (target, error) {
 	t := target{Instance: true, ISO: n.InstanceInfo.String("boot_iso")}
-	if m := machine(n, b.loader); t.ISO != "" && b.loader != netboot.LoaderIPXE && b.loader != netboot.LoaderHTTPIPXE && m.BootMode == "uefi" {
+	if m := machine(n, b.loader, b.cfg.DefaultBootMode); t.ISO != "" && b.loader != netboot.LoaderIPXE && b.loader != netboot.LoaderHTTPIPXE && m.BootMode == "uefi" {
 		return t, driver.Invalid("The boot interface %s boots no ISO image by UEFI, which node %s has in instance_info: give it the boot interface ipxe or http-ipxe, or set kernel and ramdisk.", b.loader, n.UUID)
 	}
 	places := map[string]*string{"boot_iso": &t.ISO}

@@ -10,9 +10,10 @@ import (
 	"ferric/conductor/store"
 )
 
-// machine is what of a node decides on its boot loader.
-func machine(n *store.Node, loader netboot.Loader) netboot.Machine {
-	m := netboot.Machine{NodeUUID: n.UUID, Name: n.Label(), Loader: loader, BootMode: driver.BootMode(n)}
+// machine is what of a node decides on its boot loader. defaultBootMode is that
+// of nodes that nothing is said of.
+func machine(n *store.Node, loader netboot.Loader, defaultBootMode string) netboot.Machine {
+	m := netboot.Machine{NodeUUID: n.UUID, Name: n.Label(), Loader: loader, BootMode: driver.BootModeOr(n, defaultBootMode)}
 	for _, capabilities := range []any{n.InstanceInfo["capabilities"], n.Properties["capabilities"]} {
 		if driver.Capabilities(capabilities)["secure_boot"] == "true" {
 			m.SecureBoot = true
@@ -43,7 +44,7 @@ func loaderOf(n *store.Node) netboot.Loader {
 
 // validateLoader checks that the machine's firmware can be given a boot loader.
 func (b *Boot) validateLoader(n *store.Node) error {
-	m := machine(n, b.loader)
+	m := machine(n, b.loader, b.cfg.DefaultBootMode)
 	byHTTP := b.loader == netboot.LoaderHTTP || b.loader == netboot.LoaderHTTPIPXE
 	if byHTTP && m.BootMode != "uefi" {
 		return driver.Invalid("The boot interface %s needs UEFI, and node %s has boot mode %q: set boot_mode:uefi in the capabilities of its properties, or give it the boot interface pxe or ipxe.", b.loader, n.UUID, m.BootMode)
