@@ -112,7 +112,7 @@ func TestCrashMatrix(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	phases := life()
 	kept, writes := live(t, phases)
-	deadline := time.Now().Add(25 * time.Second)
+	deadline := time.Now().Add(15 * time.Second)
 	var sum outcomes
 	for i, ph := range phases {
 		t.Run(ph.name, func(t *testing.T) {

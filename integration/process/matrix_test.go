@@ -47,7 +47,7 @@ func TestCrashAroundWrites(t *testing.T) {
 		{ironic.VerbManage, ironic.StateManageable, func() {}},
 	}
 	kills, survived := 0, map[string]int{} // the number of writes of a phase
-	for round, began := 0, time.Now(); round == 0 || all && len(survived) < len(phases) || !all && time.Since(began) < 15*time.Second; round++ {
+	for round, began := 0, time.Now(); round == 0 || all && len(survived) < len(phases) || !all && time.Since(began) < 10*time.Second; round++ {
 		m = newMachine(t, c, spec{automated: true}) // of whose events all are kept
 		for _, ph := range phases {
 			n, when := 1+round/2, []string{"after", "before"}[round%2]

@@ -3,8 +3,10 @@ package process_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"ferric/api/ironic"
+	"ferric/integration/faults/proxy"
 )
 
 // lossy is a conductor that soon looks for silent agents.
@@ -93,6 +95,43 @@ func TestPowerCycle(t *testing.T) {
 			t.Errorf("write_image was begun again %d times; want once", n)
 		}
 	})
+}
+
+// TestPowerCutAfterImage cuts the power of a machine whose image is written, when
+// its agent is asked about that: it is booted, and the image written again.
+func TestPowerCutAfterImage(t *testing.T) {
+	t.Parallel()
+	c, images := newConductor(t), newShop(t)
+	p, port := newProxy(t)
+	m := newMachine(t, c, spec{advertise: port})
+	p.To(m.agentAddress())
+	m.provision(t, ironic.VerbProvide, ironic.StateAvailable)
+	m.setImage(t, images.URL+"/slow/good.raw", "raw", digestOf(t, imageFile(t, "good.raw")))
+	m.verb(t, ironic.ProvisionRequest{Target: ironic.VerbActive})
+	images.waitHalf(t)
+	m.waiting(t, ironic.StateDeployWait, "write_image")
+	p.Each(func(int) proxy.Fate {
+		if n, err := c.api.Node(t.Context(), m.name); err == nil && n.DeployStep["step"] == "prepare_instance_boot" {
+			return proxy.Hold
+		}
+		return proxy.Pass
+	})
+	images.open()
+	select {
+	case <-p.Held:
+	case <-time.After(patience):
+		t.Fatal("the agent is not asked about its image")
+	}
+	m.off(t)
+	p.All(proxy.Pass)
+	p.Cut()
+	if n := m.wait(t, ironic.StateActive); n.LastError != nil {
+		t.Errorf("last_error %q", *n.LastError)
+	}
+	m.holds(t)
+	if n := m.begun(t, "write_image"); n != 1 {
+		t.Errorf("write_image was begun again %d times; want once", n)
+	}
 }
 
 // TestPowerLost switches a machine off for good in the middle of a step: its BMC
