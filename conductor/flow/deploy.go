@@ -143,7 +143,7 @@ const keyRescueLeft = "delete_from_rescue"
 func (f *Flow) tearDown(ctx context.Context, t *task.Task) error {
 	n := t.Node
 	ifs, err := f.drivers.Interfaces(n)
-	if err == nil && n.DriverInternalInfo.Bool(keyRescueLeft) {
+	if err == nil && n.DriverInternalInfo.Bool(keyRescueLeft) && ifs.Rescue != nil {
 		err = ifs.Rescue.CleanUp(ctx, t)
 	}
 	if err == nil {

@@ -166,7 +166,6 @@ func (f *Flow) delete(ctx context.Context, t *task.Task) error {
 	if err := ifs.Power.Validate(ctx, n); err != nil { // which the API answers with 500 (REST contract, section 1.2)
 		return &textError{text: fmt.Sprintf("Failed to delete instance: Failed to validate power info. Error: %v", err)}
 	}
-	delete(n.DriverInternalInfo, keyRescueLeft)
 	if slices.Contains(rescueStates, n.ProvisionState) {
 		n.DriverInternalInfo[keyRescueLeft] = true
 	}

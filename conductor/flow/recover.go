@@ -43,8 +43,12 @@ func (f *Flow) resumeForgotten(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range nodes {
-		if n.Reservation == nil && interrupted(n) {
+	switched, err := f.store.Swept(ctx, store.Query{Where: []string{"target_power_state IS NOT NULL", "reservation IS NULL"}})
+	if err != nil {
+		return err
+	}
+	for _, n := range append(nodes, switched...) {
+		if n.Reservation == nil && (interrupted(n) || n.TargetPowerState != nil) {
 			f.takeUp(ctx, n, "forgotten work")
 		}
 	}
@@ -99,13 +103,7 @@ func (f *Flow) resumeWork(ctx context.Context, t *task.Task) error {
 	n := t.Node
 	// The change of power was part of the work, which makes it again.
 	n.TargetPowerState = nil
-	if !n.ProvisionState.Is(provision.Transient) {
-		if !isEnding(n) && !n.DriverInternalInfo.Bool(keyAborting) {
-			return f.resume(ctx, t, kindOf(n.ProvisionState))
-		}
-		return f.endByRequest(ctx, t)
-	}
-	r, err := RestartOf(n)
+	r, err := restartOf(n)
 	if err != nil {
 		return err
 	}
@@ -118,6 +116,19 @@ func (f *Flow) resumeWork(ctx context.Context, t *task.Task) error {
 	t.Event(ctx, event.Restart, "%s: %s", r.Found, r.Then)
 	t.Log.WithField("state", n.ProvisionState).Warnf("interrupted by a restart of the conductor, %s: %s", r.Found, r.Then)
 	return r.do(f, ctx, t)
+}
+
+// restartOf is RestartOf for all nodes that are interrupted.
+func restartOf(n *store.Node) (Restart, error) {
+	switch {
+	case n.ProvisionState.Is(provision.Transient):
+		return RestartOf(n)
+	case isEnding(n) || n.DriverInternalInfo.Bool(keyAborting):
+		return Restart{Found: "it was being stopped", Then: "that goes on", do: (*Flow).endByRequest}, nil
+	}
+	return Restart{Found: "a hold was ended", Then: "the next step runs", do: func(f *Flow, ctx context.Context, t *task.Task) error {
+		return f.resume(ctx, t, kindOf(t.Node.ProvisionState))
+	}}, nil
 }
 
 // resumePower finishes a change of power in flight: the hardware is asked, and
@@ -190,7 +201,10 @@ func (f *Flow) giveUp(ctx context.Context, t *task.Task, times int, r Restart) e
 	t.SetError("The conductor was restarted %d times in a row while the node was %s (%s), and the work came no further: it is not tried again. "+
 		"The machine was left as it is. Look for the reason in the conductor's log.", times, n.ProvisionState, r.Found)
 	n.Maintenance, n.MaintenanceReason = true, n.LastError
-	faults := map[provision.State]string{provision.Cleaning: "clean failure", provision.Servicing: "service failure"}
+	faults := map[provision.State]string{
+		provision.Cleaning: "clean failure", provision.CleanWait: "clean failure", provision.CleanHold: "clean failure",
+		provision.Servicing: "service failure", provision.ServiceWait: "service failure", provision.ServiceHold: "service failure",
+	}
 	if fault := faults[n.ProvisionState]; fault != "" {
 		n.Fault = &fault
 	}
@@ -199,6 +213,10 @@ func (f *Flow) giveUp(ctx context.Context, t *task.Task, times int, r Restart) e
 	}
 	f.forgetInspection(n)
 	forgetRestarts(n)
+	delete(n.InstanceInfo, keyRescueHash)
+	if _, err := provision.Next(n.ProvisionState, provision.Fail); err != nil { // it is where it would end
+		return t.Save(ctx)
+	}
 	return t.Process(ctx, provision.Fail, "")
 }
 

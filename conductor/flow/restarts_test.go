@@ -229,6 +229,48 @@ func TestRestartLoop(t *testing.T) {
 	}
 }
 
+// TestAbortLoop: nor is an abort.
+func TestAbortLoop(t *testing.T) {
+	for _, tt := range []struct{ state, target, want provision.State }{
+		{provision.CleanWait, provision.Available, provision.CleanFailed},
+		{provision.RescueWait, provision.Rescue, provision.RescueFailed},
+		{provision.ServiceFailed, provision.Active, provision.ServiceFailed},
+	} {
+		r := newRig(t, nil)
+		r.crash(func(n *store.Node) {
+			n.ProvisionState, n.TargetProvisionState = tt.state, &tt.target
+			n.DriverInternalInfo = store.Object{"abort_requested": true, "restarts_without_progress": 3., "restarted_at": string(tt.state) + " false"}
+			n.InstanceInfo["hashed_rescue_password"] = "$5$"
+		})
+		r.tasks.Wait()
+		n := r.reach(tt.want)
+		if !n.Maintenance || n.LastError == nil || !strings.Contains(*n.LastError, "restarted 3 times in a row") || n.InstanceInfo["hashed_rescue_password"] != nil {
+			t.Errorf("%s: maintenance %v, last_error %v, instance_info %v", tt.state, n.Maintenance, n.LastError, n.InstanceInfo)
+		}
+		if n.DriverInternalInfo["abort_requested"] != nil {
+			t.Errorf("%s: the abort would be taken up again", tt.state)
+		}
+	}
+}
+
+// TestForgottenPower: a change of power that nobody works on is finished, though
+// the node rests.
+func TestForgottenPower(t *testing.T) {
+	r := newRig(t, nil)
+	r.change(func(n *store.Node) {
+		on := driver.PowerOn
+		n.ProvisionState, n.TargetPowerState = provision.Available, &on
+		n.DriverInternalInfo[driver.KeyPowerRequest] = driver.PowerOn
+	})
+	if err := r.flow.CheckTimeouts(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.tasks.Wait()
+	if n := r.row(); n.TargetPowerState != nil || n.PowerState == nil || *n.PowerState != driver.PowerOn || n.LastError != nil {
+		t.Errorf("power state %v, target %v, last_error %v", n.PowerState, n.TargetPowerState, n.LastError)
+	}
+}
+
 // TestPowerAfterRestart: a change of power that a crash cut off is finished.
 func TestPowerAfterRestart(t *testing.T) {
 	on, off := driver.PowerOn, driver.PowerOff
