@@ -213,7 +213,17 @@ func (b *Boot) PrepareInstance(ctx context.Context, t *task.Task) error {
 	if err := b.CleanUpRamdisk(ctx, t); err != nil {
 		return err
 	}
+	if t.Node.ProvisionState == provision.Deploying && keepsBootOrder(t.Node, b.cfg.DefaultBootMode) {
+		return nil
+	}
 	return b.setBootDevice(ctx, t, driver.BootDisk, true)
+}
+
+// keepsBootOrder tells whether the machine boots what was deployed by the entry
+// that the agent made in the firmware's boot order, which one of Lenovo's under
+// UEFI would lose again if its BMC were told of a boot device before it restarts.
+func keepsBootOrder(n *store.Node, defaultBootMode string) bool {
+	return strings.EqualFold(n.Properties.String("vendor"), "lenovo") && driver.BootModeOr(n, defaultBootMode) == "uefi"
 }
 
 // CleanUpInstance has nothing to take back: the boot device stays until the
@@ -227,8 +237,9 @@ func (b *Boot) setBootDevice(ctx context.Context, t *task.Task, device string, p
 	if err != nil {
 		return err
 	}
-	switch strings.ToLower(t.Node.DriverInfo.String("force_persistent_boot_device")) {
-	case "always", "true":
+	// It was a boolean once, of which the true one means Always.
+	switch strings.ToLower(fmt.Sprint(t.Node.DriverInfo["force_persistent_boot_device"])) {
+	case "always", "true", "t", "1", "on", "yes", "y":
 		persistent = true
 	case "never":
 		persistent = false
