@@ -67,6 +67,7 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	if err != nil {
 		return err
 	}
+	cfg.IPMI.Memory = db
 	bmcs := ipmi.New(cfg.IPMI, log)
 	defer bmcs.Close()
 	consoles := ipmi.NewConsoles(bmcs, cfg.Consoles, log)

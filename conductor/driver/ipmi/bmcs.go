@@ -37,8 +37,10 @@ type bmc struct {
 
 	lastCommand time.Time // end of the last command
 	suite       int       // that worked last, 0 if none did
-	kept        *kept     // session for the next command, nil if none
-	solSequence uint8     // of the last packet to the serial line: BMCs drop the first of a session if it has the same number
+	remembered  int       // what Memory has, once it isRecalled
+	isRecalled  bool
+	kept        *kept // session for the next command, nil if none
+	solSequence uint8 // of the last packet to the serial line: BMCs drop the first of a session if it has the same number
 }
 
 // controller is who answers: a BMC, or somebody behind it.

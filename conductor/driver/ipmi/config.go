@@ -11,6 +11,8 @@ import (
 type Config struct {
 	// Observe is told of each command, retries included; it may be nil.
 	Observe func(command string, took time.Duration, err error) `ini:"-"`
+	// Memory keeps cipher suites; it may be nil.
+	Memory Memory `ini:"-"`
 	// MinCommandInterval is [ipmi]min_command_interval: the pause between two commands to one BMC.
 	MinCommandInterval time.Duration `ini:"ipmi.min_command_interval"`
 	// CommandRetryTimeout is [ipmi]command_retry_timeout: how long one command is tried before the BMC counts

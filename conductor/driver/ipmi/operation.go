@@ -160,14 +160,8 @@ func (o *operation) openOn(ctx context.Context, w *wire) (session, error) {
 		return openLAN(ctx, w, o.info)
 	case o.info.CipherSuite != 0:
 		return o.firstSuite(ctx, w, []int{o.info.CipherSuite})
-	case o.bmc.suite != 0:
-		s, err := o.firstSuite(ctx, w, []int{o.bmc.suite})
-		if !errors.Is(err, ErrNoCipherSuite) {
-			return s, err
-		}
-		o.bmc.suite = 0
 	}
-	return o.firstSuite(ctx, w, o.bmcs.cfg.CipherSuites)
+	return o.chooseSuite(ctx, w)
 }
 
 // firstSuite logs in with the first suite that works. The next one is also tried after a refused login or
