@@ -2,8 +2,10 @@ package flow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"ferric/conductor/driver"
 	"ferric/conductor/steps"
@@ -28,14 +30,33 @@ func (f *Flow) runOnChildren(ctx context.Context, t *task.Task, kind steps.Kind,
 		if len(step.Children) > 0 && !slices.Contains(step.Children, child.UUID) {
 			continue
 		}
-		err := f.tasks.Do(ctx, child.ID, "step of the parent", func(ctx context.Context, t *task.Task) error {
-			return f.runOnChild(ctx, t, kind, step)
-		})
-		if err != nil {
+		if err := f.withChild(ctx, child.ID, func(ctx context.Context, t *task.Task) error { return f.runOnChild(ctx, t, kind, step) }); err != nil {
 			return fmt.Errorf("on the child node %s: %w", child.UUID, err)
 		}
 	}
 	return nil
+}
+
+// childPatience is how long somebody else may be busy with a child: a change of
+// its power, for one, that a restart of the conductor has cut off and that is
+// being finished.
+const childPatience = 2 * time.Minute
+
+// withChild runs fn under the lock of a child, for which it waits.
+func (f *Flow) withChild(ctx context.Context, id int64, fn func(ctx context.Context, t *task.Task) error) error {
+	for deadline := time.Now().Add(childPatience); ; {
+		err := f.tasks.Do(ctx, id, "step of the parent", fn)
+		var locked *task.LockedError
+		if !errors.As(err, &locked) || time.Now().After(deadline) {
+			return err
+		}
+		_, pause := f.tasks.LockRetries()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }
 
 func (f *Flow) runOnChild(ctx context.Context, t *task.Task, kind steps.Kind, step steps.Step) error {

@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"ferric/conductor/inspection"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
+	"ferric/conductor/task"
 )
 
 // byAgent has the agent do what the machine can have done by it.
@@ -501,6 +503,25 @@ func TestChildren(t *testing.T) {
 	r.reach(provision.Manageable)
 	if power("one") != driver.PowerOn || power("two") != "" || *r.row().PowerState != driver.PowerOff {
 		t.Errorf("one is %q, two %q, the parent %s; want on, unknown, off", power("one"), power("two"), *r.row().PowerState)
+	}
+	// A child that somebody is busy with is waited for.
+	busy, free := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = r.tasks.Do(context.WithoutCancel(t.Context()), children["one"].ID, "test", func(context.Context, *task.Task) error {
+			close(busy)
+			<-free
+			return nil
+		})
+	}()
+	<-busy
+	step.Step = "power_off"
+	if err := r.do("clean", flow.ProvisionRequest{CleanSteps: []flow.Step{step}}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond) // longer than others wait for a lock
+	close(free)
+	if n := r.reach(provision.Manageable); n.LastError != nil || power("one") != driver.PowerOff {
+		t.Errorf("after a wait for the child: last_error %v, child %s", n.LastError, power("one"))
 	}
 	step.LimitChildNodeExecution, step.Step = nil, "fly"
 	if err := r.do("clean", flow.ProvisionRequest{CleanSteps: []flow.Step{step}}); err != nil {
