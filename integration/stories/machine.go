@@ -90,6 +90,13 @@ func (m *Machine) Provision(ctx context.Context, request ironic.ProvisionRequest
 
 // Deploy sets the image and deploys it with a config drive.
 func (m *Machine) Deploy(ctx context.Context, debian bool) error {
+	return m.deploy(ctx, ironic.VerbActive, debian)
+}
+
+// Rebuild deploys it again.
+func (m *Machine) Rebuild(ctx context.Context) error { return m.deploy(ctx, ironic.VerbRebuild, false) }
+
+func (m *Machine) deploy(ctx context.Context, verb string, debian bool) error {
 	patch := ironic.Patch{
 		{Op: "add", Path: "/instance_info/image_source", Value: m.site.ImageURL(m.file)},
 		{Op: "add", Path: "/instance_info/image_os_hash_algo", Value: "sha256"},
@@ -106,7 +113,7 @@ func (m *Machine) Deploy(ctx context.Context, debian bool) error {
 		MetaData: map[string]any{"hostname": m.Hostname()},
 		UserData: osimage.UserData(m.nonce, debian),
 	}
-	return m.Provision(ctx, ironic.ProvisionRequest{Target: ironic.VerbActive, ConfigDrive: drive}, ironic.StateActive)
+	return m.Provision(ctx, ironic.ProvisionRequest{Target: verb, ConfigDrive: drive}, ironic.StateActive)
 }
 
 // Once calls do the next time that the node, while it is waited for, is as the
