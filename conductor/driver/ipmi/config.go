@@ -13,6 +13,9 @@ type Config struct {
 	Observe func(command string, took time.Duration, err error) `ini:"-"`
 	// Memory keeps cipher suites; it may be nil.
 	Memory Memory `ini:"-"`
+	// Passthru lets send_raw and bmc_reset be called by the API. A raw command can do anything to a BMC, also to its
+	// users, so that it is off unless somebody wants it.
+	Passthru bool `ini:"ferric.ipmi_passthru"`
 	// MinCommandInterval is [ipmi]min_command_interval: the pause between two commands to one BMC.
 	MinCommandInterval time.Duration `ini:"ipmi.min_command_interval"`
 	// CommandRetryTimeout is [ipmi]command_retry_timeout: how long one command is tried before the BMC counts

@@ -31,6 +31,9 @@ func (v *Vendor) Methods() map[string]driver.VendorMethod {
 			Async: true, HTTPMethods: []string{"POST"}, RequireExclusiveLock: true,
 			Description: "Send raw bytes to the BMC. Required argument: 'raw_bytes' - a string of raw bytes (e.g. '0x00 0x01').",
 			Validate: func(n *store.Node, args map[string]any) error {
+				if err := v.allowed("send_raw"); err != nil {
+					return err
+				}
 				if _, err := rawBytes(args); err != nil {
 					return err
 				}
@@ -45,6 +48,9 @@ func (v *Vendor) Methods() map[string]driver.VendorMethod {
 			Async: true, HTTPMethods: []string{"POST"}, RequireExclusiveLock: true,
 			Description: "Reset the BMC. Required argument: 'warm' (Boolean) - for warm (True) or cold (False) reset.",
 			Validate: func(n *store.Node, args map[string]any) error {
+				if err := v.allowed("bmc_reset"); err != nil {
+					return err
+				}
 				if _, err := warmReset(args); err != nil {
 					return err
 				}
@@ -110,6 +116,14 @@ func (v *Vendor) Methods() map[string]driver.VendorMethod {
 			},
 		},
 	}
+}
+
+// allowed refuses a method that has to be switched on. Steps are forbidden where the configuration names them.
+func (v *Vendor) allowed(method string) error {
+	if v.bmcs.cfg.Passthru {
+		return nil
+	}
+	return driver.Invalid("%s is switched off. Set [ferric]ipmi_passthru to allow it.", method)
 }
 
 // valid is for methods without arguments.

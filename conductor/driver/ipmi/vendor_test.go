@@ -17,7 +17,7 @@ import (
 
 // TestSendRaw sets boot flags with the bytes that ipmitool would be given.
 func TestSendRaw(t *testing.T) {
-	vendor := NewVendor(newBMCs(t, nil))
+	vendor := NewVendor(newBMCs(t, func(c *Config) { c.Passthru = true }))
 	node, chassis := newNode(t, nil)
 	method := vendor.Methods()["send_raw"]
 	args := map[string]any{"raw_bytes": "0x00 8 0x05 0xe0 0x08 0 0 0"}
@@ -76,7 +76,7 @@ func TestSentOnce(t *testing.T) {
 }
 
 func TestWarmReset(t *testing.T) {
-	method := NewVendor(nil).Methods()["bmc_reset"]
+	method := NewVendor(newBMCs(t, func(c *Config) { c.Passthru = true })).Methods()["bmc_reset"]
 	node := &store.Node{DriverInfo: store.Object{"ipmi_address": "a"}}
 	for _, tc := range []struct {
 		warm any
@@ -84,6 +84,18 @@ func TestWarmReset(t *testing.T) {
 	}{{nil, true}, {true, true}, {"false", true}, {"tepid", false}, {[]any{}, false}} {
 		if err := method.Validate(node, map[string]any{"warm": tc.warm}); (err == nil) != tc.ok {
 			t.Errorf("warm %v: %v", tc.warm, err)
+		}
+	}
+}
+
+// What can do anything to a BMC is off until somebody switches it on; the rest of the methods is not.
+func TestPassthruIsOff(t *testing.T) {
+	methods := NewVendor(newBMCs(t, nil)).Methods()
+	node := &store.Node{DriverInfo: store.Object{"ipmi_address": "a"}}
+	for name, off := range map[string]bool{"send_raw": true, "bmc_reset": true, "get_sel": false, "clear_sel": false} {
+		err := methods[name].Validate(node, map[string]any{"raw_bytes": "6 1"})
+		if (err != nil) != off || off && !strings.Contains(err.Error(), "[ferric]ipmi_passthru") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
