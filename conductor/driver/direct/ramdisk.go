@@ -66,8 +66,8 @@ func (r Ramdisk) deploy(ctx context.Context, t *task.Task, _ map[string]any) (dr
 	return driver.Finished, driver.BootAnew(ctx, t, ifs.Power)
 }
 
-// TakeOver makes the machine of an instance that is adopted find it when it
-// boots the next time.
+// TakeOver makes the machine of an instance that is adopted find it whenever it
+// boots from the network.
 func (r Ramdisk) TakeOver(ctx context.Context, t *task.Task) error {
 	ifs, err := r.drivers.Interfaces(t.Node)
 	if err != nil {

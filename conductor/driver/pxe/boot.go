@@ -231,8 +231,12 @@ func keepsBootOrder(n *store.Node, defaultBootMode string) bool {
 func (b *Boot) CleanUpInstance(context.Context, *task.Task) error { return nil }
 
 // setBootDevice sets the device at the BMC, once or for good as
-// force_persistent_boot_device says.
+// force_persistent_boot_device says. The order of a machine that is adopted, and
+// goes on running what it runs, is its operator's.
 func (b *Boot) setBootDevice(ctx context.Context, t *task.Task, device string, persistent bool) error {
+	if t.Node.ProvisionState == provision.Adopting {
+		return nil
+	}
 	ifs, err := b.drivers.Interfaces(t.Node)
 	if err != nil {
 		return err

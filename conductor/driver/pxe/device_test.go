@@ -58,6 +58,7 @@ func TestBootDevice(t *testing.T) {
 		{"Lenovo", nil, lenovo(""), provision.Deploying, false, false, driver.BootPXE},
 		{"Lenovo, bios", nil, lenovo("boot_mode:bios"), provision.Deploying, false, true, driver.BootDisk},
 		{"Lenovo that ends its rescue", nil, lenovo(""), provision.Unrescuing, false, true, driver.BootDisk},
+		{"adopted", nil, nil, provision.Adopting, false, false, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := &store.Node{UUID: uuid.NewString(), Driver: "fake-hardware", ProvisionState: tt.state, Properties: tt.properties,
@@ -75,14 +76,16 @@ func TestBootDevice(t *testing.T) {
 				check := func(device string, persistent bool) {
 					t.Helper()
 					info := task.Node.DriverInternalInfo
-					if info["fake_boot_device"] != device || info.Bool("fake_boot_device_persistent") != persistent {
+					if info.String("fake_boot_device") != device || info.Bool("fake_boot_device_persistent") != persistent {
 						t.Errorf("the BMC was told %v, persistent %v; want %s, %v", info["fake_boot_device"], info["fake_boot_device_persistent"], device, persistent)
 					}
 				}
 				if err := boot.PrepareRamdisk(ctx, task, nil); err != nil {
 					return err
 				}
-				check(driver.BootPXE, tt.ramdisk)
+				if tt.state != provision.Adopting {
+					check(driver.BootPXE, tt.ramdisk)
+				}
 				if err := boot.PrepareInstance(ctx, task); err != nil {
 					return err
 				}
