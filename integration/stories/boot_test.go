@@ -2,6 +2,7 @@ package stories_test
 
 import (
 	"context"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,7 +132,63 @@ func TestRamdiskInstances(t *testing.T) {
 				}
 			}
 			seen(t, ctx, m, 0, tt.text)
+			since := m.Console.Mark()
+			if err := site.API.SetPower(ctx, m.Name, ironic.PowerReboot, 0); err != nil {
+				t.Fatal(err)
+			}
+			seen(t, ctx, m, since, tt.text)
 		})
+	}
+}
+
+// TestDiscovery: a machine that nobody enrolled boots the agent, which has it
+// enrolled as what it was found to be.
+func TestDiscovery(t *testing.T) {
+	if os.Getenv("FERRIC_FULL") == "" {
+		return
+	}
+	for _, firmware := range []lab.Firmware{lab.BIOS, lab.UEFI} {
+		t.Run(string(firmware), func(t *testing.T) {
+			site, _ := open(t, lab.NodeConfig{Name: "machine", Firmware: firmware}, osimage.Options{}, stories.Options{
+				Config: "[auto_discovery]\nenabled = true\ndriver = ipmi\n"})
+			ctx, cancel := context.WithTimeout(t.Context(), bootStoryLimit)
+			defer cancel()
+			machine := site.Node("machine")
+			if err := machine.PowerOn(); err != nil {
+				t.Fatal(err)
+			}
+			n := discovered(ctx, t, site)
+			n, err := site.API.WaitProvision(ctx, n.UUID, []string{ironic.StateManageable}, func(*ironic.Node) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n.Driver != "ipmi" || n.Properties["cpu_arch"] != "x86_64" {
+				t.Errorf("discovered: driver %s, properties %v", n.Driver, n.Properties)
+			}
+			ports, err := site.API.Ports(ctx, url.Values{"node": {n.UUID}})
+			if err != nil || len(ports) != 1 || ports[0].Address != machine.Config.MAC {
+				t.Errorf("ports %+v, %v; want one with %s", ports, err, machine.Config.MAC)
+			}
+		})
+	}
+}
+
+// discovered waits for a node that nobody enrolled.
+func discovered(ctx context.Context, t *testing.T, site *stories.Site) *ironic.Node {
+	t.Helper()
+	for {
+		nodes, err := site.API.Nodes(ctx, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(nodes) == 1 {
+			return &nodes[0]
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal("no machine was discovered")
+		case <-time.After(time.Second):
+		}
 	}
 }
 
