@@ -147,10 +147,19 @@ func TestDiscovery(t *testing.T) {
 	if os.Getenv("FERRIC_FULL") == "" {
 		return
 	}
-	for _, firmware := range []lab.Firmware{lab.BIOS, lab.UEFI} {
-		t.Run(string(firmware), func(t *testing.T) {
-			site, _ := open(t, lab.NodeConfig{Name: "machine", Firmware: firmware}, osimage.Options{}, stories.Options{
-				Config: "[auto_discovery]\nenabled = true\ndriver = ipmi\n"})
+	for _, tt := range []struct {
+		name, boot string
+		node       lab.NodeConfig
+	}{
+		{"iPXE, bios", "ipxe", lab.NodeConfig{Firmware: lab.BIOS}},
+		{"iPXE, uefi", "ipxe", lab.NodeConfig{Firmware: lab.UEFI}},
+		{"pxelinux", "pxe", lab.NodeConfig{Firmware: lab.BIOS}},
+		{"GRUB", "pxe", lab.NodeConfig{Firmware: lab.UEFI, NetBoot: lab.FirmwarePXE}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.node.Name = "machine"
+			site, _ := open(t, tt.node, osimage.Options{}, stories.Options{
+				Config: "[auto_discovery]\nenabled = true\ndriver = ipmi\n[DEFAULT]\ndefault_boot_interface = " + tt.boot + "\n"})
 			ctx, cancel := context.WithTimeout(t.Context(), bootStoryLimit)
 			defer cancel()
 			machine := site.Node("machine")
