@@ -101,6 +101,7 @@ func TestRamdiskInstances(t *testing.T) {
 		{"kernel by pxelinux", "pxe", "ferric-story=instance", lab.NodeConfig{Firmware: lab.BIOS}, files},
 		{"kernel by GRUB", "pxe", "ferric-story=instance", lab.NodeConfig{Firmware: lab.UEFI, NetBoot: lab.FirmwarePXE}, files},
 		{"ISO image by iPXE", "ipxe", "booted from the ISO image", lab.NodeConfig{Firmware: lab.BIOS}, image},
+		{"ISO image by iPXE under UEFI", "ipxe", "booted from the ISO image", lab.NodeConfig{Firmware: lab.UEFI}, image},
 		{"ISO image by pxelinux", "pxe", "booted from the ISO image", lab.NodeConfig{Firmware: lab.BIOS}, image},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
