@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -178,6 +179,19 @@ func (s *settings) tftpAddresses() (list []netip.Addr) {
 
 // serveDHCP answers packets until ctx ends.
 func (s *Server) serveDHCP(ctx context.Context, sock *dhcpSocket) error {
+	read := func(buf []byte) (int, net.Addr, error) {
+		n, _, peer, err := sock.ReadFrom(buf)
+		return n, peer, err
+	}
+	return receive(ctx, sock, read, sock.port, sock.iface.Name, func(packet []byte, at arrival) {
+		if req, err := parseDHCP(packet); err == nil { // else it is not DHCP: nobody to tell
+			s.handleDHCP(ctx, sock, req, at)
+		}
+	})
+}
+
+// receive hands packets on, a few at a time, until ctx ends.
+func receive(ctx context.Context, sock io.Closer, read func(buf []byte) (int, net.Addr, error), port int, iface string, handle func(packet []byte, at arrival)) error {
 	stop := context.AfterFunc(ctx, func() { sock.Close() })
 	defer stop()
 	var workers errgroup.Group
@@ -185,21 +199,21 @@ func (s *Server) serveDHCP(ctx context.Context, sock *dhcpSocket) error {
 	defer workers.Wait()
 	buf := make([]byte, maxDHCPPacket)
 	for {
-		n, _, peer, err := sock.ReadFrom(buf)
+		n, peer, err := read(buf)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read from UDP port %d of interface %q: %w", sock.port, sock.iface.Name, err)
+			return fmt.Errorf("read from UDP port %d of interface %q: %w", port, iface, err)
 		}
 		from, ok := peer.(*net.UDPAddr)
-		req, err := parseDHCP(buf[:n])
-		if err != nil || !ok {
-			continue // not DHCP: nobody to tell
+		if !ok {
+			continue
 		}
-		at := arrival{port: sock.port, iface: sock.iface.Name, from: from.AddrPort(), now: time.Now()}
+		packet := slices.Clone(buf[:n])
+		at := arrival{port: port, iface: iface, from: from.AddrPort(), now: time.Now()}
 		workers.Go(func() error {
-			s.handleDHCP(ctx, sock, req, at)
+			handle(packet, at)
 			return nil
 		})
 	}
@@ -247,31 +261,15 @@ func (s *Server) unanswered(ctx context.Context, protocol, mac string, err error
 
 // serveDHCP6 answers packets until ctx ends.
 func (s *Server) serveDHCP6(ctx context.Context, sock *dhcp6Socket) error {
-	stop := context.AfterFunc(ctx, func() { sock.Close() })
-	defer stop()
-	var workers errgroup.Group
-	workers.SetLimit(dhcpWorkers)
-	defer workers.Wait()
-	buf := make([]byte, maxDHCPPacket)
-	for {
+	read := func(buf []byte) (int, net.Addr, error) {
 		n, _, peer, err := sock.ReadFrom(buf)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read from UDP port %d of interface %q: %w", portServer6, sock.iface.Name, err)
-		}
-		from, ok := peer.(*net.UDPAddr)
-		req, err := dhcpv6.FromBytes(append([]byte(nil), buf[:n]...))
-		if err != nil || !ok {
-			continue // not DHCPv6: nobody to tell
-		}
-		at := arrival{port: portServer6, iface: sock.iface.Name, from: from.AddrPort(), now: time.Now()}
-		workers.Go(func() error {
-			s.handleDHCP6(ctx, sock, req, at)
-			return nil
-		})
+		return n, peer, err
 	}
+	return receive(ctx, sock, read, portServer6, sock.iface.Name, func(packet []byte, at arrival) {
+		if req, err := dhcpv6.FromBytes(packet); err == nil { // else it is not DHCPv6: nobody to tell
+			s.handleDHCP6(ctx, sock, req, at)
+		}
+	})
 }
 
 func (s *Server) handleDHCP6(ctx context.Context, sock *dhcp6Socket, req dhcpv6.DHCPv6, at arrival) {
