@@ -269,7 +269,7 @@ func ramdiskMachine(t *testing.T) mapDirectory {
 	return mapDirectory{bootMAC: {
 		NodeUUID: bootUUID, Name: "rack-1", Action: Ramdisk,
 		Kernel: debianKernel(t), Ramdisk: "file://" + tinyRamdisk(t),
-		Params: "console=ttyS0 panic=5 ipa-api-url=http://192.168.77.1:6385",
+		Params: "console=ttyS0 no_timer_check panic=5 ipa-api-url=http://192.168.77.1:6385",
 	}}
 }
 

@@ -81,7 +81,7 @@ func Open(ctx context.Context, o SiteOptions) (_ *Site, err error) {
 	o.Node.Direct = &lab.Direct{
 		Kernel: filepath.Join(o.RamdiskDir, manifest.Kernel.Path), Initramfs: filepath.Join(o.RamdiskDir, manifest.Initramfs.Path),
 		// The template of Ironic's PXE, with the console of the rack.
-		Params: strings.Join(strings.Fields("selinux=0 troubleshoot=0 text nofb vga=normal console=ttyS0 panic=5 ipa-api-url="+s.URL+" "+strings.ReplaceAll(o.Params, "%s", s.URL)), " "),
+		Params: strings.Join(strings.Fields("selinux=0 troubleshoot=0 text nofb vga=normal console=ttyS0 no_timer_check panic=5 ipa-api-url="+s.URL+" "+strings.ReplaceAll(o.Params, "%s", s.URL)), " "),
 	}
 	if s.Rack, err = lab.Up(ctx, lab.Config{Dir: dir, Accel: "tcg", Nodes: []lab.NodeConfig{o.Node}}); err != nil {
 		return nil, err

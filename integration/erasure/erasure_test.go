@@ -29,7 +29,7 @@ func machine(t *testing.T, dir string) []string {
 		"-M", "q35", "-accel", "tcg", "-cpu", "max,la57=off", "-m", "256", "-smp", "1",
 		"-nographic", "-nodefaults", "-no-reboot", "-monitor", "none", "-serial", "stdio",
 		"-kernel", filepath.Join(dir, ramdisk.KernelFile), "-initrd", filepath.Join(dir, ramdisk.InitramfsFile),
-		"-append", "console=ttyS0 panic=5 " + Consent,
+		"-append", "console=ttyS0 no_timer_check panic=5 " + Consent,
 	}
 	// The ramdisk waits a minute for a network that is not there.
 	args = append(args, "-netdev", "user,id=n0,restrict=on", "-device", "virtio-net-pci,netdev=n0")

@@ -26,7 +26,7 @@ type one struct{ kernel, ramdisk string }
 
 func (o one) Machine(context.Context, net.HardwareAddr) (netboot.Machine, error) {
 	return netboot.Machine{NodeUUID: "5ab6e0ee-0000-4000-8000-000000000001", Name: "n1", Action: netboot.Ramdisk,
-		Kernel: o.kernel, Ramdisk: o.ramdisk, Params: "console=ttyS0 panic=5"}, nil
+		Kernel: o.kernel, Ramdisk: o.ramdisk, Params: "console=ttyS0 no_timer_check panic=5"}, nil
 }
 
 // guest builds a ramdisk of testdata/guest and the kernel's IPMI modules.

@@ -36,7 +36,7 @@ var debianPackages = []string{
 // initrd are links that the kernel's package keeps.
 const debianGrub = `serial --unit=0 --speed=115200
 terminal_output serial
-linux /vmlinuz root=PARTUUID=` + rootGUID + ` ro console=ttyS0,115200n8 quiet panic=5
+linux /vmlinuz root=PARTUUID=` + rootGUID + ` ro console=ttyS0,115200n8 no_timer_check quiet panic=5
 initrd /initrd.img
 boot
 `

@@ -21,7 +21,7 @@ const (
 
 	grubBefore = `serial --unit=0 --speed=115200
 terminal_output serial
-linux /boot/vmlinuz console=ttyS0,115200n8 quiet loglevel=4 panic=5`
+linux /boot/vmlinuz console=ttyS0,115200n8 no_timer_check quiet loglevel=4 panic=5`
 	grubAfter = `
 initrd /boot/initrd.img
 boot

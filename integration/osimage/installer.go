@@ -45,7 +45,7 @@ GRUB_DISTRIBUTOR=ferric
 GRUB_DISABLE_RECOVERY=true
 GRUB_TERMINAL=serial
 GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"
-GRUB_CMDLINE_LINUX="console=ttyS0,115200n8 quiet loglevel=4 panic=5 ferric.menu=generated"
+GRUB_CMDLINE_LINUX="console=ttyS0,115200n8 no_timer_check quiet loglevel=4 panic=5 ferric.menu=generated"
 `
 
 // installer is GRUB's installer as the distribution has it, with what it needs

@@ -136,7 +136,7 @@ tftp_root = {{.Dir}}/tftp
 tftp_master_path = {{.Dir}}/tftp/master_images
 images_path = {{.Dir}}/images
 instance_master_path = {{.Dir}}/images/master
-kernel_append_params = nofb vga=normal console=ttyS0
+kernel_append_params = nofb vga=normal console=ttyS0 no_timer_check
 
 [sensor_data]
 send_sensor_data = false
