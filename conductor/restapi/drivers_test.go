@@ -25,7 +25,7 @@ func TestDrivers(t *testing.T) {
 		{"76", "/v1/drivers?fields=name", 406, "1.77"},
 		{"82", "/v1/drivers?fields=colour", 400, "colour"},
 		{"82", "/v1/drivers?fields=name&detail=true", 400, "detail"},
-		{"82", "/v1/drivers/fake-hardware", 200, `"enabled_deploy_interfaces":["direct","fake"]`},
+		{"82", "/v1/drivers/fake-hardware", 200, `"enabled_deploy_interfaces":["direct","fake","noop"]`},
 		{"82", "/v1/drivers/fake-hardware/properties", 200, "{"},
 		{"82", "/v1/drivers/nope", 404, "nope"},
 		{"82", "/v1/drivers/nope/properties", 404, "nope"},
