@@ -169,6 +169,9 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 		group.Go(func() error { return job.run(groupCtx, log) })
 	}
 	err = group.Wait()
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // somebody was still beginning when the stop came
+	}
 	log.Info("ferric conductor stops")
 	waitFor(tasks, cfg.GracefulShutdownTimeout)
 	return errors.Join(err, db.UnregisterConductor(work, cfg.Host))

@@ -110,3 +110,11 @@ func (c *conductor) stop(t *testing.T) {
 		tail(t, c.log)
 	}
 }
+
+// TestStoppedAtOnce stops conductors while they are still beginning.
+func TestStoppedAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 8 {
+		newConductor(t).stop(t)
+	}
+}
