@@ -42,6 +42,10 @@ func explained(t *testing.T, c *conductor, node string, later time.Duration) exp
 func because(t *testing.T, c *conductor, node, cause string, later time.Duration, texts ...string) {
 	t.Helper()
 	e := explained(t, c, node, later)
+	// What was served is recorded a moment after it was sent.
+	for end := time.Now().Add(5 * time.Second); e.Cause.Name != cause && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		e = explained(t, c, node, later)
+	}
 	t.Logf("%s: %s → %v", e.Cause.Name, e.Cause.Text, e.Cause.Actions)
 	if e.Cause.Name != cause {
 		facts, _ := json.MarshalIndent(e.Facts, "", " ")
