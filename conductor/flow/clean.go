@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strconv"
 
+	"ferric/api/agentclient"
 	"ferric/conductor/driver"
 	"ferric/conductor/provision"
 	"ferric/conductor/steps"
@@ -82,6 +83,10 @@ func (f *Flow) wantsAutomatedClean(n *store.Node) bool {
 func (f *Flow) loadCleanSteps(ctx context.Context, t *task.Task) error {
 	n := t.Node
 	offered, err := f.offeredSteps(ctx, t, steps.Clean)
+	if errors.Is(err, agentclient.ErrUnreachable) {
+		f.notAsked(ctx, t, err)
+		return t.Process(ctx, provision.Wait, "")
+	}
 	if err != nil {
 		return f.cleanFailed(ctx, t, fmt.Sprintf("Failed to find the clean steps of node %s: %v", n.UUID, err))
 	}

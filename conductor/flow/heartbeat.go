@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"time"
 
+	"ferric/api/agentclient"
 	"ferric/api/ipa"
 	"ferric/conductor/driver"
 	"ferric/conductor/provision"
@@ -164,7 +165,12 @@ func (f *Flow) heartbeatCleaning(ctx context.Context, t *task.Task) error {
 
 func (f *Flow) heartbeatDeploying(ctx context.Context, t *task.Task) error {
 	if !t.Node.DriverInternalInfo.Bool(keyStepsValidated) {
-		if err := f.loadDeploySteps(ctx, t); err != nil {
+		err := f.loadDeploySteps(ctx, t)
+		if errors.Is(err, agentclient.ErrUnreachable) {
+			f.notAsked(ctx, t, err)
+			return nil
+		}
+		if err != nil {
 			return f.deployFailed(ctx, t, fmt.Sprintf("Failed to prepare the deploy steps of node %s: %v", t.Node.UUID, err))
 		}
 	}

@@ -208,8 +208,7 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 	}
 	commands, err := agent.Commands(ctx)
 	if err != nil {
-		t.Event(ctx, netboot.EventError, "the agent sends heartbeats but cannot be asked: %v", err)
-		t.Log.WithError(err).Warn("cannot list the agent's commands, the next heartbeat tries again")
+		f.notAsked(ctx, t, err)
 		return nil
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
@@ -269,6 +268,13 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 		return f.rebootForStep(ctx, t, kind)
 	}
 	return f.resume(ctx, t, kind)
+}
+
+// notAsked records that an agent could not be asked. Its machine may just boot
+// once more: the next heartbeat tries again, and the timeout goes on.
+func (f *Flow) notAsked(ctx context.Context, t *task.Task, err error) {
+	t.Event(ctx, netboot.EventError, "the agent sends heartbeats but cannot be asked: %v", err)
+	t.Log.WithError(err).Warn("cannot ask the agent, the next heartbeat tries again")
 }
 
 // resultOf finds the command of the current step: by its id, or, where the
