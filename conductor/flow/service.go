@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"ferric/api/agentclient"
 	"ferric/conductor/driver"
 	"ferric/conductor/provision"
 	"ferric/conductor/steps"
@@ -78,6 +79,10 @@ func (f *Flow) bootAgent(ctx context.Context, t *task.Task, ifs driver.Interface
 func (f *Flow) loadServiceSteps(ctx context.Context, t *task.Task) error {
 	n := t.Node
 	offered, err := f.offeredSteps(ctx, t, steps.Service)
+	if errors.Is(err, agentclient.ErrUnreachable) {
+		f.notAsked(ctx, t, err)
+		return t.Process(ctx, provision.Wait, "")
+	}
 	var list []steps.Step
 	if err == nil {
 		list, err = manualSteps(n, steps.Service, offered)
