@@ -2,6 +2,8 @@ package process_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"testing"
 
 	"ferric/api/client"
+	"ferric/api/ironic"
 	"ferric/integration/crash"
 )
 
@@ -109,6 +112,26 @@ func (c *conductor) stop(t *testing.T) {
 	if t.Failed() {
 		tail(t, c.log)
 	}
+}
+
+// send makes a request once, as it is: clients repeat some.
+func (c *conductor) send(t *testing.T, method, path, version, body string) (status int, answer []byte) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, c.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set(ironic.HeaderVersion, version)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if answer, err = io.ReadAll(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, answer
 }
 
 // TestStoppedAtOnce stops conductors while they are still beginning.

@@ -252,24 +252,7 @@ func (s *site) noted(t *testing.T, node, mac string) {
 // join looks the node up as its agent does, and sends a heartbeat.
 func (s *site) join(t *testing.T, macs, callback string) (status int) {
 	t.Helper()
-	ask := func(method, path, body string) (int, []byte) {
-		req, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set(ironic.HeaderVersion, "1.68")
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, text
-	}
+	ask := func(method, path, body string) (int, []byte) { return s.send(t, method, path, "1.68", body) }
 	status, text := ask("GET", "/v1/lookup?addresses="+macs, "")
 	var found struct {
 		Node   struct{ UUID string }

@@ -100,22 +100,8 @@ func TestFullDisk(t *testing.T) {
 func (c *conductor) create(t *testing.T, name string) (status int, text string) {
 	t.Helper()
 	body := fmt.Sprintf(`{"name": %q, "driver": "fake-hardware", "extra": {"text": %q}}`, name, strings.Repeat("x", 8000))
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url+"/v1/nodes", strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set(ironic.HeaderVersion, "1.82")
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(answer)
+	status, answer := c.send(t, http.MethodPost, "/v1/nodes", "1.82", body)
+	return status, string(answer)
 }
 
 // TestUnusableDatabase starts conductors on what is no database of theirs:
