@@ -270,3 +270,34 @@ func TestMaintenanceEnds(t *testing.T) {
 		t.Errorf("the node is %s right after its maintenance", n.ProvisionState)
 	}
 }
+
+// TestAgentGoesWhileItLists: an agent that goes away while it lists its steps is
+// waited for, as its machine may just boot once more.
+func TestAgentGoesWhileItLists(t *testing.T) {
+	r := newRig(t, nil)
+	r.must("manage", provision.Manageable)
+	for _, phase := range []struct {
+		verb, list, first string
+		waiting           provision.State
+	}{
+		{"provide", "clean.get_clean_steps", "execute_clean_step deploy.erase_devices_metadata", provision.CleanWait},
+		{"active", "deploy.get_deploy_steps", "execute_deploy_step deploy.write_image", provision.WaitCallback},
+	} {
+		r.must(phase.verb, phase.waiting)
+		r.agent.cut = phase.list
+		r.boot()
+		if n := r.row(); n.ProvisionState != phase.waiting || n.LastError != nil {
+			t.Fatalf("%s was cut off: %s, %v; want %s", phase.list, n.ProvisionState, n.LastError, phase.waiting)
+		}
+		r.agent.cut = ""
+		r.beat()
+		if got := r.agent.last(); got != phase.first {
+			t.Fatalf("after %s was cut off the agent was told %q; want %q", phase.list, got, phase.first)
+		}
+		for r.row().ProvisionState == phase.waiting {
+			r.agent.finish(ipa.StatusSucceeded, nil)
+			r.beat()
+		}
+	}
+	r.reach(provision.Active)
+}
