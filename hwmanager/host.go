@@ -15,13 +15,16 @@ import (
 // systems, so that tests use fixtures, the one way to run programs, and what
 // the conductor wants of this machine.
 type Host struct {
-	Sys   string // "/sys"
-	Proc  string // "/proc"
-	Dev   string // "/dev"
-	Etc   string // "/etc", for what programs are to be told
-	Run   Runner
-	Log   *logrus.Entry
-	Guard DeviceGuard
+	Sys  string // "/sys"
+	Proc string // "/proc"
+	Dev  string // "/dev"
+	Etc  string // "/etc", for what programs are to be told
+	Run  Runner
+	// Programs, if set, is a directory whose programs stand in for the
+	// machine's: that of a made-up host. Plugins get it first on their PATH.
+	Programs string
+	Log      *logrus.Entry
+	Guard    DeviceGuard
 	// Settings are complete when the first step runs: the agent fills them
 	// from the kernel command line and from the answer to its lookup.
 	Settings Settings

@@ -7,6 +7,7 @@ package hwmanager
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 
 	"ferric/api/ipa"
@@ -47,6 +48,9 @@ type StepCall struct {
 	Node  Node
 	Ports []map[string]any
 	Args  map[string]any // step.args over further parameters of the command
+	// Resume is the state that the step left when it asked for the reboot that
+	// is over now; nil in its first run. See Reboot.
+	Resume json.RawMessage
 	// Progress takes reports on a transfer in flight. It is never nil and
 	// returns at once.
 	Progress func(ipa.Progress)
@@ -204,6 +208,12 @@ type BootcRequest struct {
 // Syncer flushes everything that is still on its way to the disks.
 type Syncer interface {
 	FullSync(ctx context.Context, h *Host) error
+}
+
+// Collector adds to what inspection tells: what it returns stands in the
+// inspection data under the manager's name.
+type Collector interface {
+	Collect(ctx context.Context, h *Host) (map[string]any, error)
 }
 
 // LogSource adds members to the archive of log.collect_system_logs. The agent

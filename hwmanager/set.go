@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"ferric/api/ipa"
@@ -54,6 +55,19 @@ func Load(ctx context.Context, h *Host, managers []Manager) (*Set, error) {
 		}
 	}
 	return s, nil
+}
+
+// Add takes in a manager that came later, such as a plugin that the conductor
+// named, at its place by level, and initialises it. It must not run beside
+// questions to the set.
+func (s *Set) Add(ctx context.Context, h *Host, m Manager) error {
+	all, err := Load(ctx, h, append(slices.Clone(s.managers), m))
+	if err != nil {
+		return err
+	}
+	*s = *all
+	h.Set = s
+	return nil
 }
 
 // Versions maps the names of the managers to their versions, as

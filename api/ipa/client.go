@@ -22,6 +22,8 @@ type LookupConfig struct {
 	Metrics                     map[string]any `json:"metrics,omitempty"`
 	MetricsStatsd               map[string]any `json:"metrics_statsd,omitempty"`
 	AgentContainers             map[string]any `json:"agent_containers,omitempty"`
+	// Plugins are bundles that the agent is to fetch: ferric's own extension.
+	Plugins []PluginOffer `json:"ferric_plugins,omitempty"`
 }
 
 // Heartbeat is the body of POST /v1/heartbeat/<uuid>. Members are sent only as
