@@ -6,10 +6,9 @@ import (
 	"os"
 
 	"ferric/agent"
-	"ferric/hwmanager"
-	"ferric/hwmanager/generic"
+	"ferric/hwmanager/builtin"
 )
 
 func main() {
-	os.Exit(agent.Main([]hwmanager.Manager{generic.New()}))
+	os.Exit(agent.Main(builtin.Managers()))
 }

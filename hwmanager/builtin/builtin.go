@@ -1,0 +1,12 @@
+// Package builtin is the list of the hardware managers that every agent has.
+package builtin
+
+import (
+	"ferric/hwmanager"
+	"ferric/hwmanager/generic"
+)
+
+// Managers are new ones, in the order in which those of one level are asked.
+func Managers() []hwmanager.Manager {
+	return []hwmanager.Manager{generic.New()}
+}
