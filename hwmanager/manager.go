@@ -57,11 +57,14 @@ type StepCall struct {
 }
 
 // Step is the declaration that goes over the wire and the function behind it.
+// NewStep makes one with typed arguments.
 type Step struct {
 	Declaration ipa.Step
 	// Run does the work. What it returns must encode as JSON. It returns
 	// ErrNotHandled to pass the step on to the next manager.
 	Run func(ctx context.Context, h *Host, call StepCall) (any, error)
+
+	problem error // of what NewStep was given
 }
 
 // CleanStepper, DeployStepper and ServiceStepper offer steps for one phase.
