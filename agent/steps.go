@@ -50,6 +50,7 @@ func (a *Agent) getSteps(ctx context.Context, phase hwmanager.Phase, p params) (
 	return map[string]any{
 		string(phase) + "_steps":   steps,
 		"hardware_manager_version": a.set.Versions(),
+		ipa.ResumesKey:             true,
 	}, nil
 }
 
@@ -78,8 +79,27 @@ func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params
 	if err != nil {
 		return nil, err
 	}
-	a.log.WithField("step", name).Info("step begins")
-	result, err := a.set.RunStep(ctx, a.host, phase, name, hwmanager.StepCall{Node: node, Ports: ports, Args: args, Progress: report})
+	state, known, err := resumption(p)
+	if err != nil {
+		return nil, err
+	}
+	if state != nil {
+		a.log.WithField("step", name).Info("step goes on after its reboot")
+	} else {
+		a.log.WithField("step", name).Info("step begins")
+	}
+	result, err := a.set.RunStep(ctx, a.host, phase, name, hwmanager.StepCall{Node: node, Ports: ports, Args: args, Resume: state, Progress: report})
+	var reboot *hwmanager.Reboot
+	if errors.As(err, &reboot) {
+		a.log.WithField("step", name).Info("step asks for a reboot")
+		answer, err := a.rebootAsked(ctx, phase, name, node, known, reboot)
+		if err != nil {
+			a.log.WithField("step", name).WithError(err).Error("step failed")
+			return nil, err
+		}
+		answer[string(phase)+"_step"] = echo
+		return answer, nil
+	}
 	if err != nil {
 		a.log.WithField("step", name).WithError(err).Error("step failed")
 		return nil, stepError(phase, name, err)
@@ -184,7 +204,7 @@ func failed(phase hwmanager.Phase) ipa.Kind {
 func stepArgs(p params, step map[string]any, versionKey string) (map[string]any, error) {
 	args := map[string]any{}
 	for key, value := range p {
-		if !slices.Contains([]string{"step", "node", "ports", versionKey}, key) {
+		if !slices.Contains([]string{"step", "node", "ports", versionKey, ipa.ResumeKey}, key) {
 			args[key] = value
 		}
 	}

@@ -6,6 +6,18 @@ package hwmanager
 //	return nil, &hwmanager.Reboot{State: state{Before: version}}
 //
 // A ramdisk forgets everything: what the second call has to know is in State.
+// At most 64 KiB of it are kept; without any, Resume is an empty object. A step
+// may ask for five reboots, one after the other; the state of the last one is
+// what it is called with.
+//
+// A step that was called after a reboot that it has asked for is not followed
+// by another, though it be declared with reboot_requested: it asks for all that
+// it needs. One that ends without asking is, if it is declared so.
+//
+// Conductors other than ferric's cannot go on with a step. Under them a step
+// that returns a Reboot succeeds if it is declared with reboot_requested, with a
+// result that says that nothing was verified, and fails if it is not. Steps are
+// therefore to be idempotent: run again, they find the new state.
 type Reboot struct {
 	State any
 }

@@ -122,7 +122,7 @@ func FuzzHistory(f *testing.F) {
 			if result.Status == ipa.StatusRunning {
 				t.Errorf("%q: a command of a former life is running", data)
 			}
-			if small := reduced(result.Result); len(small) > maxKept {
+			if small := reduced(result.Result); len(small) > maxKept+ipa.MaxResumeState {
 				t.Errorf("reduced to %d bytes", len(small))
 			}
 		}

@@ -50,8 +50,9 @@ func bounded(records []*record) []*record {
 }
 
 // reduced is what has to stay of a result that is too large to keep: the
-// echoed step without its arguments, by which a conductor knows what has run.
-// Of any other result nothing stays.
+// echoed step without its arguments, by which a conductor knows what has run,
+// and what a step leaves that asks for a reboot: without it the step would look
+// as if it were over. Of any other result nothing stays.
 func reduced(result json.RawMessage) json.RawMessage {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(result, &members) != nil {
@@ -66,6 +67,9 @@ func reduced(result json.RawMessage) json.RawMessage {
 	}
 	if len(small) == 0 {
 		return nil
+	}
+	if state, ok := members[ipa.ResumeKey]; ok && len(state) <= ipa.MaxResumeState {
+		small[ipa.ResumeKey] = state
 	}
 	encoded, err := json.Marshal(small)
 	if err != nil {
