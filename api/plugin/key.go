@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // maxKeyFile bounds a file of keys in bytes, maxKeyFiles how many there may be.
@@ -36,6 +37,11 @@ func KeyID(public ed25519.PublicKey) (string, error) {
 	}
 	sum := sha256.Sum256(der)
 	return hex.EncodeToString(sum[:keyIDSize]), nil
+}
+
+// plainID reports whether id may be that of a key.
+func plainID(id string) bool {
+	return len(id) == hex.EncodedLen(keyIDSize) && strings.Trim(id, hexDigits) == ""
 }
 
 // NewKeys trusts the given keys.

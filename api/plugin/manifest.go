@@ -34,6 +34,8 @@ const (
 	hexDigest   = 64 // digits of a SHA-256
 )
 
+const hexDigits = "0123456789abcdef"
+
 // Modes that a file of a bundle may have.
 const (
 	modeFile       = 0o644
@@ -115,12 +117,12 @@ func (m *Manifest) Validate() error {
 		return fmt.Errorf("%w: %s", ErrManifest, fmt.Sprintf(format, args...))
 	}
 	if !plainName(m.Name) {
-		return bad("the name %.80q is not 1 to %d letters, digits, - and _ that begin with a letter", m.Name, maxName)
+		return bad("the name %.80q is not 1 to %d letters, digits, _ and -, which is not the first", m.Name, maxName)
 	}
 	if !ValidVersion(m.Version) {
 		return bad("the version %.80q is not a semantic version such as 1.2.0 or 1.2.0-rc.1", m.Version)
 	}
-	if _, err := parseSDK(m.SDK); err != nil {
+	if _, err := sdkMajor(m.SDK); err != nil {
 		return bad("%v", err)
 	}
 	if err := checkPath(m.Executable); err != nil {
@@ -134,7 +136,7 @@ func (m *Manifest) Validate() error {
 
 // plainName reports whether name may be that of a plugin.
 func plainName(name string) bool {
-	return name != "" && len(name) <= maxName && isLetter(rune(name[0])) && made(name, "-_")
+	return name != "" && len(name) <= maxName && name[0] != '-' && made(name, "-_")
 }
 
 // ValidVersion reports whether v is a full semantic version without "v" and
@@ -193,7 +195,7 @@ func (f File) check() error {
 		return fmt.Errorf("%w: %q has the mode %#o; only 0644 and 0755 are allowed", ErrManifest, f.Path, f.Mode)
 	case f.Size < 0:
 		return fmt.Errorf("%w: %q has %d bytes", ErrManifest, f.Path, f.Size)
-	case len(f.SHA256) != hexDigest || strings.Trim(f.SHA256, "0123456789abcdef") != "":
+	case len(f.SHA256) != hexDigest || strings.Trim(f.SHA256, hexDigits) != "":
 		return fmt.Errorf("%w: the digest of %q is not a SHA-256 in hexadecimal", ErrManifest, f.Path)
 	}
 	return nil

@@ -55,8 +55,22 @@ type Bundle struct {
 // It trusts nothing but the keys; memory is bounded whatever r holds. The
 // error is one of the sentinels of this package, that of Accept, or that of r.
 func Read(r io.Reader, trusted Keys, o Options) (*Bundle, error) {
-	return read(r, trusted, o, func(*contents) error { return nil }, func(File) (io.WriteCloser, error) { return discard{}, nil })
+	return read(r, trusted.verify, o, nothing, func(File) (io.WriteCloser, error) { return discard{}, nil })
 }
+
+// Inspect is Read without trust: the key that the bundle names may be any, and
+// the signature is not verified. For those who only keep bundles.
+func Inspect(r io.Reader, o Options) (*Bundle, error) {
+	anyKey := func(_ []byte, s signature) error {
+		if !plainID(s.Key) || len(s.Ed25519) != ed25519.SignatureSize {
+			return fmt.Errorf("%w: %s has none of ed25519", ErrSignature, SignatureFile)
+		}
+		return nil
+	}
+	return read(r, anyKey, o, nothing, func(File) (io.WriteCloser, error) { return discard{}, nil })
+}
+
+func nothing(*contents) error { return nil }
 
 type discard struct{}
 
@@ -70,9 +84,12 @@ type contents struct {
 	manifest, sig []byte
 }
 
+// trust decides about the signature of a manifest.
+type trust func(manifest []byte, s signature) error
+
 // read verifies a bundle; begin is called once the signature is, then file for
 // each file, in whose order they come.
-func read(r io.Reader, trusted Keys, o Options, begin func(*contents) error, file func(File) (io.WriteCloser, error)) (*Bundle, error) {
+func read(r io.Reader, trusted trust, o Options, begin func(*contents) error, file func(File) (io.WriteCloser, error)) (*Bundle, error) {
 	whole := sha256.New()
 	in := &reader{r: io.TeeReader(r, whole)}
 	c, err := in.contents(trusted, o)
@@ -122,7 +139,7 @@ func (in *reader) fill(p []byte, what string) error {
 
 // contents reads and verifies manifest and signature, the signature before the
 // manifest is understood.
-func (in *reader) contents(trusted Keys, o Options) (*contents, error) {
+func (in *reader) contents(trusted trust, o Options) (*contents, error) {
 	manifest, err := in.small(ManifestFile, maxManifest)
 	if err != nil {
 		return nil, err
@@ -142,7 +159,7 @@ func (in *reader) contents(trusted Keys, o Options) (*contents, error) {
 }
 
 // verify checks a manifest with its signature and asks whether it is wanted.
-func verify(manifest, sig []byte, trusted Keys, o Options) (*contents, error) {
+func verify(manifest, sig []byte, trusted trust, o Options) (*contents, error) {
 	key, err := verifySignature(manifest, sig, trusted)
 	if err != nil {
 		return nil, err
@@ -163,26 +180,34 @@ func verify(manifest, sig []byte, trusted Keys, o Options) (*contents, error) {
 }
 
 // verifySignature returns the id of the key whose signature sig is.
-func verifySignature(manifest, sig []byte, trusted Keys) (string, error) {
+func verifySignature(manifest, sig []byte, trusted trust) (string, error) {
 	decoder := json.NewDecoder(bytes.NewReader(sig))
 	decoder.DisallowUnknownFields()
 	var s signature
 	if err := decoder.Decode(&s); err != nil {
 		return "", fmt.Errorf("%w: %s cannot be read: %w", ErrSignature, SignatureFile, err)
 	}
-	key, known := trusted[s.Key]
-	switch {
-	case len(trusted) == 0:
-		return "", fmt.Errorf("%w: no key is trusted here, the bundle was signed with %.80q", ErrUnknownKey, s.Key)
-	case !known:
-		return "", fmt.Errorf("%w: %.80q; trusted are %s", ErrUnknownKey, s.Key, strings.Join(trusted.IDs(), ", "))
-	case !ed25519.Verify(key, signedText(manifest), s.Ed25519):
-		return "", fmt.Errorf("%w: it is not one of this manifest by the key %s", ErrSignature, s.Key)
+	if err := trusted(manifest, s); err != nil {
+		return "", err
 	}
 	if canonical, err := encode(s); err != nil || !bytes.Equal(canonical, sig) {
 		return "", fmt.Errorf("%w: %s has more in it than a signature", ErrSignature, SignatureFile)
 	}
 	return s.Key, nil
+}
+
+// verify is the trust in a key of k, and that s is its signature.
+func (k Keys) verify(manifest []byte, s signature) error {
+	key, known := k[s.Key]
+	switch {
+	case len(k) == 0:
+		return fmt.Errorf("%w: no key is trusted here, the bundle was signed with %.80q", ErrUnknownKey, s.Key)
+	case !known:
+		return fmt.Errorf("%w: %.80q; trusted are %s", ErrUnknownKey, s.Key, strings.Join(k.IDs(), ", "))
+	case !ed25519.Verify(key, signedText(manifest), s.Ed25519):
+		return fmt.Errorf("%w: it is not one of this manifest by the key %s", ErrSignature, s.Key)
+	}
+	return nil
 }
 
 // header reads the next header; nil is the end of the archive.

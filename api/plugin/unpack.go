@@ -44,7 +44,7 @@ func Unpack(r io.Reader, dir string, trusted Keys, o Options) (_ *Bundle, err er
 		}
 		return nil
 	}
-	return read(r, trusted, o, begin, func(f File) (io.WriteCloser, error) { return create(root, f) })
+	return read(r, trusted.verify, o, begin, func(f File) (io.WriteCloser, error) { return create(root, f) })
 }
 
 // create makes the file f, which nothing can be in the place of.
@@ -82,7 +82,7 @@ func VerifyDir(dir string, trusted Keys, o Options) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := verify(manifest, sig, trusted, o)
+	c, err := verify(manifest, sig, trusted.verify, o)
 	if err != nil {
 		return nil, err
 	}

@@ -40,44 +40,42 @@ func (w Wanted) Check(m *Manifest) error {
 	return CheckSDK(m.SDK, w.SDK)
 }
 
-// CheckSDK is nil if a plugin made for the version made of the SDK runs with
-// the version at hand ("": any): its major is not newer, nor its minor within
-// the same major.
+// CheckSDK is nil if a plugin made for one version of the SDK may run with the
+// version at hand ("": any): its major is not newer. Minor versions only add.
 func CheckSDK(made, atHand string) error {
 	if atHand == "" {
 		return nil
 	}
-	need, err := parseSDK(made)
+	need, err := sdkMajor(made)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	have, err := parseSDK(atHand)
+	have, err := sdkMajor(atHand)
 	if err != nil {
 		return err
 	}
-	if need[0] > have[0] || need[0] == have[0] && need[1] > have[1] {
+	if need > have {
 		return fmt.Errorf("%w: it needs %s, here is %s", ErrSDK, made, atHand)
 	}
 	return nil
 }
 
-// parseSDK reads "1", "1.0" or "1.0.3" as major and minor.
-func parseSDK(s string) (version [2]int, err error) {
-	parts := strings.Split(s, ".")
-	const most, digits = 3, 4
-	if len(parts) > most {
-		return version, fmt.Errorf("the SDK version %.80q is not of the form 1.0", s)
-	}
+// sdkMajor reads the first number of "1", "1.0" or "1.0.3".
+func sdkMajor(version string) (major uint64, err error) {
+	parts := strings.Split(version, ".")
+	const most = 3
+	bad := len(parts) > most
 	for i, part := range parts {
 		n, err := strconv.ParseUint(part, 10, 16)
-		if err != nil || len(part) > digits {
-			return version, fmt.Errorf("the SDK version %.80q is not of the form 1.0", s)
-		}
-		if i < len(version) {
-			version[i] = int(n)
+		bad = bad || err != nil
+		if i == 0 {
+			major = n
 		}
 	}
-	return version, nil
+	if bad {
+		return 0, fmt.Errorf("the SDK version %.80q is not of the form 1.0", version)
+	}
+	return major, nil
 }
 
 // Minimums are the oldest versions of plugins that may be taken, by name.
