@@ -1,5 +1,3 @@
-// Package hwmtest helps to test hardware managers: it builds a machine out of
-// a text file that lists what its sysfs and procfs hold.
 package hwmtest
 
 import (
@@ -37,19 +35,8 @@ func Machine(t testing.TB, path string) *hwmanager.Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, line := range strings.Split(string(text), "\n") {
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		if err := build(root, line); err != nil {
-			t.Fatalf("%s:%d: %v", path, i+1, err)
-		}
-	}
-	mounts := filepath.Join(root, "proc/self/mountinfo")
-	if _, err := os.Stat(mounts); err != nil {
-		if err := build(root, `proc/self/mountinfo = 1 1 0:2 / / rw - rootfs none rw\n`); err != nil {
-			t.Fatal(err)
-		}
+	if err := grow(root, string(text)); err != nil {
+		t.Fatalf("%s:%v", path, err)
 	}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -62,9 +49,29 @@ func Machine(t testing.TB, path string) *hwmanager.Host {
 	}
 }
 
+// grow makes what a description in the notation of Machine says below root; an
+// error begins with the number of the line.
+func grow(root, text string) error {
+	for i, line := range strings.Split(text, "\n") {
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if err := build(root, line); err != nil {
+			return fmt.Errorf("%d: %w", i+1, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(root, "proc/self/mountinfo")); err != nil {
+		return build(root, `proc/self/mountinfo = 1 1 0:2 / / rw - rootfs none rw\n`)
+	}
+	return nil
+}
+
 // build makes what one line says.
 func build(root, line string) error {
 	path, rest, _ := strings.Cut(line, " ")
+	if !filepath.IsLocal(path) {
+		return fmt.Errorf("path %q leaves the tree", path)
+	}
 	full := filepath.Join(root, path)
 	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
 		return err
