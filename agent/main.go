@@ -2,13 +2,16 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -20,6 +23,9 @@ import (
 // Main runs an agent with the given managers and the arguments of the process
 // until it is told to stop; it returns the exit status.
 func Main(managers []hwmanager.Manager) int {
+	if slices.Equal(os.Args[1:], []string{"managers"}) {
+		return printManagers(os.Stdout, managers)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	var found vmedia.Found
@@ -51,6 +57,31 @@ func Main(managers []hwmanager.Manager) int {
 	}
 	if err := run(ctx); err != nil {
 		a.log.WithError(err).Error("ferric-agent stopped")
+		return 1
+	}
+	return 0
+}
+
+// printManagers lists the managers that the agent was built with as JSON, for
+// the manifest of the ramdisk ("ferric-agent managers"). Nothing is asked of the
+// machine.
+func printManagers(out io.Writer, managers []hwmanager.Manager) int {
+	type manager struct {
+		Name    string `json:"name"`
+		Class   string `json:"class"`
+		Version string `json:"version"`
+	}
+	list, names := []manager{}, map[string]bool{}
+	for _, m := range managers {
+		if names[m.Name()] {
+			fmt.Fprintf(os.Stderr, "ferric-agent: two hardware managers have the name %q\n", m.Name())
+			return 1
+		}
+		names[m.Name()] = true
+		list = append(list, manager{m.Name(), m.ClassName(), m.Version()})
+	}
+	if err := json.NewEncoder(out).Encode(list); err != nil {
+		fmt.Fprintln(os.Stderr, "ferric-agent:", err)
 		return 1
 	}
 	return 0

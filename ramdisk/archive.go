@@ -73,6 +73,16 @@ func (a *archive) symlink(name, target string) {
 	a.records[name] = cpio.Symlink(name, target)
 }
 
+// has reports whether there is a file, or a link, of that path.
+func (a *archive) has(name string) bool {
+	clean, err := archivePath(name)
+	if err != nil {
+		return false
+	}
+	_, ok := a.records[clean]
+	return ok
+}
+
 // archivePath makes a path relative to the ramdisk's root and keeps it inside.
 func archivePath(name string) (string, error) {
 	clean := strings.TrimPrefix(path.Clean("/"+name), "/")

@@ -295,7 +295,7 @@ func TestBootTimes(t *testing.T) {
 // writeInitOnly makes the smallest ramdisk of use: one static program.
 func writeInitOnly(t *testing.T, path string) {
 	t.Helper()
-	tools, err := findToolchain(t.Context())
+	tools, err := findToolchain(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/u-root/mkuimage/ldd"
 )
 
 // Options say what to build. Only Output is required.
@@ -23,16 +21,25 @@ type Options struct {
 	KernelRelease string      // as in /lib/modules; "" is the newest that is not a cloud kernel
 	Compression   Compression // "" is Zstd
 	// Managers are further hardware managers for the agent, in order after the built-in
-	// ones: import paths of packages that export "func New() hwmanager.Manager", which
-	// ferric's module has to require.
+	// ones: packages that export "func New() hwmanager.Manager", as a directory ("./acme"),
+	// or an import path with or without a version ("example.org/acme@v1.2.0").
 	Managers []string
+	// Source is the directory of ferric's source; see FindSource.
+	Source string
+	// Plugins are executable hardware managers: files, or directories with a plugin.json.
+	Plugins []string
+	// PluginKeys are files with the public keys (Ed25519, PEM) of those whose plugins the
+	// agent may fetch at run time; without one it fetches none.
+	PluginKeys []string
+	// PluginMinimums are the oldest versions of plugins that are taken at run time, by name.
+	PluginMinimums map[string]string
 	// Agent is the package of another program to run as the agent.
 	Agent string
 	// Files are added as they are.
 	Files []File
 	// Tools are programs of this machine that are added, with the shared libraries that
-	// they need, under the paths they have here.
-	Tools []string
+	// they need.
+	Tools []Tool
 	// CACertificates are files of certificates (PEM) to trust besides the distribution's.
 	CACertificates []string
 	// Modules are further kernel modules, besides the profile's; they have to be there.
@@ -50,7 +57,6 @@ type File struct {
 }
 
 const (
-	genericManager = "ferric/hwmanager/generic"
 	initPackage    = "ferric/ramdisk/uinit"
 	caCertificates = "/etc/ssl/certs/ca-certificates.crt"
 )
@@ -66,7 +72,7 @@ func Build(ctx context.Context, o Options) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	tools, err := findToolchain(ctx)
+	tools, err := findToolchain(ctx, o.Source)
 	if err != nil {
 		return nil, err
 	}
@@ -163,29 +169,22 @@ func (b *builder) commands(ctx context.Context) error {
 }
 
 func (b *builder) programs(ctx context.Context) error {
-	agent := b.options.Agent
-	if agent == "" {
-		var err error
-		if agent, err = writeAgent(b.tempDir, append([]string{genericManager}, b.options.Managers...)); err != nil {
-			return err
-		}
+	agent, err := b.agent(ctx)
+	if err != nil {
+		return err
 	}
-	for _, p := range []struct {
-		pkg, path string
-		part      *Part
-	}{
-		{agent, "bin/ferric-agent", &b.manifest.Agent},
-		{initPackage, "init", &b.manifest.Init},
-	} {
-		content, err := b.tools.build(ctx, p.pkg, b.tempDir)
-		if err != nil {
-			return err
-		}
-		if err := b.archive.file(p.path, 0o755, content); err != nil {
-			return err
-		}
-		*p.part = partOf("/"+p.path, content)
+	if err := b.archive.file("bin/ferric-agent", 0o755, agent); err != nil {
+		return err
 	}
+	b.manifest.Agent = partOf("/bin/ferric-agent", agent)
+	init, err := b.tools.build(ctx, initPackage, b.tempDir)
+	if err != nil {
+		return err
+	}
+	if err := b.archive.file("init", 0o755, init); err != nil {
+		return err
+	}
+	b.manifest.Init = partOf("/init", init)
 	// The init serves these too; see its documentation.
 	for _, name := range []string{"modprobe", "reboot", "poweroff", "halt", "rescue-login", "rescue-sshd", "shell"} {
 		b.archive.symlink("sbin/"+name, "../init")
@@ -193,6 +192,37 @@ func (b *builder) programs(ctx context.Context) error {
 	// u-root's own does not know itself by this name unless it is called by the whole path.
 	b.archive.symlink("bin/sh", "../init")
 	return nil
+}
+
+// agent builds the agent, with the managers that were asked for, and lists them in the
+// manifest.
+func (b *builder) agent(ctx context.Context) ([]byte, error) {
+	if b.options.Agent != "" {
+		return b.tools.build(ctx, b.options.Agent, b.tempDir)
+	}
+	var vendors []vendored
+	for _, asked := range b.options.Managers {
+		v, err := parseManager(asked)
+		if err != nil {
+			return nil, err
+		}
+		vendors = append(vendors, v)
+	}
+	program := filepath.Join(b.tempDir, "program")
+	var content []byte
+	var err error
+	if len(vendors) == 0 {
+		content, err = b.tools.build(ctx, plainAgent, b.tempDir)
+	} else if program, err = b.tools.buildWith(ctx, b.tempDir, vendors, agentProgram); err == nil {
+		content, err = os.ReadFile(program)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if b.manifest.Managers, err = listManagers(ctx, program); err != nil {
+		return nil, err
+	}
+	return content, addOrigins(ctx, filepath.Dir(program), b.manifest.Managers, vendors)
 }
 
 func (b *builder) modules(context.Context) error {
@@ -225,6 +255,9 @@ func (b *builder) files(context.Context) error {
 	if err := b.programsOfHost(); err != nil {
 		return err
 	}
+	if err := b.plugins(); err != nil {
+		return err
+	}
 	for _, p := range b.archive.parts("") {
 		if !before[strings.TrimPrefix(p.Path, "/")] {
 			b.manifest.Files = append(b.manifest.Files, p)
@@ -253,60 +286,6 @@ func (b *builder) certificates() error {
 		trusted = slices.Concat(trusted, []byte("\n"), own)
 	}
 	return b.archive.file(caCertificates, 0o644, trusted)
-}
-
-// programsOfHost adds the profile's programs, as far as they are installed, and the tools
-// that were asked for.
-func (b *builder) programsOfHost() error {
-	tools := b.options.Tools
-	for _, name := range b.options.Profile.programs() {
-		if path := findProgram(name); path != "" {
-			tools = append(tools, path)
-		} else {
-			b.manifest.AbsentPrograms = append(b.manifest.AbsentPrograms, name)
-		}
-	}
-	for _, tool := range tools {
-		needs, err := ldd.FList(tool)
-		if err != nil {
-			return fmt.Errorf("libraries of %s: %w", tool, err)
-		}
-		needs = append(needs, tool)
-		for _, file := range needs {
-			if target := linkTarget(file); slices.Contains(needs, target) {
-				b.archive.symlink(strings.TrimPrefix(file, "/"), target)
-				continue
-			}
-			if err := b.archive.hostFile(file, file); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// linkTarget is where a symbolic link leads, "" if the file is none.
-func linkTarget(file string) string {
-	target, err := os.Readlink(file)
-	if err != nil {
-		return ""
-	}
-	if !filepath.IsAbs(target) {
-		target = filepath.Join(filepath.Dir(file), target)
-	}
-	return target
-}
-
-// findProgram is the path of a program of this machine, "" without it. Ordinary users
-// often lack the directories of these on their PATH.
-func findProgram(name string) string {
-	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin"} {
-		path := filepath.Join(dir, name)
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			return path
-		}
-	}
-	return ""
 }
 
 // write packs the archive and writes all files, the manifest last: where it is, the

@@ -75,7 +75,7 @@ func TestManifestIsTrue(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, o := range []Options{
-		{Profile: Virtual, Compression: Gzip, Files: []File{{extra, "etc/note"}}, Tools: []string{"/bin/true"},
+		{Profile: Virtual, Compression: Gzip, Files: []File{{extra, "etc/note"}}, Tools: []Tool{{"/bin/true", "/bin/true"}},
 			CACertificates: []string{ca}, Modules: []string{"xfs"}},
 		{Profile: Server},
 	} {
@@ -222,7 +222,7 @@ func TestBuildRefuses(t *testing.T) {
 		{"manager", Options{Output: dir, Managers: []string{`x"; import "y`}}, nil, "malformed import path"},
 	}
 	for _, test := range tests {
-		if test.name != "manager" {
+		if test.o.Managers == nil {
 			test.o.Agent = standIn
 		}
 		_, err := Build(t.Context(), test.o)
@@ -305,20 +305,5 @@ func TestReadPlain(t *testing.T) {
 		if err != nil || !bytes.Equal(got, content) {
 			t.Errorf("readPlain(x.ko%s): %d bytes, %v", suffix, len(got), err)
 		}
-	}
-}
-
-func TestWriteAgent(t *testing.T) {
-	file, err := writeAgent(t.TempDir(), []string{"ferric/hwmanager/generic", "example.org/acme"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := "os.Exit(agent.Main([]hwmanager.Manager{m0.New(), m1.New()}))"
-	if !bytes.Contains(text, []byte(want)) {
-		t.Errorf("the generated program does not contain %q:\n%s", want, text)
 	}
 }

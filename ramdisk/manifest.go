@@ -28,13 +28,15 @@ type Manifest struct {
 	RawSize     int64       `json:"raw_size"` // bytes of the archive before compression
 
 	// All paths from here on are paths in the ramdisk.
-	Agent    Part     `json:"agent"`
-	Init     Part     `json:"init"`
-	Commands Part     `json:"commands"` // one program
-	Applets  []string `json:"applets"`  // the commands in it
-	Modules  []Part   `json:"modules"`
-	Firmware []Part   `json:"firmware"`
-	Files    []Part   `json:"files"` // everything else, the operator's files too
+	Agent    Part      `json:"agent"`
+	Init     Part      `json:"init"`
+	Managers []Manager `json:"managers"` // of the agent, built in and added
+	Plugins  []Plugin  `json:"plugins"`  // their files are among Files, too
+	Commands Part      `json:"commands"` // one program
+	Applets  []string  `json:"applets"`  // the commands in it
+	Modules  []Part    `json:"modules"`
+	Firmware []Part    `json:"firmware"`
+	Files    []Part    `json:"files"` // everything else, the operator's files too
 
 	Builtin        []string `json:"builtin"`         // wanted modules that this kernel has built in
 	Absent         []string `json:"absent"`          // wanted modules that this kernel does not have
@@ -52,7 +54,7 @@ type Part struct {
 // newManifest has empty lists, which JSON shows as such.
 func newManifest(p Profile) *Manifest {
 	return &Manifest{
-		Profile: p, Modules: []Part{}, Firmware: []Part{}, Files: []Part{},
+		Profile: p, Managers: []Manager{}, Plugins: []Plugin{}, Modules: []Part{}, Firmware: []Part{}, Files: []Part{},
 		Builtin: []string{}, Absent: []string{}, AbsentFirmware: []string{}, AbsentPrograms: []string{},
 	}
 }

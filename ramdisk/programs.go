@@ -7,22 +7,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"go/format"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"text/template"
 
 	"github.com/u-root/gobusybox/src/pkg/golang"
 	"github.com/u-root/mkuimage/uimage"
 	"github.com/u-root/uio/llog"
-	"golang.org/x/mod/module"
 )
-
-// ErrNoGo is wrapped by errors about a missing or unsuitable Go.
-var ErrNoGo = errors.New("building a ramdisk needs Go")
 
 const (
 	uroot    = "github.com/u-root/u-root"
@@ -45,105 +37,6 @@ var applets = [...]string{
 	// What people need who rescue a machine.
 	"core/chmod", "core/chroot", "core/date", "core/du", "core/ln", "core/more",
 	"core/mv", "core/scp", "core/sleep", "core/stty", "core/tar", "core/touch", "core/wc",
-}
-
-// toolchain runs the go command in the module that holds ferric's source.
-type toolchain struct {
-	dir     string // the module's root
-	version string // as in "go1.26.0"
-	root    string // GOROOT
-}
-
-// findToolchain checks that Go is there and that the current directory is in ferric's
-// source, from which the ramdisk's programs are built.
-func findToolchain(ctx context.Context) (toolchain, error) {
-	if _, err := exec.LookPath("go"); err != nil {
-		return toolchain{}, fmt.Errorf("%w 1.26 or newer: install it from https://go.dev/dl/ and put it on the PATH", ErrNoGo)
-	}
-	t := toolchain{}
-	version, err := t.run(ctx, "env", "GOVERSION")
-	if err != nil {
-		return t, fmt.Errorf("%w: %w", ErrNoGo, err)
-	}
-	t.version = version
-	if t.root, err = t.run(ctx, "env", "GOROOT"); err != nil {
-		return t, fmt.Errorf("%w: %w", ErrNoGo, err)
-	}
-	if t.dir, err = t.run(ctx, "list", "-m", "-f", "{{.Dir}}", "ferric"); err != nil {
-		return t, fmt.Errorf("find ferric's source, from which the ramdisk is built (run in it): %w", err)
-	}
-	return t, nil
-}
-
-func (t toolchain) run(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = t.dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOWORK=off")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("go %s: %w: %s", args[0], err, lastBytes(stderr.String(), 2000))
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
-func lastBytes(s string, n int) string {
-	s = strings.TrimSpace(s)
-	return s[max(0, len(s)-n):]
-}
-
-// build makes a static program of a package, or of a Go file, and returns its bytes.
-func (t toolchain) build(ctx context.Context, pkg, tempDir string) ([]byte, error) {
-	out := filepath.Join(tempDir, "program")
-	_, err := t.run(ctx, "build", "-trimpath", "-buildvcs=false", "-ldflags", linkFlags, "-o", out, pkg)
-	if err != nil {
-		return nil, fmt.Errorf("build %s: %w", pkg, err)
-	}
-	content, err := os.ReadFile(out)
-	if err != nil {
-		return nil, fmt.Errorf("build %s: %w", pkg, err)
-	}
-	return content, nil
-}
-
-// agentMain is the agent's program with a choice of hardware managers.
-const agentMain = `package main
-
-import (
-	"os"
-
-	"ferric/agent"
-	"ferric/hwmanager"
-{{range $i, $path := .}}	m{{$i}} "{{$path}}"
-{{end}})
-
-func main() {
-	os.Exit(agent.Main([]hwmanager.Manager{ {{- range $i, $path := .}}{{if $i}}, {{end}}m{{$i}}.New(){{end -}} }))
-}
-`
-
-// writeAgent writes the agent's program and returns its path, which build takes. Managers
-// are import paths of packages that export "func New() hwmanager.Manager".
-func writeAgent(dir string, managers []string) (string, error) {
-	for _, m := range managers {
-		if err := module.CheckImportPath(m); err != nil {
-			return "", fmt.Errorf("hardware manager: %w", err)
-		}
-	}
-	var text bytes.Buffer
-	if err := template.Must(template.New("agent").Parse(agentMain)).Execute(&text, managers); err != nil {
-		return "", fmt.Errorf("write the agent's program: %w", err)
-	}
-	source, err := format.Source(text.Bytes())
-	if err != nil {
-		return "", fmt.Errorf("write the agent's program: %w", err)
-	}
-	file := filepath.Join(dir, "main.go")
-	if err := os.WriteFile(file, source, 0o644); err != nil {
-		return "", fmt.Errorf("write the agent's program: %w", err)
-	}
-	return file, nil
 }
 
 // moduleVersion is the version of a module that ferric is built with.
