@@ -35,12 +35,18 @@ type Controller struct {
 	SANICAP                 uint32 // sanitize capabilities
 	NN                      uint32 // highest namespace identifier
 	FNA                     byte   // format NVM attributes
+	ID                      uint16 // CNTLID
+	MDTS                    byte   // maximum data transfer size
+	FRMW                    byte   // firmware updates
+	MTFA                    uint16 // maximum time for firmware activation, 100 ms
+	FWUG                    byte   // firmware update granularity, 4 KiB
 }
 
 // Bits of Controller (section 5.17.2.2).
 const (
 	CMICControllers         = 1 << 1 // the subsystem may have several controllers
 	OACSFormat              = 1 << 1
+	OACSFirmware            = 1 << 2
 	OACSNamespaceManagement = 1 << 3
 	SanitizeCryptoErase     = 1 << 0  // of SANICAP
 	SanitizeBlockErase      = 1 << 1  // of SANICAP
@@ -65,6 +71,11 @@ func ParseController(b []byte) (Controller, error) {
 		SANICAP:  binary.LittleEndian.Uint32(b[328:]),
 		NN:       binary.LittleEndian.Uint32(b[516:]),
 		FNA:      b[524],
+		ID:       binary.LittleEndian.Uint16(b[78:]),
+		MDTS:     b[77],
+		FRMW:     b[260],
+		MTFA:     binary.LittleEndian.Uint16(b[270:]),
+		FWUG:     b[319],
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package nvme
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
@@ -54,6 +55,17 @@ func FuzzParse(f *testing.F) {
 		if c, err := ParseController(data); err == nil && len(c.Serial)+len(c.Model)+len(c.Firmware) > 68 {
 			t.Errorf("%+v", c)
 		}
+		if l, err := ParseSlotLog(data); err == nil && (l.Active < 1 || l.Active > maxSlots || l.Next > maxSlots) {
+			t.Errorf("%+v", l)
+		} else if c, bad := ParseController(data); err == nil && bad == nil {
+			slot, err := c.chooseSlot(l, 0, "1")
+			if err == nil && slot > c.SlotCount() || slot == 1 && c.FirstReadOnly() {
+				t.Errorf("slot %d of %+v", slot, c)
+			}
+			if size, err := c.pieceSize(); err == nil && (size < 4096 || size%4096 != 0) {
+				t.Errorf("pieces of %d", size)
+			}
+		}
 		if l, err := ParseSanitizeLog(data); err == nil {
 			if p := l.patience(l.CDW10, 1<<50); p <= 0 || p > longest || l.fraction() < 0 || l.fraction() >= 1 || l.State.String() == "" {
 				t.Errorf("%+v: %v", l, p)
@@ -91,6 +103,10 @@ func TestNoise(t *testing.T) {
 			d.sanitize(t.Context(), Options{Unrestricted: true}, append(purges(), overwrites()...), func(float64) {})
 			d.sanitizeBy(t.Context(), purges()[0], true, func(float64) {})
 			d.format(t.Context(), Options{}, func(float64) {})
+			Update{
+				Image: bytes.NewReader(make([]byte, 16<<10)), Size: 16 << 10, Version: "1", Activate: ActivateBest,
+				Reset: func(context.Context) error { return nil },
+			}.Update(t.Context(), d.transport, nil)
 			if took := time.Since(began); took > 20*longest {
 				t.Errorf("seed %d: %v", seed, took)
 			}

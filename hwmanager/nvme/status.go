@@ -29,12 +29,22 @@ const (
 	AdminMediaNotReady   Status = 0x024
 	NamespaceNotReady    Status = 0x082
 	FormatInProgress     Status = 0x084
+	InvalidFirmwareSlot  Status = 0x106
+	InvalidFirmwareImage Status = 0x107
 	InvalidLogPage       Status = 0x109
 	InvalidFormat        Status = 0x10a
 	NamespaceWriteLocked Status = 0x020
+	// Of Firmware Commit and Firmware Image Download. The three that ask for a
+	// reset mean that the commit was successful.
+	NeedsConventionalReset Status = 0x10b
+	NeedsSubsystemReset    Status = 0x110
+	NeedsControllerReset   Status = 0x111
+	ActivationTooLong      Status = 0x112 // longer than MTFA
+	ActivationProhibited   Status = 0x113
+	OverlappingRange       Status = 0x114
 )
 
-// text names the statuses that an erase may meet.
+// text names the statuses that an erase or a firmware update may meet.
 func (s Status) text() string {
 	switch s.code() {
 	case InvalidOpcode:
@@ -79,8 +89,22 @@ func (s Status) text() string {
 		return "invalid log page"
 	case InvalidFormat:
 		return "invalid format"
-	case 0x10b, 0x110, 0x111:
-		return "firmware activation requires a reset"
+	case InvalidFirmwareSlot:
+		return "invalid firmware slot"
+	case InvalidFirmwareImage:
+		return "invalid firmware image"
+	case NeedsConventionalReset:
+		return "firmware activation requires a reset (conventional)"
+	case NeedsSubsystemReset:
+		return "firmware activation requires a reset (of the NVM subsystem)"
+	case NeedsControllerReset:
+		return "firmware activation requires a reset (of the controller)"
+	case ActivationTooLong:
+		return "firmware activation requires more than the maximum time"
+	case ActivationProhibited:
+		return "firmware activation prohibited"
+	case OverlappingRange:
+		return "overlapping range"
 	case 0x123:
 		return "sanitize prohibited while the persistent memory region is enabled"
 	}

@@ -1,5 +1,6 @@
 // Package nvme has NVMe drives erase themselves, by the Sanitize and Format NVM
-// commands, through the ioctls of Linux on an open disk.
+// commands, and take new firmware, through the ioctls of Linux on an open disk
+// or controller.
 //
 // Sections named are those of the NVM Express Base Specification 2.0, and of
 // the NVM Command Set Specification 1.0 where it says so.
@@ -9,7 +10,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -25,8 +28,8 @@ type Transport interface {
 	// NamespaceID is the identifier of the namespace that the disk is;
 	// erasure.ErrNotSupported if it is none.
 	NamespaceID(ctx context.Context) (uint32, error)
-	// Do performs a command and reads into its Data. A status of the controller
-	// other than success is a Status.
+	// Do performs a command. A status of the controller other than success is a
+	// Status.
 	Do(ctx context.Context, c *Command) error
 }
 
@@ -35,9 +38,14 @@ type Command struct {
 	Opcode       byte
 	Namespace    uint32 // NSID
 	CDW10, CDW11 uint32
-	Data         []byte        // what the controller answers with; nil for none
+	Data         []byte        // what is sent, or is answered, by the direction of the opcode; nil for none
 	Timeout      time.Duration // after which the kernel aborts it
+	Result       uint32        // dword 0 of the completion
 }
+
+// answers reports whether data goes from the controller to the host: bits 1:0 of
+// the opcode (section 5, "Opcodes for Admin Commands").
+func (c *Command) answers() bool { return c.Opcode&3 == 2 }
 
 // Numbers of linux/nvme_ioctl.h: _IO('N', 0x40) and
 // _IOWR('N', 0x41, struct nvme_admin_cmd), which has 72 bytes.
@@ -71,7 +79,7 @@ func (t ioctls) NamespaceID(ctx context.Context) (uint32, error) {
 	}
 	var id uintptr
 	err := erasure.Call(ctx, func() (err error) {
-		id, err = t.ioctl(ioctlID, nil)
+		id, err = ioctl(t.disk.File(), ioctlID, nil)
 		return err
 	})
 	switch {
@@ -85,9 +93,12 @@ func (t ioctls) NamespaceID(ctx context.Context) (uint32, error) {
 }
 
 // Do implements Transport.
-func (t ioctls) Do(ctx context.Context, c *Command) error {
+func (t ioctls) Do(ctx context.Context, c *Command) error { return admin(ctx, t.disk.File(), c) }
+
+// admin performs a command by the ioctl on an open disk or controller.
+func admin(ctx context.Context, file *os.File, c *Command) error {
 	// The call may outlive the caller: it works on memory of its own.
-	data := make([]byte, len(c.Data))
+	data := slices.Clone(c.Data)
 	cmd := &passthru{
 		opcode: c.Opcode, nsid: c.Namespace, cdw10: c.CDW10, cdw11: c.CDW11,
 		dataLen: uint32(len(data)), timeoutMS: uint32(c.Timeout.Milliseconds()),
@@ -99,7 +110,7 @@ func (t ioctls) Do(ctx context.Context, c *Command) error {
 			pin.Pin(&data[0])
 			cmd.addr = uint64(uintptr(unsafe.Pointer(&data[0])))
 		}
-		status, err := t.ioctl(ioctlAdminCmd, unsafe.Pointer(cmd))
+		status, err := ioctl(file, ioctlAdminCmd, unsafe.Pointer(cmd))
 		if errors.Is(err, unix.EINTR) {
 			return errAborted // what Linux makes of a command that it has cancelled
 		}
@@ -114,15 +125,17 @@ func (t ioctls) Do(ctx context.Context, c *Command) error {
 	if err != nil {
 		return err
 	}
-	copy(c.Data, data)
+	if c.answers() {
+		copy(c.Data, data)
+	}
+	c.Result = cmd.result
 	return nil
 }
 
 // errAborted: the kernel gave up waiting for the controller, or reset it.
 var errAborted = errors.New("the controller did not answer and was reset")
 
-func (t ioctls) ioctl(number uintptr, arg unsafe.Pointer) (uintptr, error) {
-	file := t.disk.File()
+func ioctl(file *os.File, number uintptr, arg unsafe.Pointer) (uintptr, error) {
 	result, _, errno := unix.Syscall(unix.SYS_IOCTL, file.Fd(), number, uintptr(arg))
 	runtime.KeepAlive(file)
 	if errno != 0 {

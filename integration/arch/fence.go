@@ -34,6 +34,7 @@ func writers() map[string]string {
 		"hwmanager/generic/i40e.go":        "the driver's debugfs; it mounts that",
 		"hwmanager/generic/raidboot.go":    "etc/default/grub of the deployed system",
 		"hwmanager/generic/raidscan.go":    "start_ro of the md driver",
+		"hwmanager/nvme/controller.go":     "reset_controller of the nvme driver",
 	}
 }
 
@@ -45,7 +46,7 @@ func commanders() map[string]string {
 		"agent/clock/clock.go":        "sets the clock",
 		"hwmanager/generic/flush.go":  "has the buffers of a disk written",
 		"hwmanager/generic/link.go":   "asks network interfaces",
-		"hwmanager/nvme/transport.go": "NVMe commands; those that change a disk ask disk.Device.Writable",
+		"hwmanager/nvme/transport.go": "NVMe commands; those that change a disk ask disk.Device.Writable, those that change firmware Host.Guard",
 		"hwmanager/sgio/sgio.go":      "SCSI and ATA commands; the same",
 		"images/disk/device.go":       "asks for the size of sectors",
 		"images/disk/zero.go":         "zeros and discards, which the kernel refuses a descriptor for reading",

@@ -4,6 +4,7 @@
 package nvmemodel
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -35,10 +36,14 @@ type Namespace struct {
 // command, or between two.
 type Drive struct {
 	Namespaces map[uint32]*Namespace
+	Serial     string // "" is one of the model's
 	SANICAP    uint32
 	OACS       uint16
 	FNA        byte
 	CMIC       byte
+	// Controllers are the identifiers of the drive's controllers, of which this is
+	// the first; none means that it does not list them.
+	Controllers []uint16
 	// Estimates of an overwrite, a block erase and a crypto erase, in seconds.
 	Estimates [3]uint32
 
@@ -55,6 +60,10 @@ type Drive struct {
 	Refuse func(ctx context.Context, c *nvme.Command) error
 	// Garble changes answers on their way to the host.
 	Garble func(c *nvme.Command)
+
+	// Firmware is what the drive can do with firmware; nil is a drive that has no
+	// commands for it.
+	Firmware *Firmware
 
 	mu         sync.Mutex
 	state      nvme.SanitizeState
@@ -190,6 +199,17 @@ func (d *Drive) perform(c *nvme.Command) error {
 		return d.logPage(c)
 	case 0x84:
 		return d.sanitize(c)
+	case 0x10, 0x11:
+		if d.Firmware == nil {
+			return nvme.InvalidOpcode
+		}
+		if d.state == nvme.Sanitizing {
+			return nvme.SanitizeInProgress
+		}
+		if c.Opcode == 0x10 {
+			return d.Firmware.commit(c)
+		}
+		return d.Firmware.download(c)
 	}
 	return nvme.InvalidOpcode
 }
@@ -214,14 +234,28 @@ func (d *Drive) identify(c *nvme.Command) error {
 			c.Data[128+4*i+2] = byte(bits)
 		}
 	case 0x01:
-		copy(c.Data[4:24], fmt.Sprintf("%-20s", "MODEL0001"))
+		copy(c.Data[4:24], fmt.Sprintf("%-20s", cmp.Or(d.Serial, "MODEL0001")))
 		copy(c.Data[24:64], fmt.Sprintf("%-40s", "Model of a drive"))
 		copy(c.Data[64:72], fmt.Sprintf("%-8s", "1.0"))
 		c.Data[76] = d.CMIC
+		if len(d.Controllers) > 0 {
+			le.PutUint16(c.Data[78:], d.Controllers[0])
+		}
 		le.PutUint16(c.Data[256:], d.OACS)
 		le.PutUint32(c.Data[328:], d.SANICAP)
 		le.PutUint32(c.Data[516:], uint32(len(d.Namespaces)))
 		c.Data[524] = d.FNA
+		if d.Firmware != nil {
+			d.Firmware.identify(c.Data)
+		}
+	case 0x13:
+		if len(d.Controllers) == 0 {
+			return nvme.InvalidField
+		}
+		le.PutUint16(c.Data, uint16(len(d.Controllers)))
+		for i, id := range d.Controllers {
+			le.PutUint16(c.Data[2+2*i:], id)
+		}
 	case 0x02, 0x10:
 		if c.CDW10&0xff == 0x10 && d.OACS&nvme.OACSNamespaceManagement == 0 {
 			return nvme.InvalidField
@@ -240,6 +274,9 @@ func (d *Drive) identify(c *nvme.Command) error {
 }
 
 func (d *Drive) logPage(c *nvme.Command) error {
+	if c.CDW10&0xff == 0x03 {
+		return d.Firmware.log(c.Data)
+	}
 	if c.CDW10&0xff != 0x81 || d.SANICAP&7 == 0 {
 		return nvme.InvalidLogPage
 	}
