@@ -46,7 +46,9 @@ func (b slowBus) CleanSteps(ctx context.Context, h *hwmanager.Host, _ hwmanager.
 	var steps []hwmanager.Step
 	disks, _ := b.BlockDevices(ctx, h, false)
 	for _, disk := range disks {
-		steps = append(steps, hwmanager.Step{Declaration: ipa.Step{Step: disk.Name}})
+		steps = append(steps, hwmanager.NewStep(ipa.Step{Step: disk.Name, Interface: "deploy"}, func(context.Context, *hwmanager.Host, hwmanager.StepCall, struct{}) (any, error) {
+			return nil, nil
+		}))
 	}
 	return steps, nil
 }

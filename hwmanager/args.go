@@ -84,8 +84,6 @@ func (s Step) Check() error {
 		return ipa.ManagerConfiguration.New("step %.64s: %v", d.Step, s.problem)
 	case s.Run == nil:
 		return ipa.ManagerConfiguration.New("step %.64s: it has no function", d.Step)
-	case d.Interface == "":
-		return ipa.ManagerConfiguration.New("step %.64s: it has no interface (deploy, raid, bios, firmware, management, …)", d.Step)
 	case d.Priority < 0:
 		return ipa.ManagerConfiguration.New("step %.64s: its priority is %d; 0 is the least, for steps that run only when they are asked for", d.Step, d.Priority)
 	}

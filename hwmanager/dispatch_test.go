@@ -18,7 +18,10 @@ type vendor struct {
 	tool
 	evaluateErr, initErr, stepsErr error
 	log                            *[]string
+	required                       bool
 }
+
+func (m vendor) Required() bool { return m.required }
 
 func (m vendor) note(what string) { *m.log = append(*m.log, m.name+" "+what) }
 
@@ -75,7 +78,7 @@ func TestLoadFails(t *testing.T) {
 		"evaluate":   {evaluateErr: configuration},
 		"initialize": {initErr: configuration},
 	} {
-		m.tool, m.log = tool{name: "x", level: 2}, new([]string)
+		m.tool, m.log, m.required = tool{name: "x", level: 2}, new([]string), true
 		_, err := Load(t.Context(), host(), []Manager{m})
 		if !ipa.ManagerConfiguration.Is(err) || !strings.Contains(err.Error(), name+" hardware manager x") {
 			t.Errorf("%s fails: %v; want HardwareManagerConfigurationError and which manager", name, err)
@@ -103,8 +106,9 @@ func TestManagersWithoutAbility(t *testing.T) {
 	}
 }
 
-// TestStepErrors: a manager that cannot tell its steps stops the collection,
-// one that passes is left out; both hold for running a step, too.
+// TestStepErrors: a manager that is required and cannot tell its steps stops the
+// collection, any other is set aside, one that passes is left out; all of this
+// holds for running a step, too.
 func TestStepErrors(t *testing.T) {
 	low := tool{name: "low", level: 1, steps: []Step{step("a", 1, "low", nil)}}
 	for _, test := range []struct {
@@ -118,7 +122,8 @@ func TestStepErrors(t *testing.T) {
 		{"passes in IPA's words, wrapped", fmt.Errorf("nic: %w", ipa.IncompatibleMethod.New("x")), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := load(t, vendor{tool: tool{name: "high", level: 2}, stepsErr: test.err, log: new([]string)}, low)
+			high := vendor{tool: tool{name: "high", level: 2}, stepsErr: test.err, log: new([]string), required: true}
+			s := load(t, high, low)
 			steps, err := s.Steps(t.Context(), host(), Clean, nil)
 			if (err != nil) != test.fail || test.fail && !errors.Is(err, test.err) || !test.fail && len(steps["LOW"]) != 1 {
 				t.Errorf("Steps = %v, %v; want an error %v", steps, err, test.fail)

@@ -57,7 +57,8 @@ type StepCall struct {
 }
 
 // Step is the declaration that goes over the wire and the function behind it.
-// NewStep makes one with typed arguments.
+// NewStep makes one with typed arguments. One that names no interface is of the
+// interface deploy.
 type Step struct {
 	Declaration ipa.Step
 	// Run does the work. What it returns must encode as JSON. It returns
@@ -79,6 +80,13 @@ type (
 		ServiceSteps(ctx context.Context, h *Host, node Node) ([]Step, error)
 	}
 )
+
+// Requirer is a manager without which nothing may be done to the machine, if
+// Required is true: one that hides disks that must not be erased, say. Where
+// another would be set aside, its failure ends what was asked (see Set).
+type Requirer interface {
+	Required() bool
+}
 
 // Initializer prepares the hardware once, after Evaluate, before any question.
 type Initializer interface {

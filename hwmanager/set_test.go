@@ -63,8 +63,8 @@ func load(t *testing.T, managers ...Manager) *Set {
 func TestLoad(t *testing.T) {
 	s := load(t, tool{name: "b", level: Generic}, tool{name: "none", level: None}, tool{name: "vendor", level: 7}, tool{name: "a", level: Generic})
 	var order []string
-	for _, m := range s.managers {
-		order = append(order, m.Name())
+	for _, m := range s.all() {
+		order = append(order, m.name)
 	}
 	if diff := cmp.Diff([]string{"vendor", "b", "a"}, order); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)

@@ -1,8 +1,11 @@
 package hwmanager
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"ferric/api/ipa"
 )
@@ -29,17 +32,21 @@ type offered struct {
 // name survives the one of the highest level, then of the highest priority,
 // then of the alphabetically first class (agent contract, section "Versions
 // and step conflicts"). Within a class steps stand in the order in which their
-// names were first offered, the best manager's first.
+// names were first offered, the best manager's first. A manager that cannot tell
+// its steps is set aside, or ends this if it is required.
 func (s *Set) Steps(ctx context.Context, h *Host, phase Phase, node Node) (map[string][]ipa.Step, error) {
+	if err := s.complete(); err != nil {
+		return nil, err
+	}
 	best := map[string]offered{}
 	var names []string
-	for _, m := range s.managers {
-		steps, err := stepsOf(ctx, h, m, phase, node)
+	for _, m := range s.all() {
+		steps, err := s.stepsOf(ctx, h, m, phase, node)
 		if err != nil {
-			return nil, fmt.Errorf("%s steps of hardware manager %s: %w", phase, m.Name(), err)
+			return nil, err
 		}
 		for _, step := range steps {
-			candidate := offered{step, m.ClassName(), s.level[m.Name()]}
+			candidate := offered{step, m.class, m.level}
 			present, taken := best[step.Declaration.Step]
 			if !taken {
 				names = append(names, step.Declaration.Step)
@@ -67,52 +74,89 @@ func (o offered) beats(other offered) bool {
 	return o.class < other.class
 }
 
-// stepsOf is what one manager offers in a phase; none if it has no steps.
-func stepsOf(ctx context.Context, h *Host, m Manager, phase Phase, node Node) ([]Step, error) {
-	var steps []Step
-	var err error
+// complete fails if a manager that is required is not there.
+func (s *Set) complete() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, name := range slices.Sorted(maps.Keys(s.missing)) {
+		return fmt.Errorf("hardware manager %s is required and not there: %w", name, s.missing[name])
+	}
+	return nil
+}
+
+// stepsOf is what one manager offers in a phase; none if it has no steps or is
+// set aside for what it said.
+func (s *Set) stepsOf(ctx context.Context, h *Host, m member, phase Phase, node Node) ([]Step, error) {
+	list, err := lister(m, h, phase, node)
+	if err != nil || list == nil {
+		return nil, err
+	}
+	steps, err := within(ctx, s, m, "listing "+string(phase)+" steps", listTime, list)
+	if notHandled(err) {
+		return nil, nil
+	}
+	steps = slices.Clone(steps)
+	for i, step := range steps {
+		steps[i].Declaration.Interface = cmp.Or(step.Declaration.Interface, "deploy")
+		if err == nil {
+			err = step.Check()
+		}
+	}
+	if err != nil {
+		return nil, s.setAside(ctx, m, fmt.Errorf("%s steps of hardware manager %s: %w", phase, m.name, err))
+	}
+	return steps, nil
+}
+
+// lister is the method of a manager that lists the steps of a phase, nil if it
+// has none.
+func lister(m member, h *Host, phase Phase, node Node) (func(context.Context) ([]Step, error), error) {
 	switch phase {
 	case Clean:
-		if able, ok := m.(CleanStepper); ok {
-			steps, err = able.CleanSteps(ctx, h, node)
+		if able, ok := m.Manager.(CleanStepper); ok {
+			return func(ctx context.Context) ([]Step, error) { return able.CleanSteps(ctx, h, node) }, nil
 		}
 	case Deploy:
-		if able, ok := m.(DeployStepper); ok {
-			steps, err = able.DeploySteps(ctx, h, node)
+		if able, ok := m.Manager.(DeployStepper); ok {
+			return func(ctx context.Context) ([]Step, error) { return able.DeploySteps(ctx, h, node) }, nil
 		}
 	case Service:
-		if able, ok := m.(ServiceStepper); ok {
-			steps, err = able.ServiceSteps(ctx, h, node)
+		if able, ok := m.Manager.(ServiceStepper); ok {
+			return func(ctx context.Context) ([]Step, error) { return able.ServiceSteps(ctx, h, node) }, nil
 		}
 	default:
 		return nil, fmt.Errorf("there is no phase %q", phase)
 	}
-	if notHandled(err) {
-		return nil, nil
-	}
-	return steps, err
+	return nil, nil
 }
 
 // RunStep runs the named step of a phase on the best manager that offers it
 // and does not pass. The error is ipa.MethodNotFound if there is none.
 func (s *Set) RunStep(ctx context.Context, h *Host, phase Phase, name string, call StepCall) (any, error) {
-	for _, m := range s.managers {
-		steps, err := stepsOf(ctx, h, m, phase, call.Node)
+	if err := s.complete(); err != nil {
+		return nil, err
+	}
+	for _, m := range s.all() {
+		steps, err := s.stepsOf(ctx, h, m, phase, call.Node)
 		if err != nil {
-			return nil, fmt.Errorf("%s steps of hardware manager %s: %w", phase, m.Name(), err)
+			return nil, err
 		}
 		for _, step := range steps {
 			if step.Declaration.Step != name {
 				continue
 			}
-			result, err := step.Run(ctx, h, call.during(step.Declaration))
+			var result any
+			err := s.guard(m, "step "+name, func() (err error) {
+				result, err = step.Run(ctx, h, call.during(step.Declaration))
+				return err
+			})
 			if notHandled(err) {
 				break
 			}
 			return result, err
 		}
 	}
-	return nil, ipa.MethodNotFound.New("Could not find method: %s", name)
+	return nil, s.notFound(name)
 }
 
 // during is the call with reports of progress that name the step and tell

@@ -77,6 +77,9 @@ func (*Manager) ClassName() string { return "GenericHardwareManager" }
 // Version implements hwmanager.Manager.
 func (*Manager) Version() string { return version }
 
+// Required implements hwmanager.Requirer: nobody else knows the disks.
+func (*Manager) Required() bool { return true }
+
 // Evaluate implements hwmanager.Manager: every machine is supported.
 func (*Manager) Evaluate(context.Context, *hwmanager.Host) (hwmanager.Support, error) {
 	return hwmanager.Generic, nil

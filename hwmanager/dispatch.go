@@ -1,0 +1,142 @@
+package hwmanager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"ferric/api/ipa"
+)
+
+// First puts a question to the managers with ability A, the best one first,
+// and returns the first answer. A manager passes by returning ErrNotHandled;
+// any other error, or a panic, ends the search. If nobody answers, the error is
+// ipa.MethodNotFound and names method.
+func First[A, R any](s *Set, method string, ask func(A) (R, error)) (R, error) {
+	var none R
+	for _, m := range s.all() {
+		able, ok := m.Manager.(A)
+		if !ok {
+			continue
+		}
+		answer, err := put(s, m, method, able, ask)
+		if notHandled(err) {
+			continue
+		}
+		return answer, err
+	}
+	return none, s.notFound(method)
+}
+
+// All puts a question to every manager with ability A and returns the answers
+// by class name. Passing, errors and nobody answering are as in First.
+func All[A, R any](s *Set, method string, ask func(A) (R, error)) (map[string]R, error) {
+	answers := map[string]R{}
+	for _, m := range s.all() {
+		able, ok := m.Manager.(A)
+		if !ok {
+			continue
+		}
+		answer, err := put(s, m, method, able, ask)
+		if notHandled(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		answers[m.class] = answer
+	}
+	if len(answers) == 0 {
+		return nil, s.notFound(method)
+	}
+	return answers, nil
+}
+
+// Answer is what one manager said to a question that each is asked for itself.
+type Answer[R any] struct {
+	Manager string // its name
+	Value   R
+	Err     error
+}
+
+// Each puts a question to every manager with ability A. The error of one is its
+// answer and no concern of the others. Who passes is left out.
+func Each[A, R any](s *Set, method string, ask func(A) (R, error)) []Answer[R] {
+	var answers []Answer[R]
+	for _, m := range s.all() {
+		able, ok := m.Manager.(A)
+		if !ok {
+			continue
+		}
+		value, err := put(s, m, method, able, ask)
+		if !notHandled(err) {
+			answers = append(answers, Answer[R]{m.name, value, err})
+		}
+	}
+	return answers
+}
+
+func put[A, R any](s *Set, m member, method string, able A, ask func(A) (R, error)) (answer R, err error) {
+	err = s.guard(m, method, func() (err error) {
+		answer, err = ask(able)
+		return err
+	})
+	return answer, err
+}
+
+func (s *Set) notFound(method string) error {
+	return ipa.MethodNotFound.New("Could not find method: %s%s", method, s.asideText())
+}
+
+func notHandled(err error) bool {
+	return errors.Is(err, ErrNotHandled) || ipa.IncompatibleMethod.Is(err)
+}
+
+// guard calls code of a manager. A panic becomes an error that names it and is
+// logged with the stack.
+func (s *Set) guard(m member, doing string, f func() error) error {
+	err := recovered(f)
+	var panicked *panicError
+	if errors.As(err, &panicked) {
+		s.log.WithField("hardware_manager", m.name).Errorf("panic in %s: %s\n%s", doing, panicked.text, panicked.stack)
+		return fmt.Errorf("hardware manager %s, %s: %w", m.name, doing, err)
+	}
+	return err
+}
+
+// within is guard with a time limit, for managers that nobody needs.
+func within[R any](ctx context.Context, s *Set, m member, doing string, limit time.Duration, f func(context.Context) (R, error)) (R, error) {
+	type outcome struct {
+		value R
+		err   error
+	}
+	run := func(ctx context.Context) (o outcome) {
+		o.err = s.guard(m, doing, func() (err error) {
+			o.value, err = f(ctx)
+			return err
+		})
+		return o
+	}
+	if m.required {
+		o := run(ctx)
+		return o.value, o.err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took more than %s: %w", limit, context.DeadlineExceeded))
+	defer cancel()
+	done := make(chan outcome, 1)
+	go func() { done <- run(ctx) }()
+	const grace = 2 * time.Second // for what ends with its context
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-ctx.Done():
+	}
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-time.After(grace):
+		var none R
+		return none, context.Cause(ctx)
+	}
+}
