@@ -16,6 +16,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 	"golang.org/x/term"
 
 	"ferric/integration/lab"
@@ -43,7 +44,7 @@ func newLabCommand() *cobra.Command {
 		return filepath.Abs(dir)
 	}
 	cmd.AddCommand(newLabUpCommand(resolve), newLabServeCommand(resolve), newLabDownCommand(resolve),
-		newLabStatusCommand(resolve), newLabConsoleCommand(resolve), newLabImageCommand(), newLabDemoCommand(resolve))
+		newLabStatusCommand(resolve), newLabInventoryCommand(resolve), newLabConsoleCommand(resolve), newLabImageCommand(), newLabDemoCommand(resolve))
 	return cmd
 }
 
@@ -256,6 +257,33 @@ func newLabStatusCommand(resolve func() (string, error)) *cobra.Command {
 			}
 			printRack(cmd.OutOrStdout(), status)
 			return nil
+		},
+	}
+}
+
+func newLabInventoryCommand(resolve func() (string, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:   "inventory",
+		Short: "Print the rack's machines as \"ferric enroll -f -\" takes them",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := resolve()
+			if err != nil {
+				return err
+			}
+			status, err := lab.QueryStatus(cmd.Context(), dir)
+			if err != nil {
+				return err
+			}
+			nodes := []map[string]any{}
+			for _, n := range status.Nodes {
+				nodes = append(nodes, map[string]any{
+					"name": n.Name, "driver": "ipmi", "ports": []string{n.MAC},
+					"driver_info": map[string]any{"ipmi_address": n.BMC, "ipmi_username": n.User, "ipmi_password": lab.DefaultPassword},
+					"properties":  map[string]any{"capabilities": "boot_mode:" + string(n.Firmware)},
+				})
+			}
+			return yaml.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"nodes": nodes})
 		},
 	}
 }
