@@ -22,6 +22,7 @@ const (
 	KeyAgentVerifyCA      = "agent_verify_ca"
 	KeyAgentTokenMaker    = "agent_secret_token_maker" // which life of the conductor made it
 	KeyAgentLookup        = "agent_last_lookup"        // of a machine whose agent has the token
+	KeyAgentResumes       = "agent_resumes_steps"      // after a reboot that they ask for
 	KeyLastPowerChange    = "last_power_state_change"
 	KeyNetboot            = "netboot"
 	// KeyPowerRequest is the target of the change of power that goes on, as it was asked for.
@@ -32,7 +33,7 @@ const (
 // address, token and certificate (deploy flow, section 3.1).
 func WipeAgent(n *store.Node) {
 	for _, key := range []string{
-		KeyAgentURL, KeyAgentToken, KeyAgentVerifyCA, KeyAgentTokenMaker, KeyAgentLookup,
+		KeyAgentURL, KeyAgentToken, KeyAgentVerifyCA, KeyAgentTokenMaker, KeyAgentLookup, KeyAgentResumes,
 		"agent_cached_clean_steps", "agent_cached_deploy_steps", "agent_cached_service_steps", "agent_start_attempted",
 	} {
 		delete(n.DriverInternalInfo, key)

@@ -32,6 +32,8 @@ const (
 	Started = "started"
 	Done    = "done"
 	Failed  = "failed"
+	// Rebooting is a step's that goes on after a reboot that it asked for.
+	Rebooting = "rebooting"
 )
 
 // Kind is a line of the table.
@@ -52,7 +54,7 @@ var Kinds = []Kind{
 	{Created, "The node was enrolled.", "driver, user, request", false, false},
 	{Verb, "Somebody's request for another provision state was accepted.", "verb, user, project, request", false, false},
 	{State, "The provision state has changed.", "from, to, target, user, request", false, false},
-	{Step, "A step of a cleaning, a deployment or a service was started, is done, or has failed.", "phase, step, outcome", false, false},
+	{Step, "A step of a cleaning, a deployment or a service was started, is done, has failed, or asked for a reboot to go on after.", "phase, step, outcome, reboots", false, false},
 	{Restart, "What was cut off goes on: the work, after a restart of the conductor, or a step whose machine was lost.", "", false, false},
 	{Provision, "What was asked for is reached, in words.", "", false, false},
 	{Power, "The power was asked to change, and then seen to have changed.", "", false, true},

@@ -33,6 +33,8 @@ type scriptedAgent struct {
 	erased   *ipa.EraseReport
 	logs     string // base64
 	answer   any    // of the step that ends next
+	resumes  bool   // it goes on with steps after a reboot
+	left     any    // what the step that ends next asks for a reboot with; nil does not
 }
 
 func newAgent(t *testing.T, token func() string) *scriptedAgent {
@@ -109,10 +111,14 @@ func (a *scriptedAgent) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(name, "get_") && strings.HasSuffix(name, "_steps"):
 		phase := strings.Split(name, "_")[1]
-		result.Result = a.encode(map[string]any{
+		answer := map[string]any{
 			phase + "_steps":           map[string]any{"GenericHardwareManager": a.offers[phase]},
 			"hardware_manager_version": map[string]string{"generic_hardware_manager": "1.2"},
-		})
+		}
+		if a.resumes {
+			answer[ipa.ResumesKey] = true
+		}
+		result.Result = a.encode(answer)
 	case name == "get_partition_uuids":
 		result.Result = a.encode(map[string]string{"root uuid": "0x00000000"})
 	case name == "collect_system_logs":
@@ -138,8 +144,24 @@ func (a *scriptedAgent) finish(status string, failure *ipa.Error) {
 	last.Status, last.Error = status, failure
 	if failure == nil {
 		phase := strings.Split(last.Name, "_")[1]
-		last.Result = a.encode(map[string]any{phase + "_step": a.params[len(a.params)-1]["step"], phase + "_result": a.answer})
+		answer := map[string]any{phase + "_step": a.params[len(a.params)-1]["step"], phase + "_result": a.answer}
+		if a.left != nil {
+			answer[ipa.ResumeKey], answer[phase+"_result"] = a.left, nil
+		}
+		last.Result = a.encode(answer)
 	}
+}
+
+// resume is what the last command was sent as the state of its step, as JSON; ""
+// if it was not sent any.
+func (a *scriptedAgent) resume() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	state, ok := a.params[len(a.params)-1][ipa.ResumeKey]
+	if !ok {
+		return ""
+	}
+	return string(a.encode(state))
 }
 
 // reboot forgets all commands, as a freshly booted agent has none.

@@ -125,9 +125,7 @@ func (f *Flow) bootForStep(ctx context.Context, t *task.Task, kind steps.Kind) e
 	switch {
 	case info[kind.List] == nil: // the steps are asked for by the next agent
 	case info.Bool(kind.Running) || info.Bool(kind.Busy): // the step is told to it
-		info[kind.Busy] = true
-		delete(info, kind.Running)
-		steps.ForgetCommand(info, kind)
+		toldNext(info, kind)
 	default: // the next step is
 		info[kind.Reboot] = true
 	}
@@ -165,13 +163,14 @@ func (f *Flow) beginAgain(ctx context.Context, t *task.Task, kind steps.Kind, wh
 		return f.aborted(ctx, t, kind, current.Step)
 	}
 	// Between two steps the next one is to be run, unless an earlier one is.
-	running := info.Bool(kind.Running) || info.Bool(kind.Busy)
+	told := info.Bool(kind.Running)
+	running := told || info.Bool(kind.Busy)
 	first, earlier, err := f.firstAgain(n, kind, list, index)
 	if err != nil {
 		return f.stepsFailed(ctx, t, kind, "Failed to find the %s steps of node %s: %v", kind.Name, n.UUID, err)
 	}
 	again := true
-	if running || earlier {
+	if told || earlier { // one that no agent was told yet does no harm
 		again = !slices.ContainsFunc(list[max(first, 0):index+1], func(s steps.Step) bool { return !s.Restartable })
 	}
 	repeated, before := info[kind.Repeated].(float64)
@@ -194,6 +193,7 @@ func (f *Flow) beginAgain(ctx context.Context, t *task.Task, kind steps.Kind, wh
 	if earlier {
 		current = list[first]
 		info[kind.Index], info[kind.Busy] = float64(first), true
+		steps.ForgetState(info, kind)
 	}
 	if running || earlier {
 		t.Event(ctx, event.Restart, "%s step %s begins again: %s", kind.Name, current.ID(), what)

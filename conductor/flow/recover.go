@@ -178,6 +178,9 @@ func countRestart(n *store.Node) int {
 	for _, kind := range []steps.Kind{steps.Clean, steps.Deploy, steps.Service} {
 		if index, ok := info[kind.Index].(float64); ok {
 			at += fmt.Sprintf(" %s step %d %v", kind.Name, int(index), info.Bool(kind.Done))
+			if reboots := steps.Reboots(info, kind); reboots > 0 {
+				at += fmt.Sprintf(" reboot %d", reboots)
+			}
 		}
 	}
 	times := 1

@@ -72,6 +72,12 @@ func stepRestarts(kind steps.Kind, begin func(f *Flow, ctx context.Context, t *t
 	return []Restart{
 		{Found: "no list of steps was made yet, or none of it had begun", Then: "the phase begins again", do: begin,
 			found: func(n *store.Node) bool { return len(*currentStep(n, kind)) == 0 }},
+		{Found: "the machine was being booted for a step that asked for it in its middle", Then: "it is booted again, its agent waited for, and told the step with what that left", do: with((*Flow).resumeBoot),
+			found: func(n *store.Node) bool {
+				return is(kind.Busy)(n) && n.DriverInternalInfo[kind.State] != nil && n.DriverInternalInfo.String(driver.KeyPowerRequest) != ""
+			}},
+		{Found: "a step was to go on after its reboot", Then: "the agent is waited for, and told the step with what that left", do: (*Flow).waitAgain,
+			found: func(n *store.Node) bool { return is(kind.Busy)(n) && n.DriverInternalInfo[kind.State] != nil }},
 		{Found: "the machine was being booted between two steps, or for a step to be repeated", Then: "it is booted again, and its agent waited for", do: with((*Flow).resumeBoot),
 			found: func(n *store.Node) bool {
 				info := n.DriverInternalInfo

@@ -3,10 +3,12 @@ package flow
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"ferric/api/agentclient"
 	"ferric/api/ipa"
 	"ferric/conductor/driver"
 	"ferric/conductor/event"
@@ -74,7 +76,7 @@ func setSteps(n *store.Node, kind steps.Kind, list []steps.Step, index int) erro
 // wipeSteps forgets all that a phase kept while it ran.
 func wipeSteps(n *store.Node, kind steps.Kind) {
 	for _, key := range []string{kind.List, kind.Index, kind.Running, kind.Command, kind.Busy, kind.Former, kind.Done, kind.Repeated, kind.Reboot,
-		kind.NoRamdisk, kind.Cached, kind.Versions, kind.Asked(), keyStepsValidated, keyAborting, keyEnding} {
+		kind.State, kind.Reboots, kind.NoRamdisk, kind.Cached, kind.Versions, kind.Asked(), keyStepsValidated, keyAborting, keyEnding} {
 		delete(n.DriverInternalInfo, key)
 	}
 	*currentStep(n, kind) = store.Object{}
@@ -92,6 +94,7 @@ func (f *Flow) runSteps(ctx context.Context, t *task.Task, kind steps.Kind) erro
 			return f.stepsDone(ctx, t, kind)
 		}
 		t.Node.DriverInternalInfo[kind.Index] = float64(index)
+		steps.ForgetState(t.Node.DriverInternalInfo, kind)
 		if list[index].ID() == lastStepOfAgent {
 			f.collectLogsOfSuccess(ctx, t, "deployment")
 		}
@@ -114,14 +117,22 @@ func (f *Flow) runSteps(ctx context.Context, t *task.Task, kind steps.Kind) erro
 // by, or "" where the step is over, which is durable, too: a process that finds
 // the node later does not run it again.
 func (f *Flow) runStep(ctx context.Context, t *task.Task, kind steps.Kind, step steps.Step) (provision.Event, error) {
+	info := t.Node.DriverInternalInfo
 	shown := store.Object{}
 	if err := shown.Encode("step", step); err != nil {
 		return "", err
 	}
+	stop := info[kind.State] != nil && currentStep(t.Node, kind).Bool(keyAbortAfter)
 	*currentStep(t.Node, kind) = shown["step"].(map[string]any)
-	steps.ForgetCommand(t.Node.DriverInternalInfo, kind)
+	if stop { // which is not over yet
+		(*currentStep(t.Node, kind))[keyAbortAfter] = true
+	}
+	steps.ForgetCommand(info, kind)
 	for _, key := range []string{kind.Running, kind.Busy, kind.Done} {
-		delete(t.Node.DriverInternalInfo, key)
+		delete(info, key)
+	}
+	if f.isForAgent(t.Node, kind, step) { // who was not told yet
+		info[kind.Busy] = true
 	}
 	if err := t.Save(ctx); err != nil {
 		return "", err
@@ -132,8 +143,17 @@ func (f *Flow) runStep(ctx context.Context, t *task.Task, kind steps.Kind, step 
 	if err != nil || wait != "" {
 		return wait, err
 	}
-	t.Node.DriverInternalInfo[kind.Done] = true
+	info[kind.Done] = true
 	return "", t.Save(ctx)
+}
+
+// isForAgent says that step is one of the agent's.
+func (f *Flow) isForAgent(n *store.Node, kind steps.Kind, step steps.Step) bool {
+	if step.OnChildren || step.Reserved() {
+		return false
+	}
+	own, err := f.ownStep(n, kind, step.ID())
+	return err == nil && own == nil
 }
 
 // perform does what the step is.
@@ -231,13 +251,10 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 		return f.tellAgain(ctx, t, kind, current)
 	case info.Bool(kind.Reboot) || !info.Bool(kind.Running):
 		// Freshly booted: the step that booted the machine is done.
-		delete(info, kind.Reboot)
-		if info[kind.Cached] == nil {
-			if _, err := steps.Fetch(ctx, t, kind, f.views()); err != nil {
-				return f.stepsFailed(ctx, t, kind, "Failed to refresh the %s steps of node %s: %v", kind.Name, t.Node.UUID, err)
-			}
-		}
-		return f.resume(ctx, t, kind)
+		return f.refreshed(ctx, t, kind, func() error {
+			delete(info, kind.Reboot)
+			return f.resume(ctx, t, kind)
+		})
 	}
 	result := resultOf(commands, kind, info)
 	switch {
@@ -249,13 +266,16 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 		})
 	case result.Status == ipa.StatusFailed:
 		t.StepEvent(ctx, kind.Name, current.ID(), event.Failed)
-		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), steps.Failure(result))
+		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s%s: %v", t.Node.UUID, kind.Name, current.ID(), afterReboots(info, kind), steps.Failure(result))
 	case result.Status == ipa.StatusVersionMismatch || result.Status == "VERSION_MISMATCH":
 		return f.restartSteps(ctx, t, kind, current)
 	case result.Status != ipa.StatusSucceeded:
 		return f.stepsFailed(ctx, t, kind, "Agent of node %s reports the unknown status %q for %s step %s", t.Node.UUID, result.Status, kind.Name, current.ID())
 	case !echoes(result, kind, current):
 		return nil // the agent is at an older step
+	}
+	if state, asked := steps.AskedReboot(result, info, kind); asked {
+		return f.rebootInStep(ctx, t, kind, current, state)
 	}
 	if err := keepRAIDConfig(t.Node, kind, current, result); err != nil {
 		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), err)
@@ -264,7 +284,7 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 	if kind.Name == steps.Clean.Name {
 		f.keepEraseReport(ctx, t, result, "")
 	}
-	if current.RebootRequested {
+	if current.RebootRequested && steps.Reboots(info, kind) == 0 { // else it had the reboots that it needs
 		return f.rebootForStep(ctx, t, kind)
 	}
 	return f.resume(ctx, t, kind)
@@ -317,14 +337,15 @@ func (f *Flow) resume(ctx context.Context, t *task.Task, kind steps.Kind) error 
 }
 
 // restartSteps follows a change of hardware managers: automated cleaning
-// starts over with what the agent offers now, anything else repeats the step.
+// starts over with what the agent offers now, anything else repeats the step,
+// as does one in whose middle the machine was rebooted.
 // A request to stop is honoured first.
 func (f *Flow) restartSteps(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step) error {
 	if currentStep(t.Node, kind).Bool(keyAbortAfter) {
 		return f.aborted(ctx, t, kind, current.Step)
 	}
 	t.Log.Warn("the agent's hardware managers have changed, its steps are read again")
-	if kind.Name == steps.Clean.Name && !isManualClean(t.Node) {
+	if kind.Name == steps.Clean.Name && !isManualClean(t.Node) && t.Node.DriverInternalInfo[kind.State] == nil {
 		if err := t.Process(ctx, provision.Resume, ""); err != nil {
 			return err
 		}
@@ -339,12 +360,23 @@ func (f *Flow) restartSteps(ctx context.Context, t *task.Task, kind steps.Kind, 
 // tellAgain has the agent run the current step, which it does not do yet. An
 // agent that has only just booted is asked first what it offers.
 func (f *Flow) tellAgain(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step) error {
+	return f.refreshed(ctx, t, kind, func() error { return f.repeatStep(ctx, t, kind, current) })
+}
+
+// refreshed goes on by then when the agent of this boot has told what it offers.
+// One that goes away meanwhile is asked again at its next heartbeat.
+func (f *Flow) refreshed(ctx context.Context, t *task.Task, kind steps.Kind, then func() error) error {
 	if t.Node.DriverInternalInfo[kind.Cached] == nil {
-		if _, err := steps.Fetch(ctx, t, kind, f.views()); err != nil {
+		_, err := steps.Fetch(ctx, t, kind, f.views())
+		if errors.Is(err, agentclient.ErrUnreachable) {
+			f.notAsked(ctx, t, err)
+			return nil
+		}
+		if err != nil {
 			return f.stepsFailed(ctx, t, kind, "Failed to refresh the %s steps of node %s: %v", kind.Name, t.Node.UUID, err)
 		}
 	}
-	return f.repeatStep(ctx, t, kind, current)
+	return then()
 }
 
 // repeatStep runs the current step again.

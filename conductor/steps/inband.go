@@ -77,6 +77,7 @@ func Fetch(ctx context.Context, t *task.Task, kind Kind, views Views) ([]Step, e
 		}
 	}
 	info := t.Node.DriverInternalInfo
+	noteResumes(info, answer)
 	if err := errors.Join(info.Encode(kind.Cached, list), info.Encode(kind.Versions, versions)); err != nil {
 		return nil, err
 	}
@@ -98,6 +99,9 @@ func Execute(ctx context.Context, t *task.Task, kind Kind, step Step, views View
 	params["step"] = step
 	params[kind.VersionArg] = t.Node.DriverInternalInfo[kind.Versions]
 	info := t.Node.DriverInternalInfo
+	if err := addResume(params, info, kind); err != nil {
+		return err
+	}
 	info[kind.Running] = true
 	ForgetCommand(info, kind)
 	delete(info, kind.Busy)

@@ -26,6 +26,8 @@ type Kind struct {
 	Done       string // … that says that the current step is over
 	Repeated   string // … of the index of the step that was begun again because its machine was lost
 	Reboot     string // … that says that the conductor itself reboots the machine
+	State      string // … of what the current step left for its next run, as JSON; its name hides it from all views
+	Reboots    string // … of how many reboots the current step has asked for
 	NoRamdisk  string // … that says that no agent takes part
 	Cached     string // … of the steps that the agent offered
 	Versions   string // … of the managers' versions that they came with
@@ -42,19 +44,19 @@ func (k Kind) Asked() string { return "user_" + k.List }
 var (
 	Clean = Kind{
 		Name: "clean", List: "clean_steps", Index: "clean_step_index", Running: "clean_step_running", Command: "clean_step_command", Busy: "clean_step_busy",
-		Former: "clean_step_former_command", Done: "clean_step_done", Repeated: "clean_step_repeated", Reboot: "cleaning_reboot", NoRamdisk: "cleaning_disable_ramdisk",
+		Former: "clean_step_former_command", Done: "clean_step_done", Repeated: "clean_step_repeated", State: "clean_step_secret_state", Reboots: "clean_step_reboots", Reboot: "cleaning_reboot", NoRamdisk: "cleaning_disable_ramdisk",
 		Cached: "agent_cached_clean_steps", Versions: "hardware_manager_version", GetCommand: "clean.get_clean_steps",
 		Execute: "clean.execute_clean_step", Executed: "execute_clean_step", VersionArg: "clean_version",
 	}
 	Deploy = Kind{
 		Name: "deploy", List: "deploy_steps", Index: "deploy_step_index", Running: "deploy_step_running", Command: "deploy_step_command", Busy: "deploy_step_busy",
-		Former: "deploy_step_former_command", Done: "deploy_step_done", Repeated: "deploy_step_repeated", Reboot: "deployment_reboot", NoRamdisk: "deployment_disable_ramdisk",
+		Former: "deploy_step_former_command", Done: "deploy_step_done", Repeated: "deploy_step_repeated", State: "deploy_step_secret_state", Reboots: "deploy_step_reboots", Reboot: "deployment_reboot", NoRamdisk: "deployment_disable_ramdisk",
 		Cached: "agent_cached_deploy_steps", Versions: "hardware_manager_version", GetCommand: "deploy.get_deploy_steps",
 		Execute: "deploy.execute_deploy_step", Executed: "execute_deploy_step", VersionArg: "deploy_version",
 	}
 	Service = Kind{
 		Name: "service", List: "service_steps", Index: "service_step_index", Running: "service_step_running", Command: "service_step_command", Busy: "service_step_busy",
-		Former: "service_step_former_command", Done: "service_step_done", Repeated: "service_step_repeated", Reboot: "servicing_reboot", NoRamdisk: "service_disable_ramdisk",
+		Former: "service_step_former_command", Done: "service_step_done", Repeated: "service_step_repeated", State: "service_step_secret_state", Reboots: "service_step_reboots", Reboot: "servicing_reboot", NoRamdisk: "service_disable_ramdisk",
 		Cached: "agent_cached_service_steps", Versions: "hardware_manager_version", GetCommand: "service.get_service_steps",
 		Execute: "service.execute_service_step", Executed: "execute_service_step", VersionArg: "service_version",
 	}
@@ -135,6 +137,13 @@ func Shadow(own, offered []Step) []Step {
 	return list
 }
 
+// NotOfferedError names a step that a user asks for and the node does not have.
+type NotOfferedError struct{ Step, Offered string }
+
+func (e *NotOfferedError) Error() string {
+	return fmt.Sprintf("node does not support the step %s; it offers %s", e.Step, e.Offered)
+}
+
 // Merge lays asked over offered: the same step takes its priority and
 // arguments from asked, a priority of 0 takes it out. core are the steps of
 // the conductor, which shadow those of the agent with the same ID and of which
@@ -150,7 +159,7 @@ func Merge(core, offered []Step, asked []Requested) ([]Step, error) {
 		}
 		i := slices.IndexFunc(list, func(s Step) bool { return s.Interface == a.Interface && s.Step == a.Step })
 		if i < 0 {
-			return nil, fmt.Errorf("node does not support the step %s.%s; it offers %s", a.Interface, a.Step, ids(list))
+			return nil, &NotOfferedError{Step: a.Interface + "." + a.Step, Offered: ids(list)}
 		}
 		if list[i].ID() == "deploy.deploy" {
 			return nil, fmt.Errorf("step deploy.deploy cannot be changed")
@@ -218,7 +227,7 @@ func Manual(offered []Step, asked []Requested) ([]Step, error) {
 		}
 		i := slices.IndexFunc(offered, func(s Step) bool { return s.Interface == a.Interface && s.Step == a.Step })
 		if i < 0 {
-			return nil, fmt.Errorf("node does not support the step %s.%s; it offers %s", a.Interface, a.Step, ids(offered))
+			return nil, &NotOfferedError{Step: a.Interface + "." + a.Step, Offered: ids(offered)}
 		}
 		s := offered[i]
 		s.Args = a.Args
