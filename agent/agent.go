@@ -46,6 +46,8 @@ type Agent struct {
 	mu    sync.Mutex
 	node  hwmanager.Node // as the conductor last sent it
 	token string         // of this boot
+	// offered are the plugins that the conductor has offered, and what became of them.
+	offered []ipa.OfferedPlugin
 
 	api *ironic.Client // nil before the lookup, and without an API
 }

@@ -38,6 +38,7 @@ func (a *Agent) serve(ctx context.Context, client *ironic.Client, uuid, token st
 		TokenlessGET: api < ironic.TokenOnEveryRequest,
 		Logs:         a.writeLogs,
 		EraseReport:  a.host.Erased.Last,
+		Plugins:      a.plugins,
 	}
 	scheme, certificate := a.cfg.AdvertiseProtocol, ""
 	switch {
@@ -80,7 +81,7 @@ func (a *Agent) serveWithoutAPI(ctx context.Context) error {
 		return err
 	}
 	a.setToken(a.cfg.AgentToken)
-	opts := server.Options{Version: wireVersion, Token: a.cfg.AgentToken, Log: a.log, Logs: a.writeLogs, EraseReport: a.host.Erased.Last}
+	opts := server.Options{Version: wireVersion, Token: a.cfg.AgentToken, Log: a.log, Logs: a.writeLogs, EraseReport: a.host.Erased.Last, Plugins: a.plugins}
 	if a.cfg.ListenTLS {
 		if opts.TLS, err = a.staticTLS(); err != nil {
 			return err

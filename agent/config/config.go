@@ -108,6 +108,11 @@ type Config struct {
 	// Flags only: where things are, so that tests use fixtures.
 	ConfigFiles                                       []string
 	ConfigDir, Etc, Sys, Proc, Dev, StateDir, Cmdline string
+
+	// Flags only, too: neither a kernel command line nor virtual media decide
+	// whose plugins are trusted.
+	PluginKeys, PluginMinimums string
+	FetchedPluginDir           string
 }
 
 // Sources are where settings come from beside configuration files and flags.

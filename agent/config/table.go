@@ -157,5 +157,8 @@ var settings = []setting{
 	{"", "", "proc", func(c *Config) any { return &c.Proc }, "/proc", "root of procfs", nil},
 	{"", "", "dev", func(c *Config) any { return &c.Dev }, "/dev", "root of the device files", nil},
 	{"", "", "state_dir", func(c *Config) any { return &c.StateDir }, "/run/ironic-python-agent", "where key, certificate, token and commands survive a restart of the agent", nil},
+	{"", "", "plugin_keys", func(c *Config) any { return &c.PluginKeys }, "/etc/ferric/plugin-keys", "directory of the public keys (*.pub) whose plugins are taken from the conductor", nil},
+	{"", "", "plugin_minimums", func(c *Config) any { return &c.PluginMinimums }, "/etc/ferric/plugin-minimums.json", "oldest versions of plugins that are taken from the conductor, by name", nil},
+	{"", "", "fetched_plugin_dir", func(c *Config) any { return &c.FetchedPluginDir }, "/run/ferric/plugins", "where plugins of the conductor are put", nil},
 	{"", "", "cmdline", func(c *Config) any { return &c.Cmdline }, "/proc/cmdline", "file with the kernel command line", nil},
 }

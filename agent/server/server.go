@@ -43,7 +43,10 @@ type Options struct {
 	// EraseReport (optional) is what the latest step that erases has done; false
 	// before the first.
 	EraseReport func() (ipa.EraseReport, bool)
-	Log         *logrus.Entry
+	// Plugins (optional) are the hardware managers, and what became of the
+	// plugins that the conductor has offered.
+	Plugins func() ipa.AgentPlugins
+	Log     *logrus.Entry
 }
 
 // Server serves the agent protocol.
@@ -94,6 +97,7 @@ func (s *Server) routes() {
 	e.DELETE("/ferric/v1/commands/:id", s.cancel, s.token)
 	e.GET("/ferric/v1/logs", s.logs, s.token)
 	e.GET("/ferric/v1/erase_report", s.eraseReport, s.token)
+	e.GET("/ferric/v1/plugins", s.plugins, s.token)
 }
 
 // ServeHTTP makes a Server an http.Handler, without TLS.
@@ -286,6 +290,14 @@ func (s *Server) eraseReport(c echo.Context) error {
 		}
 	}
 	return ipa.NotFound.New("nothing was erased since the machine booted")
+}
+
+// plugins tells which hardware managers there are, and which are not, and why.
+func (s *Server) plugins(c echo.Context) error {
+	if s.opts.Plugins == nil {
+		return ipa.NotFound.New("nothing is known of plugins")
+	}
+	return c.JSON(http.StatusOK, s.opts.Plugins())
 }
 
 // handleError writes the error body of the agent contract, section "Error

@@ -116,7 +116,7 @@ func (m *Manifest) Validate() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", ErrManifest, fmt.Sprintf(format, args...))
 	}
-	if !plainName(m.Name) {
+	if !ValidName(m.Name) {
 		return bad("the name %.80q is not 1 to %d letters, digits, _ and -, which is not the first", m.Name, maxName)
 	}
 	if !ValidVersion(m.Version) {
@@ -134,8 +134,8 @@ func (m *Manifest) Validate() error {
 	return nil
 }
 
-// plainName reports whether name may be that of a plugin.
-func plainName(name string) bool {
+// ValidName reports whether name may be that of a plugin.
+func ValidName(name string) bool {
 	return name != "" && len(name) <= maxName && name[0] != '-' && made(name, "-_")
 }
 

@@ -56,7 +56,7 @@ func (r *CPUReport) load(ctx context.Context, h *hwmanager.Host, o CPUOptions, t
 		workers = len(processors)
 	}
 	// Else the kernel would end the agent.
-	if available, err := memAvailable(h.Proc); err == nil && int64(workers)*scratchBytes > available/2 {
+	if available, err := MemAvailable(h.Proc); err == nil && int64(workers)*scratchBytes > available/2 {
 		return fmt.Errorf("%d workers need %d bytes of memory, and %d are available, of which at most half is taken", workers, int64(workers)*scratchBytes, available)
 	}
 	ctx, cancel := lasting(ctx, o.Time)

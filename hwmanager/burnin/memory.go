@@ -98,7 +98,7 @@ func (l *memoryLoad) load(ctx context.Context, h *hwmanager.Host, o MemoryOption
 // plan decides how much memory is taken, by how many workers.
 func (l *memoryLoad) plan(o MemoryOptions) error {
 	r := l.report
-	available, err := memAvailable(l.proc)
+	available, err := MemAvailable(l.proc)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (l *memoryLoad) guard() (stop func()) {
 		for {
 			select {
 			case <-ticker.C:
-				if left, err := memAvailable(l.proc); err == nil && left < floor {
+				if left, err := MemAvailable(l.proc); err == nil && left < floor {
 					l.shed.Store(floor - left + memoryStep)
 				}
 			case <-quit:
@@ -205,7 +205,7 @@ func (w *memoryWorker) work(ctx context.Context) error {
 func (w *memoryWorker) take(ctx context.Context) error {
 	for w.taken < w.share && ctx.Err() == nil {
 		size := min(w.share-w.taken, memoryStep)
-		left, err := memAvailable(w.load.proc)
+		left, err := MemAvailable(w.load.proc)
 		if err != nil {
 			return err
 		}
@@ -351,8 +351,8 @@ func physicalAddress(proc string, virtual uint64) (uint64, bool) {
 	return frame*page + virtual%page, value>>63 == 1 && frame != 0
 }
 
-// memAvailable is the memory in bytes that can be taken without swapping.
-func memAvailable(proc string) (int64, error) {
+// MemAvailable is the memory in bytes that can be taken without swapping.
+func MemAvailable(proc string) (int64, error) {
 	path := filepath.Join(proc, "meminfo")
 	data, err := os.ReadFile(path)
 	if err != nil {

@@ -192,7 +192,7 @@ func TestMemoryPlan(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(proc, "meminfo"), []byte(info), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := memAvailable(proc); err == nil {
+		if _, err := MemAvailable(proc); err == nil {
 			t.Errorf("%q is taken for memory", info)
 		}
 	}
