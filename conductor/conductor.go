@@ -26,6 +26,7 @@ import (
 	"ferric/conductor/flow"
 	"ferric/conductor/metrics"
 	"ferric/conductor/netboot"
+	"ferric/conductor/plugins"
 	"ferric/conductor/restapi"
 	"ferric/conductor/steps"
 	"ferric/conductor/store"
@@ -116,6 +117,9 @@ func Run(ctx context.Context, cfg Config, log *logrus.Entry) error {
 	cfg.API.Explain = &explain.Sources{
 		Drivers: registry, Sightings: boots.Sightings(), Holding: tasks.Holding, Workers: tasks.Workers, AutomatedClean: cfg.Flow.AutomatedClean,
 		Site: explain.Site{DHCP: string(cfg.Netboot.DHCP), APIURL: cfg.Boot.APIURL},
+	}
+	if cfg.API.Plugins, err = plugins.Open(ctx, cfg.Plugins, db, log.WithField("service", "plugins")); err != nil {
+		return err
 	}
 	api, err := restapi.New(cfg.API, db, flows, log)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"ferric/conductor/driver/pxe"
 	"ferric/conductor/flow"
 	"ferric/conductor/netboot"
+	"ferric/conductor/plugins"
 	"ferric/conductor/restapi"
 )
 
@@ -87,6 +89,7 @@ type Config struct {
 	IPMI     ipmi.Config
 	Consoles ipmi.ConsoleConfig
 	Netboot  netboot.Config
+	Plugins  plugins.Config
 }
 
 // DefaultConfig has Ironic's defaults, but for a database that needs no server.
@@ -117,6 +120,7 @@ func DefaultConfig() Config {
 		IPMI:                         ipmi.DefaultConfig(),
 		Consoles:                     ipmi.DefaultConsoleConfig(),
 		Netboot:                      netboot.DefaultConfig(),
+		Plugins:                      plugins.DefaultConfig(),
 	}
 }
 
@@ -207,7 +211,14 @@ func (c *Config) complete() error {
 	if err := errors.Join(c.Flow.Validate(), c.Direct.Validate()); err != nil {
 		return err
 	}
-	if _, err := c.databasePath(); err != nil {
+	path, err := c.databasePath()
+	if err != nil {
+		return err
+	}
+	if c.Plugins.Directory == "" {
+		c.Plugins.Directory = filepath.Join(filepath.Dir(path), "plugins")
+	}
+	if err := c.Plugins.Validate(); err != nil {
 		return err
 	}
 	for name, n := range map[string]int{

@@ -42,7 +42,7 @@ func TestOptionsPage(t *testing.T) {
 func renderOptions(t *testing.T) []byte {
 	cfg := DefaultConfig()
 	comments := map[string]string{}
-	for _, dir := range []string{".", "flow", "restapi", "restapi/auth", "netboot", "inspection", "driver", "driver/agent", "driver/builtin", "driver/direct", "driver/fake", "driver/ipmi", "console", "driver/pxe"} {
+	for _, dir := range []string{".", "flow", "restapi", "restapi/auth", "netboot", "inspection", "driver", "driver/agent", "driver/builtin", "driver/direct", "driver/fake", "driver/ipmi", "console", "driver/pxe", "plugins"} {
 		collectComments(t, dir, comments)
 	}
 	type row struct{ name, kind, def string }

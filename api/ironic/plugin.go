@@ -1,9 +1,6 @@
 package ironic
 
-import (
-	"encoding/json"
-	"time"
-)
+import "time"
 
 // Plugin is a bundle that the conductor offers to agents, an extension of
 // ferric's: an item of GET /ferric/v1/plugins.
@@ -27,10 +24,10 @@ type Plugin struct {
 	Pinned   bool `json:"pinned"`   // no other version of it is offered
 	Disabled bool `json:"disabled"` // it is not offered
 	// Fault is why it cannot be offered.
-	Fault     string          `json:"fault,omitempty"`
-	Manifest  json.RawMessage `json:"manifest,omitempty"`
-	CreatedAt time.Time       `json:"created_at"`
-	UpdatedAt *time.Time      `json:"updated_at"`
+	Fault     string         `json:"fault,omitempty"`
+	Manifest  map[string]any `json:"manifest,omitempty"`
+	CreatedAt time.Time      `json:"created_at"`
+	UpdatedAt *time.Time     `json:"updated_at"`
 }
 
 // Plugins is the answer to GET /ferric/v1/plugins.

@@ -93,6 +93,7 @@ func (f *Flow) loadCleanSteps(ctx context.Context, t *task.Task) error {
 	var list []steps.Step
 	if cleansAsAsked(n) {
 		list, err = manualSteps(n, steps.Clean, offered)
+		err = f.namePlugins(ctx, n, err)
 	} else {
 		steps.Override(offered, f.cleanPriorities())
 		list = steps.Automatic(offered)

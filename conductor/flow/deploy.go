@@ -68,7 +68,7 @@ func (f *Flow) loadDeploySteps(ctx context.Context, t *task.Task) error {
 	}
 	merged, err := steps.Merge(listed(ifs, steps.Deploy), offered, asked)
 	if err != nil {
-		return err
+		return f.namePlugins(ctx, n, err)
 	}
 	// The first step, deploy.deploy, booted the agent: all others follow it.
 	i := slices.IndexFunc(merged, func(s steps.Step) bool { return s.ID() == "deploy.deploy" })

@@ -151,6 +151,8 @@ type Observer interface {
 	Heartbeat(outcome string)
 	// PowerSync is a pass over all nodes.
 	PowerSync(took time.Duration, compared, failed, missed int)
+	// Plugins are what an agent has reported.
+	Plugins(loaded, refused, setAside int)
 }
 
 // DefaultConfig has Ironic's defaults.

@@ -86,6 +86,7 @@ func (f *Flow) loadServiceSteps(ctx context.Context, t *task.Task) error {
 	var list []steps.Step
 	if err == nil {
 		list, err = manualSteps(n, steps.Service, offered)
+		err = f.namePlugins(ctx, n, err)
 	}
 	if err != nil {
 		return f.serviceFailed(ctx, t, fmt.Sprintf("Cannot service node %s: %v", n.UUID, err))

@@ -56,6 +56,7 @@ var Table = []Metric{
 	{"ferric_netboot_requests_total", "counter", []string{"protocol", "outcome"}, "Requests of machines that boot by DHCP, TFTP and HTTP: answered or refused."},
 	{"ferric_netboot_bytes_total", "counter", []string{"protocol"}, "Bytes of files that machines were sent."},
 	{"ferric_heartbeats_total", "counter", []string{"outcome"}, "Heartbeats of agents: accepted, ignored because the node is busy, refused."},
+	{"ferric_plugins_reported_total", "counter", []string{"outcome"}, "Plugins that agents have reported: loaded, refused, set aside."},
 	{"ferric_power_sync_seconds", "histogram", nil, "How long passes of the power sync took."},
 	{"ferric_power_sync_nodes_total", "counter", []string{"outcome"}, "Nodes of the power sync: compared, failed, missed because they were locked."},
 	{"ferric_event_streams", "gauge", nil, "Streams of events that are open."},
@@ -185,6 +186,13 @@ func (m *Metrics) Sighting(s netboot.Sighting) {
 
 // Heartbeat counts a heartbeat: accepted, ignored or refused.
 func (m *Metrics) Heartbeat(outcome string) { m.count("ferric_heartbeats_total", 1, outcome) }
+
+// Plugins counts what an agent has reported.
+func (m *Metrics) Plugins(loaded, refused, setAside int) {
+	for outcome, n := range map[string]int{"loaded": loaded, "refused": refused, "set aside": setAside} {
+		m.count("ferric_plugins_reported_total", float64(n), outcome)
+	}
+}
 
 // PowerSync counts a pass.
 func (m *Metrics) PowerSync(took time.Duration, compared, failed, missed int) {

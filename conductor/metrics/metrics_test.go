@@ -91,6 +91,7 @@ func TestMetrics(t *testing.T) {
 	m.Sighting(netboot.Sighting{Protocol: "dhcp", Reason: "unknown"})
 	m.Heartbeat("ignored")
 	m.PowerSync(time.Second, 3, 2, 1)
+	m.Plugins(2, 1, 0)
 	m.Commit(store.Commit{Changes: 2, Took: time.Millisecond, Err: errors.New("x")})
 	for i := range 300 {
 		m.BMCCommand(fmt.Sprint("command ", i), 0, nil)
@@ -100,7 +101,7 @@ func TestMetrics(t *testing.T) {
 		"ferric_transitions_total{available,deploying}": 1, "ferric_api_requests_total{GET,/nodes,200}": 1, "ferric_api_requests_total{GET,/ferric/v1/events,200}": 1,
 		"ferric_api_request_seconds{GET,/nodes}": 1, "ferric_bmc_command_seconds{power status,failed}": 1, "ferric_netboot_requests_total{answered,tftp}": 1,
 		"ferric_netboot_requests_total{refused,dhcp}": 1, "ferric_netboot_bytes_total{tftp}": 7, "ferric_heartbeats_total{ignored}": 1,
-		"ferric_power_sync_nodes_total{missed}": 1, "ferric_power_sync_seconds{}": 1, "ferric_database_commit_failures_total{}": 1, "ferric_workers{}": 2,
+		"ferric_power_sync_nodes_total{missed}": 1, "ferric_power_sync_seconds{}": 1, "ferric_plugins_reported_total{refused}": 1, "ferric_database_commit_failures_total{}": 1, "ferric_workers{}": 2,
 		"ferric_event_streams{}": 3, "ferric_sensor_value{u,Temperature,Inlet (0x1),degrees C}": 42, "ferric_sensor_values_left_out{}": 5, "ferric_bmc_command_seconds": 201,
 	}
 	var got map[string]float64

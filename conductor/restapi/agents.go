@@ -52,10 +52,9 @@ func (s *Server) lookup(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, s.lookupFailed(ctx, r, macs, nodeUUID, err)
 	}
-	return ok(ipa.LookupResponse{
-		Node:   NodeView(n, r.version, ViewOptions{Base: r.base, Fields: lookupFields}),
-		Config: s.agentConfig(token, r.version),
-	})
+	config := s.agentConfig(token, r.version)
+	config.Plugins = s.pluginOffers(ctx, r, n, token)
+	return ok(ipa.LookupResponse{Node: NodeView(n, r.version, ViewOptions{Base: r.base, Fields: lookupFields}), Config: config})
 }
 
 // lookupAllowed refuses those who have guessed too often.

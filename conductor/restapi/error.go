@@ -10,6 +10,7 @@ import (
 	"ferric/api"
 	"ferric/conductor/driver"
 	"ferric/conductor/flow"
+	"ferric/conductor/plugins"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
 	"ferric/conductor/task"
@@ -34,6 +35,12 @@ var statuses = []struct {
 	{is(flow.ErrConflict), http.StatusConflict, ""},
 	{is(flow.ErrInvalid), http.StatusBadRequest, ""},
 	{is(flow.ErrAgentToken), http.StatusBadRequest, ""},
+	{is(plugins.ErrInvalid), http.StatusBadRequest, ""},
+	{is(plugins.ErrTooLarge), http.StatusRequestEntityTooLarge, ""},
+	{is(plugins.ErrConflict), http.StatusConflict, ""},
+	{is(plugins.ErrBusy), http.StatusServiceUnavailable, ""},
+	{is(plugins.ErrNoSpace), http.StatusInsufficientStorage, ""},
+	{is(store.ErrTooManyReports), http.StatusTooManyRequests, ""},
 	{is(flow.ErrNoRAID), http.StatusNotFound, ""},
 	{is(driver.ErrUnsupported), http.StatusBadRequest, ""},
 	{as[*driver.MissingParameterError], http.StatusBadRequest, ""},

@@ -19,6 +19,7 @@ import (
 	"ferric/conductor/driver/builtin"
 	"ferric/conductor/driver/fake"
 	"ferric/conductor/flow"
+	"ferric/conductor/plugins"
 	"ferric/conductor/provision"
 	"ferric/conductor/restapi"
 	"ferric/conductor/store"
@@ -76,6 +77,11 @@ func newAPI(t testing.TB, configure ...func(*restapi.Config)) (http.Handler, *st
 		t.Fatal(err)
 	}
 	cfg := restapi.DefaultConfig()
+	bundles := plugins.DefaultConfig()
+	bundles.Directory = t.TempDir()
+	if cfg.Plugins, err = plugins.Open(t.Context(), bundles, db, log); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range configure {
 		c(&cfg)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/labstack/echo/v4"
 
 	"ferric/api"
 	"ferric/api/ironic"
@@ -102,11 +103,13 @@ func (r route) operation(v ironic.Version) *openapi3.Operation {
 		}
 		schema := a.schema()
 		members.WithProperty(a.name, schema)
-		if r.body != "" || !r.hasBody() {
+		if r.body != "" || r.stream || !r.hasBody() {
 			op.AddParameter(openapi3.NewQueryParameter(a.name).WithSchema(schema).WithDescription(a.doc))
 		}
 	}
 	switch {
+	case r.stream:
+		op.RequestBody = &openapi3.RequestBodyRef{Value: openapi3.NewRequestBody().WithRequired(true).WithContent(octetContent())}
 	case r.body != "" && r.method == http.MethodPatch:
 		op.RequestBody = body(ref("Patch"))
 	case r.body != "":
@@ -181,10 +184,19 @@ func body(schema *openapi3.SchemaRef) *openapi3.RequestBodyRef {
 
 func response(result string) *openapi3.ResponseRef {
 	r := openapi3.NewResponse().WithDescription("Success.")
-	if result != "" {
+	if result == octets {
+		r = r.WithContent(octetContent())
+	} else if result != "" {
 		r = r.WithContent(openapi3.NewContentWithJSONSchemaRef(ref(result)))
 	}
 	return &openapi3.ResponseRef{Value: r}
+}
+
+// octets is the result of what answers with bytes.
+const octets = "octets"
+
+func octetContent() openapi3.Content {
+	return openapi3.NewContentWithSchema(openapi3.NewStringSchema().WithFormat("binary"), []string{echo.MIMEOctetStream})
 }
 
 func errorResponse() *openapi3.Response {

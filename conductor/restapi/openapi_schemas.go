@@ -144,5 +144,10 @@ func plainSchemas(v ironic.Version) map[string]*openapi3.Schema {
 		"Metrics":               text(),
 		"Explanation":           goType[explain.Explanation](),
 		"EraseReports":          goType[ipa.EraseReports](),
+		"Plugin":                goType[ironic.Plugin](),
+		"Plugins":               goType[ironic.Plugins](),
+		"PluginChange":          goType[ironic.PluginChange](),
+		"NodePlugins":           goType[ironic.NodePlugins](),
+		"PluginReportBody":      goType[ipa.PluginReport](),
 	}
 }

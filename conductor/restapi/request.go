@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/sirupsen/logrus"
@@ -49,6 +50,8 @@ type request struct {
 	params     map[string]string
 	args       arguments // those that the route has, by name
 	body       []byte
+	stream     io.Reader    // the body, where the route leaves it to the handler
+	length     int64        // of the body as the client tells, -1 is unknown
 	source     netip.Prefix // of the network, where it comes from
 	jsonSuffix bool         // ".json" was cut off the path
 	identity   *auth.Identity
@@ -99,7 +102,9 @@ func (s *Server) adapt(rt route) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		if r.body, err = s.readBody(c.Response(), c.Request(), rt.limit); err != nil {
+		if rt.stream {
+			r.stream, r.length = patient{c.Request().Body, http.NewResponseController(c.Response())}, c.Request().ContentLength
+		} else if r.body, err = s.readBody(c.Response(), c.Request(), rt.limit); err != nil {
 			return err
 		}
 		if err := r.readArguments(c.Request().URL.RawQuery); err != nil {
@@ -191,6 +196,21 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit bodyLimi
 		return nil, refuse(http.StatusBadRequest, "The request body is nested deeper than %d levels.", s.cfg.Edge.MaxDepth)
 	}
 	return b, nil
+}
+
+// streamPatience is for how long a client may send nothing of a body that is
+// streamed. The server's own limit is for bodies that are small.
+const streamPatience = time.Minute
+
+// patient reads a body for as long as something comes.
+type patient struct {
+	io.Reader
+	control *http.ResponseController
+}
+
+func (p patient) Read(b []byte) (int, error) {
+	_ = p.control.SetReadDeadline(time.Now().Add(streamPatience)) // where there is a connection
+	return p.Reader.Read(b)
 }
 
 // depth counts how deep arrays and objects of a JSON text nest, without

@@ -36,6 +36,8 @@ type route struct {
 	// members of the body are arguments, like those of the query.
 	body  string
 	limit bodyLimit // 0 is [api]max_json_body_size
+	// stream leaves the body to the handler, as request.stream, whatever its size.
+	stream bool
 
 	status int    // of success, 0 is 200
 	result string // the resource that it answers with, "" is nothing
@@ -93,6 +95,7 @@ func (s *Server) routes() []route {
 		s.inspectionRuleRoutes(),
 		s.inventoryRoutes(),
 		s.extensionRoutes(),
+		s.pluginRoutes(),
 		s.eventListRoutes(),
 		s.timelineRoutes(),
 		s.explainRoutes(),

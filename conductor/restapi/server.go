@@ -20,6 +20,7 @@ import (
 	"ferric/conductor/explain"
 	"ferric/conductor/flow"
 	"ferric/conductor/inspection"
+	"ferric/conductor/plugins"
 	"ferric/conductor/restapi/auth"
 	"ferric/conductor/store"
 )
@@ -77,6 +78,8 @@ type Config struct {
 	// for a stream. Both may be nil.
 	Metrics http.Handler                                               `ini:"-"`
 	Observe func(method, route string, status int, took time.Duration) `ini:"-"`
+	// Plugins are what agents are offered; nil is none.
+	Plugins *plugins.Library `ini:"-"`
 	// Explain is where the facts about a node come from, besides the database.
 	Explain *explain.Sources `ini:"-"`
 	Edge    EdgeConfig
@@ -141,6 +144,10 @@ type Conductor interface {
 	Progress(ctx context.Context, id int64) (*ipa.Progress, error)
 	// EraseReports are those of the latest steps that erase, newest first.
 	EraseReports(ctx context.Context, id int64) ([]ipa.EraseReport, error)
+	// AgentNode finds the node of an agent that shows its token, else flow.ErrAgentToken.
+	AgentNode(ctx context.Context, nodeUUID, token string) (*store.Node, error)
+	// ReportPlugins keeps what an agent tells of its plugins.
+	ReportPlugins(ctx context.Context, report ipa.PluginReport) error
 	Drivers() []driver.Info
 	Hardware
 	Allocator

@@ -36,10 +36,21 @@ var eventTypes = map[provision.State]string{
 // record adds an entry to the node's history, to be written with the node. The
 // node is still in the state that the entry is about.
 func (t *Task) record(severity, text string) {
-	if t.manager == nil || t.manager.cfg.History == nil {
-		return
+	if t.manager != nil && t.manager.cfg.History != nil {
+		t.history = append(t.history, t.manager.entry(t.Node, t.actor, severity, text))
 	}
-	n := t.Node
+}
+
+// HistoryEntry makes an entry about a node that is not locked, as far as history
+// is kept, and tells how much is.
+func (m *Manager) HistoryEntry(n *store.Node, severity, text string) ([]store.History, store.HistoryLimits) {
+	if m.cfg.History == nil {
+		return nil, store.HistoryLimits{}
+	}
+	return []store.History{m.entry(n, Actor{}, severity, text)}, *m.cfg.History
+}
+
+func (m *Manager) entry(n *store.Node, a Actor, severity, text string) store.History {
 	kind := eventTypes[n.ProvisionState]
 	switch {
 	case kind != "":
@@ -49,8 +60,8 @@ func (t *Task) record(severity, text string) {
 		kind = "provisioning"
 	}
 	state := string(n.ProvisionState)
-	h := store.History{Conductor: &t.manager.cfg.Host, EventType: &kind, Severity: severity, Event: text,
-		User: known(t.actor.User), Project: known(t.actor.Project), State: &state, CreatedAt: time.Now().UTC().Truncate(time.Microsecond)}
+	h := store.History{Conductor: &m.cfg.Host, EventType: &kind, Severity: severity, Event: text,
+		User: known(a.User), Project: known(a.Project), State: &state, CreatedAt: time.Now().UTC().Truncate(time.Microsecond)}
 	if n.TargetProvisionState != nil {
 		target := string(*n.TargetProvisionState)
 		h.TargetProvisionState = &target
@@ -59,7 +70,7 @@ func (t *Task) record(severity, text string) {
 		seconds := int64(time.Since(*n.ProvisionUpdatedAt).Seconds())
 		h.DurationSeconds = &seconds
 	}
-	t.history = append(t.history, h)
+	return h
 }
 
 func known(text string) *string {

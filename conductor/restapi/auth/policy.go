@@ -175,6 +175,11 @@ var rules = []rule{
 	may("inspection_rule:create", systemAdmin),
 	may("inspection_rule:update", systemAdmin),
 	may("inspection_rule:delete", systemAdmin),
+	// Ferric's own: what runs on machines as root is for administrators only.
+	may("plugin:get", systemReader),
+	may("plugin:create", systemAdmin),
+	may("plugin:update", systemAdmin),
+	may("plugin:delete", systemAdmin),
 }
 
 // Public is the policy of what needs no credentials.
