@@ -177,7 +177,7 @@ func (p *Plugin) EraseBlockDevice(ctx context.Context, h *hwmanager.Host, node h
 	if !p.offers(method) {
 		return ipa.DeviceErase{}, hwmanager.ErrNotHandled
 	}
-	if err := h.Guard.Check(h.DevicePath(device.Name)); err != nil {
+	if err := mayWrite(h, device); err != nil {
 		return ipa.DeviceErase{}, err
 	}
 	var done *struct {
@@ -191,6 +191,16 @@ func (p *Plugin) EraseBlockDevice(ctx context.Context, h *hwmanager.Host, node h
 		return ipa.DeviceErase{}, err
 	}
 	return ipa.DeviceErase{Method: done.Method, Reason: done.Reason}, nil
+}
+
+// mayWrite is nil if device is still the disk that was chosen, and may be
+// written to: what the plugin does to it is beyond the fence.
+func mayWrite(h *hwmanager.Host, device ipa.BlockDevice) error {
+	target, err := h.Fence(device)
+	if err != nil {
+		return err
+	}
+	return target.Check()
 }
 
 // written is what a plugin says of an image that it has put onto a disk.
@@ -207,7 +217,7 @@ func (p *Plugin) writes(ctx context.Context, h *hwmanager.Host, device ipa.Block
 	if !p.offers(c.method) {
 		return nil, hwmanager.ErrNotHandled
 	}
-	if err := h.Guard.Check(h.DevicePath(device.Name)); err != nil {
+	if err := mayWrite(h, device); err != nil {
 		return nil, err
 	}
 	if report != nil {
@@ -247,7 +257,7 @@ func (p *Plugin) InstallBootloader(ctx context.Context, h *hwmanager.Host, devic
 	if !p.offers(method) {
 		return hwmanager.ErrNotHandled
 	}
-	if err := h.Guard.Check(h.DevicePath(device.Name)); err != nil {
+	if err := mayWrite(h, device); err != nil {
 		return err
 	}
 	return p.ask(ctx, h, method, arguments{

@@ -26,6 +26,9 @@ func writers() map[string]string {
 		"agent/power.go":                   "sysrq-trigger",
 		"agent/rescue.go":                  "the password for the rescue login, in the ramdisk",
 		"agent/server/certificate.go":      "the certificate, in the ramdisk",
+		"hwmanager/execplugin/cgroup.go":   "control groups",
+		"hwmanager/execplugin/run.go":      "a plugin's oom_score_adj",
+		"hwmanager/execplugin/scratch.go":  "nothing: it mounts a file system in memory",
 		"hwmanager/generic/bootc.go":       "settings and secrets of podman, in the ramdisk",
 		"hwmanager/generic/esp.go":         "etc/fstab of the deployed system; it mounts what a Target has checked",
 		"hwmanager/generic/flush.go":       "drop_caches",
@@ -107,7 +110,7 @@ func FenceFaults(path string, source []byte) (faults []string) {
 			case n.Sel.Name == "OpenShared" && path != "images/partition/edit.go":
 				fault(n, "writes to a disk that it has not claimed: only the partition table beside partitions in use is changed so")
 			case name == "exec.Command" || name == "exec.CommandContext" || name == "os.StartProcess":
-				if path != "hwmanager/exec.go" && path != "agent/power.go" {
+				if !slices.Contains([]string{"hwmanager/exec.go", "hwmanager/execplugin/run.go", "agent/power.go"}, path) {
 					fault(n, "runs a program by itself: Host.Run does that")
 				}
 			case opensAlways(name):
