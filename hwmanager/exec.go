@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -16,6 +18,7 @@ import (
 const (
 	maxStdout = 32 << 20
 	maxStderr = 2 << 10
+	maxLine   = 4 << 10
 )
 
 // programTime bounds a program whose caller set no deadline. What may take
@@ -31,54 +34,87 @@ type Exec struct {
 
 // Run implements Runner.
 func (e Exec) Run(ctx context.Context, name string, args ...string) ([]byte, error) {
-	if _, limited := ctx.Deadline(); !limited {
-		limit := cmp.Or(e.Limit, programTime)
+	return e.run(ctx, Tool{Name: name, Args: args})
+}
+
+// RunTool implements ToolRunner.
+func (e Exec) RunTool(ctx context.Context, t Tool) ([]byte, error) {
+	t.alone = true
+	return e.run(ctx, t)
+}
+
+func (e Exec) run(ctx context.Context, t Tool) ([]byte, error) {
+	limit := t.Limit
+	if _, limited := ctx.Deadline(); !limited && limit == 0 {
+		limit = cmp.Or(e.Limit, programTime)
+	}
+	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("it ran for more than %s: %w", limit, context.DeadlineExceeded))
 		defer cancel()
 	}
-	stdout := &boundedBuffer{limit: maxStdout}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	lines := &lineTeller{tell: t.Line, stop: stop}
+	stdout := &boundedBuffer{limit: cmp.Or(t.MaxOutput, maxStdout), stop: stop}
 	stderr := &tail{limit: maxStderr}
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(ctx, t.Name, t.Args...)
+	cmd.Stdin, cmd.Dir = t.Stdin, t.Dir
 	cmd.Stdout, cmd.Stderr = stdout, stderr
-	cmd.Env = append(cmd.Environ(), "LC_ALL=C")
+	if t.Line != nil {
+		cmd.Stdout, cmd.Stderr = io.MultiWriter(stdout, lines.stream()), io.MultiWriter(stderr, lines.stream())
+	}
+	cmd.Env = append(append(cmd.Environ(), "LC_ALL=C"), t.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	kill := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = kill
 	cmd.WaitDelay = 5 * time.Second
 
 	err := cmd.Run()
+	if t.alone && cmd.Process != nil {
+		_ = kill() // what is left of the group; mostly there is nothing
+		if errors.Is(err, exec.ErrWaitDelay) {
+			err = nil // it ended, and left somebody behind who kept its output open
+		}
+	}
+	lines.end()
 	switch {
-	case err == nil && stdout.truncated:
-		return nil, fmt.Errorf("run %s: output is longer than %d bytes", name, maxStdout)
+	case context.Cause(ctx) != nil:
+		return stdout.data, fmt.Errorf("run %s: %w", t.Name, context.Cause(ctx))
 	case err == nil:
-		return stdout.Bytes(), nil
-	case ctx.Err() != nil:
-		return stdout.Bytes(), fmt.Errorf("run %s: %w", name, context.Cause(ctx))
+		return stdout.data, nil
 	}
-	if text := strings.TrimSpace(string(stderr.data)); text != "" {
-		return stdout.Bytes(), fmt.Errorf("run %s: %w: %s", name, err, text)
+	const shown = 500
+	said := stdout.data
+	said = said[max(0, len(said)-shown):] // there are tools that know no standard error
+	for _, text := range [][]byte{stderr.data, said} {
+		if text := strings.TrimSpace(strings.ToValidUTF8(string(text), "?")); text != "" {
+			return stdout.data, fmt.Errorf("run %s: %w: %s", t.Name, err, text)
+		}
 	}
-	return stdout.Bytes(), fmt.Errorf("run %s: %w", name, err)
+	return stdout.data, fmt.Errorf("run %s: %w", t.Name, err)
 }
 
 // NoProgram reports whether err of a Runner says that the program is not
 // installed.
 func NoProgram(err error) bool { return errors.Is(err, exec.ErrNotFound) }
 
-// boundedBuffer keeps the beginning of what is written to it.
+// boundedBuffer keeps what is written to it and stops who writes too much. It
+// has no ReadFrom, which would know no bounds.
 type boundedBuffer struct {
-	bytes.Buffer
-	limit     int
-	truncated bool
+	data  []byte
+	limit int
+	stop  context.CancelCauseFunc
 }
 
 func (b *boundedBuffer) Write(p []byte) (int, error) {
-	room := b.limit - b.Len()
-	if len(p) <= room {
-		return b.Buffer.Write(p)
+	room := b.limit - len(b.data)
+	if len(p) > room {
+		b.stop(fmt.Errorf("output is longer than %d bytes", b.limit))
+		b.data = append(b.data, p[:room]...)
+		return len(p), nil
 	}
-	b.truncated = true
-	b.Buffer.Write(p[:room])
+	b.data = append(b.data, p...)
 	return len(p), nil
 }
 
@@ -94,4 +130,71 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.data = append(t.data[:0], t.data[extra:]...)
 	}
 	return len(p), nil
+}
+
+// lineTeller tells the lines of several streams, one after the other.
+type lineTeller struct {
+	tell    func(string)
+	stop    context.CancelCauseFunc
+	mu      sync.Mutex
+	streams []*lineStream
+}
+
+func (l *lineTeller) stream() *lineStream {
+	s := &lineStream{all: l}
+	l.streams = append(l.streams, s)
+	return s
+}
+
+// say tells a line. Whoever is told may be a vendor's code, in a goroutine where
+// its panic would end the agent.
+func (l *lineTeller) say(line []byte) {
+	text := strings.TrimSpace(strings.ToValidUTF8(string(line), "?"))
+	if text == "" || l.tell == nil {
+		return
+	}
+	if err := recovered(func() error { l.tell(text); return nil }); err != nil {
+		l.tell = nil
+		l.stop(fmt.Errorf("telling its output: %w", err))
+	}
+}
+
+// end tells the last lines, which lack their ends. Nobody writes any more.
+func (l *lineTeller) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.streams {
+		s.rest = s.flush(s.rest)
+	}
+}
+
+// lineStream cuts a stream into lines. A carriage return ends one, too: so do
+// programs that write how far they are. Long lines lose their ends.
+type lineStream struct {
+	all  *lineTeller
+	rest []byte
+}
+
+func (s *lineStream) Write(p []byte) (int, error) {
+	s.all.mu.Lock()
+	defer s.all.mu.Unlock()
+	for rest := p; len(rest) > 0; {
+		at := bytes.IndexAny(rest, "\r\n")
+		part := rest
+		if at >= 0 {
+			part = rest[:at]
+		}
+		s.rest = append(s.rest, part[:min(len(part), maxLine-len(s.rest))]...)
+		if at < 0 {
+			break
+		}
+		s.rest = s.flush(s.rest)
+		rest = rest[at+1:]
+	}
+	return len(p), nil
+}
+
+func (s *lineStream) flush(line []byte) []byte {
+	s.all.say(line)
+	return line[:0]
 }
