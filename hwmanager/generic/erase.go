@@ -20,6 +20,9 @@ import (
 // disk may be erased is checked before the first one is touched; one failure
 // fails the step, after all others have ended.
 func (m *Manager) eraseDevices(ctx context.Context, h *hwmanager.Host, call hwmanager.StepCall) (any, error) {
+	if err := onlyArgs(call.Args); err != nil {
+		return nil, err
+	}
 	options, err := eraseOptionsOf(call.Node)
 	if err != nil {
 		return nil, ipa.Cleaning.New("%v", err)
@@ -94,6 +97,9 @@ func forgetPartitions(ctx context.Context, h *hwmanager.Host, t eraseTarget) {
 // eraseMetadata wipes partition tables, superblocks and signatures of all
 // disks and partitions, partitions first. Failures are collected.
 func (m *Manager) eraseMetadata(ctx context.Context, h *hwmanager.Host, call hwmanager.StepCall) (any, error) {
+	if err := onlyArgs(call.Args); err != nil {
+		return nil, err
+	}
 	return m.eraseQuickly(ctx, h, call, "erase_devices_metadata", nil)
 }
 
@@ -101,6 +107,9 @@ func (m *Manager) eraseMetadata(ctx context.Context, h *hwmanager.Host, call hwm
 // the metadata of all others, and of those that cannot or fail to (agent
 // contract, section "Express").
 func (m *Manager) eraseExpress(ctx context.Context, h *hwmanager.Host, call hwmanager.StepCall) (any, error) {
+	if err := onlyArgs(call.Args); err != nil {
+		return nil, err
+	}
 	options, err := eraseOptionsOf(call.Node)
 	if err != nil {
 		return nil, ipa.Cleaning.New("%v", err)
