@@ -80,7 +80,12 @@ func Open(dir string) (*Fake, error) {
 
 // Empty makes a machine without any hardware.
 func Empty() (*Fake, error) {
-	return open(func(root string) error { return grow(root, "") })
+	return open(func(root string) error {
+		return grow(root, `proc/cpuinfo = processor\t: 0\nmodel name\t: none\n\n
+proc/meminfo = MemTotal:         502480 kB\nMemFree:          401112 kB\n
+proc/mounts = rootfs / rootfs rw 0 0\n
+proc/cmdline = quiet\n`)
+	})
 }
 
 // New is Open for the time of a test.
@@ -151,7 +156,8 @@ func open(fill func(root string) error) (*Fake, error) {
 }
 
 func (f *Fake) build(top string, fill func(root string) error) error {
-	for _, dir := range []string{"sys", "proc", "dev", "etc"} {
+	// A kernel has these whatever the machine.
+	for _, dir := range []string{"sys/block", "sys/bus/pci/devices", "sys/bus/usb/devices", "sys/class/net", "sys/devices/system/cpu", "proc/self", "dev", "etc"} {
 		if err := os.MkdirAll(filepath.Join(f.root, dir), 0o755); err != nil {
 			return err
 		}
