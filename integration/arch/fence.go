@@ -29,6 +29,7 @@ func writers() map[string]string {
 		"hwmanager/execplugin/cgroup.go":   "control groups",
 		"hwmanager/execplugin/run.go":      "a plugin's oom_score_adj",
 		"hwmanager/execplugin/scratch.go":  "nothing: it mounts a file system in memory",
+		"hwmanager/capsule/load.go":        "the kernel's capsule-loader",
 		"hwmanager/generic/bootc.go":       "settings and secrets of podman, in the ramdisk",
 		"hwmanager/generic/esp.go":         "etc/fstab of the deployed system; it mounts what a Target has checked",
 		"hwmanager/generic/flush.go":       "drop_caches",

@@ -26,6 +26,7 @@ $kernel:kernel and modules of the ramdisk and of the deployed system
 grub-common:boot loader of the deployed system
 grub-pc-bin:its BIOS part
 grub-efi-amd64-bin:its UEFI part
+u-boot-tools:capsules with firmware, made by mkeficapsule
 mtools:EFI system partition of the deployed system
 dosfstools:the same
 gdisk:partition table of the deployed system
