@@ -168,9 +168,10 @@ func (m *Manifest) validateFiles(maxSize int64) error {
 			return fmt.Errorf("%w: files are not in the order of their paths: %q after %q", ErrManifest, f.Path, before)
 		}
 		seen[folded], before = f.Path, f.Path
-		if total += f.Size; total > maxSize {
+		if f.Size > maxSize-total {
 			return fmt.Errorf("%w: its files have more than %d bytes", ErrTooLarge, maxSize)
 		}
+		total += f.Size
 		executable = executable || f.Path == m.Executable && f.Mode == modeExecutable
 	}
 	for _, f := range m.Files {
