@@ -92,9 +92,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.syncClock(ctx); err != nil {
 		return unlessEnded(ctx, err)
 	}
-	var err error
-	if a.set, err = hwmanager.Load(ctx, a.host, a.managers); err != nil {
-		return err
+	if err := a.loadManagers(ctx); err != nil {
+		return unlessEnded(ctx, err)
 	}
 	if _, err := a.lookAtDisks(ctx); err != nil {
 		a.log.WithError(err).Warn("disks cannot be listed")

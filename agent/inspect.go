@@ -8,7 +8,6 @@ import (
 	"ferric/agent/config"
 	"ferric/agent/inspection"
 	"ferric/agent/ironic"
-	"ferric/hwmanager"
 )
 
 // inspectProgram is the name of the other agent's program that only inspects.
@@ -38,9 +37,8 @@ func (a *Agent) Inspect(ctx context.Context) error {
 	if err := a.discover(ctx); err != nil {
 		return unlessEnded(ctx, err)
 	}
-	var err error
-	if a.set, err = hwmanager.Load(ctx, a.host, a.managers); err != nil {
-		return err
+	if err := a.loadManagers(ctx); err != nil {
+		return unlessEnded(ctx, err)
 	}
 	if _, err := a.waitForMACs(ctx); err != nil {
 		return unlessEnded(ctx, err)

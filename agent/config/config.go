@@ -104,6 +104,8 @@ type Config struct {
 	AllowDevices []string
 	// StrictRootDevice fails where several disks could be the root device.
 	StrictRootDevice bool
+	// PluginDir has the executable hardware managers of the ramdisk.
+	PluginDir string
 
 	// Flags only: where things are, so that tests use fixtures.
 	ConfigFiles                                       []string

@@ -157,6 +157,7 @@ var settings = []setting{
 	{"", "", "proc", func(c *Config) any { return &c.Proc }, "/proc", "root of procfs", nil},
 	{"", "", "dev", func(c *Config) any { return &c.Dev }, "/dev", "root of the device files", nil},
 	{"", "", "state_dir", func(c *Config) any { return &c.StateDir }, "/run/ironic-python-agent", "where key, certificate, token and commands survive a restart of the agent", nil},
+	{"ipa-plugin-dir", "ferric", "plugin_dir", func(c *Config) any { return &c.PluginDir }, "/usr/lib/ferric/plugins", "directory of executable hardware managers: directories with a plugin.json, or with an executable of the same name", nil},
 	{"", "", "plugin_keys", func(c *Config) any { return &c.PluginKeys }, "/etc/ferric/plugin-keys", "directory of the public keys (*.pub) whose plugins are taken from the conductor", nil},
 	{"", "", "plugin_minimums", func(c *Config) any { return &c.PluginMinimums }, "/etc/ferric/plugin-minimums.json", "oldest versions of plugins that are taken from the conductor, by name", nil},
 	{"", "", "fetched_plugin_dir", func(c *Config) any { return &c.FetchedPluginDir }, "/run/ferric/plugins", "where plugins of the conductor are put", nil},

@@ -26,7 +26,7 @@ func Methods() []Method {
 	return []Method{
 		{"describe", "", nil, false, "what the plugin is: name, version, sdk, methods"},
 		{"evaluate_hardware_support", "", nil, false, "support level: 0 not for this machine, 1 generic, 2 mainline, 3 and above service provider"},
-		{"initialize", "Initializer", nil, false, "not looked at"},
+		{"initialize", "Initializer", nil, true, "not looked at"},
 		{"get_clean_steps", "CleanStepper", []string{"node"}, false, "list of steps"},
 		{"get_deploy_steps", "DeployStepper", []string{"node"}, false, "list of steps"},
 		{"get_service_steps", "ServiceStepper", []string{"node"}, false, "list of steps"},

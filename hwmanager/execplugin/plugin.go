@@ -14,14 +14,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -51,7 +49,7 @@ type Options struct {
 const (
 	defaultMemory = 512 // MiB, or half of the machine's if that is less
 	defaultStep   = time.Hour
-	defaultQuery  = time.Minute
+	defaultQuery  = 40 * time.Second // a conductor waits a minute for the list of steps
 	defaultGrace  = 5 * time.Second
 )
 
@@ -133,8 +131,7 @@ func locate(path string) (plugin.Manifest, string, error) {
 	if !info.IsDir() {
 		return plugin.Manifest{}, path, nil
 	}
-	file := filepath.Join(path, plugin.ManifestFile)
-	text, err := os.ReadFile(file)
+	m, err := plugin.ReadManifest(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		executable := filepath.Join(path, filepath.Base(path))
 		if _, err := os.Stat(executable); err != nil {
@@ -145,35 +142,18 @@ func locate(path string) (plugin.Manifest, string, error) {
 	if err != nil {
 		return plugin.Manifest{}, "", err
 	}
-	var m plugin.Manifest
-	if err := json.Unmarshal(text, &m); err != nil {
-		return m, "", fmt.Errorf("%s: %w", plugin.ManifestFile, err)
+	if err := checkSDK(m.SDK); err != nil {
+		return *m, "", fmt.Errorf("%s: %w", plugin.ManifestFile, err)
 	}
-	if err := checkManifest(m); err != nil {
-		return m, "", fmt.Errorf("%s: %w", plugin.ManifestFile, err)
-	}
-	return m, filepath.Join(path, filepath.FromSlash(m.Executable)), nil
+	return *m, filepath.Join(path, filepath.FromSlash(m.Executable)), nil
 }
 
-func checkManifest(m plugin.Manifest) error {
-	if err := checkName(m.Name); err != nil {
-		return err
-	}
-	if m.Version == "" {
-		return errors.New("it has no version")
-	}
-	if !filepath.IsLocal(filepath.FromSlash(m.Executable)) {
-		return fmt.Errorf("executable %q is not a path below the plugin's directory", m.Executable)
-	}
-	return checkSDK(m.SDK)
-}
-
-// maxName bounds the name of a plugin, in bytes.
-const maxName = 64
+// maxVersion bounds a version, in bytes.
+const maxVersion = 64
 
 func checkName(name string) error {
-	if name == "" || len(name) > maxName || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
-		return fmt.Errorf("name %.80q: want 1 to %d letters, digits, \"-\" and \"_\"", name, maxName)
+	if !plugin.ValidName(name) {
+		return fmt.Errorf("name %.80q: want 1 to 64 letters, digits, \"_\" and \"-\", which is not the first", name)
 	}
 	return nil
 }
@@ -181,13 +161,8 @@ func checkName(name string) error {
 // checkSDK refuses a plugin that was written for another major version of the
 // protocol, or for no version at all. Minor versions only add.
 func checkSDK(version string) error {
-	major, _, _ := strings.Cut(version, ".")
-	ours, _, _ := strings.Cut(hwmanager.SDKVersion, ".")
-	if _, err := strconv.Atoi(major); err != nil {
-		return fmt.Errorf("sdk %.40q: want the version of the protocol that the plugin was written for, as in %q", version, hwmanager.SDKVersion)
-	}
-	if major != ours {
-		return fmt.Errorf("it was written for version %.40s of the plugin protocol; this agent speaks %s", version, hwmanager.SDKVersion)
+	if err := plugin.CheckSDK(version, hwmanager.SDKVersion); err != nil {
+		return fmt.Errorf("sdk: %w", err)
 	}
 	return nil
 }
@@ -198,8 +173,8 @@ func (p *Plugin) agrees(d description) error {
 	if err := checkName(d.Name); err != nil {
 		return err
 	}
-	if d.Version == "" || len(d.Version) > maxName {
-		return fmt.Errorf("version %.80q: want 1 to %d characters", d.Version, maxName)
+	if d.Version == "" || len(d.Version) > maxVersion {
+		return fmt.Errorf("version %.80q: want 1 to %d characters", d.Version, maxVersion)
 	}
 	if err := checkSDK(d.SDK); err != nil {
 		return err
