@@ -21,7 +21,7 @@ const (
 func (a *Agent) reportPlugins(ctx context.Context, node, token string, results []ipa.OfferedPlugin) {
 	report := ipa.PluginReport{
 		NodeUUID: node, AgentToken: token,
-		Loaded: map[string]string{}, Refused: map[string]string{}, SetAside: a.set.SetAside(),
+		Loaded: map[string]string{}, Refused: map[string]string{}, NotHere: map[string]string{}, SetAside: a.set.SetAside(),
 	}
 	for _, r := range results {
 		switch r.State {
@@ -30,6 +30,8 @@ func (a *Agent) reportPlugins(ctx context.Context, node, token string, results [
 		case ipa.PluginRefused:
 			report.Refused[r.Name] = r.Reason
 			delete(report.SetAside, r.Name) // says the same
+		case ipa.PluginNotHere:
+			report.NotHere[r.Name] = r.Reason
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportPatience)

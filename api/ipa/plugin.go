@@ -29,4 +29,5 @@ type PluginReport struct {
 	Loaded     map[string]string `json:"loaded,omitempty"`    // versions by name
 	Refused    map[string]string `json:"refused,omitempty"`   // reasons by name
 	SetAside   map[string]string `json:"set_aside,omitempty"` // reasons by name, of managers of whatever origin
+	NotHere    map[string]string `json:"not_here,omitempty"`  // reasons by name: not for this machine, which is no fault
 }

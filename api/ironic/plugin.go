@@ -51,6 +51,9 @@ type NodePlugins struct {
 	Loaded   map[string]string `json:"loaded"`
 	Refused  map[string]string `json:"refused"`
 	SetAside map[string]string `json:"set_aside"`
+	NotHere  map[string]string `json:"not_here"`
+	// Current says that the agent that has reported this is that of now.
+	Current bool `json:"current"`
 }
 
 // NodePlugin is a plugin as it concerns a node.
@@ -58,6 +61,6 @@ type NodePlugin struct {
 	Name    string `json:"name"`
 	Offered string `json:"offered"` // version, "" is none
 	Loaded  string `json:"loaded"`  // version that the last agent reported, "" is none
-	State   string `json:"state"`   // offered, loaded, refused, set aside, not offered
+	State   string `json:"state"`   // offered, loaded, refused, set aside, not for this machine
 	Reason  string `json:"reason"`
 }

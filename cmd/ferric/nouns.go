@@ -250,6 +250,7 @@ func apiCommands(c *connection) []*cobra.Command {
 		driverCommand(c),
 		shardCommand(c),
 		createCommand(c),
+		newPluginCommand(c),
 		newEventsCommand(c),
 	}
 }

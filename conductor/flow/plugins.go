@@ -45,8 +45,8 @@ func (f *Flow) AgentNode(ctx context.Context, nodeUUID, token string) (*store.No
 	return n, nil
 }
 
-// tokenDigest tells agents apart without keeping their tokens.
-func tokenDigest(n *store.Node) string {
+// AgentDigest tells the agents of a node apart without keeping their tokens.
+func AgentDigest(n *store.Node) string {
 	sum := sha256.Sum256([]byte(n.DriverInternalInfo.String(driver.KeyAgentToken)))
 	return hex.EncodeToString(sum[:16])
 }
@@ -58,12 +58,12 @@ func (f *Flow) ReportPlugins(ctx context.Context, report ipa.PluginReport) error
 	if err != nil {
 		return err
 	}
-	row := &store.PluginReport{NodeID: n.ID, Agent: tokenDigest(n)}
+	row := &store.PluginReport{NodeID: n.ID, Agent: AgentDigest(n)}
 	for _, part := range []struct {
 		name string
 		from map[string]string
 		to   *store.Object
-	}{{"loaded", report.Loaded, &row.Loaded}, {"refused", report.Refused, &row.Refused}, {"set_aside", report.SetAside, &row.SetAside}} {
+	}{{"loaded", report.Loaded, &row.Loaded}, {"refused", report.Refused, &row.Refused}, {"set_aside", report.SetAside, &row.SetAside}, {"not_here", report.NotHere, &row.NotHere}} {
 		if len(part.from) > maxReportedPlugins {
 			return invalid("The report of node %s has %d plugins in %s, more than %d.", n.UUID, len(part.from), part.name, maxReportedPlugins)
 		}
@@ -84,10 +84,13 @@ func (f *Flow) ReportPlugins(ctx context.Context, report ipa.PluginReport) error
 		words = []string{"loaded " + strings.Join(words, ", ")}
 	}
 	words = append(words, faults...)
+	for _, name := range slices.Sorted(maps.Keys(row.NotHere)) {
+		words = append(words, fmt.Sprintf("plugin %s is not for this machine: %s", name, row.NotHere.String(name)))
+	}
 	if len(words) == 0 {
 		words = []string{"no plugins"}
 	}
-	data := store.Object{"loaded": row.Loaded, "refused": row.Refused, "set_aside": row.SetAside}
+	data := store.Object{"loaded": row.Loaded, "refused": row.Refused, "set_aside": row.SetAside, "not_here": row.NotHere}
 	events := []store.Event{task.MakeEvent(task.Actor{Request: task.ActorOf(ctx).Request}, event.Plugins, data, "%s", cutText(strings.Join(words, "; "), maxPluginDetail))}
 	var entries []store.History
 	var limits store.HistoryLimits
@@ -141,7 +144,7 @@ func (f *Flow) namePlugins(ctx context.Context, n *store.Node, err error) error 
 		return err
 	}
 	report, missing := f.store.PluginReport(ctx, n.ID)
-	if missing != nil || report.Agent != tokenDigest(n) || !report.Bad() {
+	if missing != nil || report.Agent != AgentDigest(n) || !report.Bad() {
 		return err // of an agent of an earlier boot, or of none
 	}
 	return fmt.Errorf("%w; %s", err, strings.Join(pluginFaults(report), "; "))

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"ferric/api"
+	"ferric/api/ipa"
 	"ferric/api/ironic"
 	"ferric/conductor/driver"
+	"ferric/conductor/flow"
 	"ferric/conductor/plugins"
 	"ferric/conductor/store"
 )
@@ -273,11 +275,11 @@ func (s *Server) nodePlugins(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	out := ironic.NodePlugins{Node: n.UUID, Plugins: []ironic.NodePlugin{}, Loaded: map[string]string{}, Refused: map[string]string{}, SetAside: map[string]string{}}
+	out := ironic.NodePlugins{Node: n.UUID, Plugins: []ironic.NodePlugin{}, Loaded: map[string]string{}, Refused: map[string]string{}, SetAside: map[string]string{}, NotHere: map[string]string{}}
 	byName := map[string]*ironic.NodePlugin{}
 	entry := func(name string) *ironic.NodePlugin {
 		if byName[name] == nil {
-			byName[name] = &ironic.NodePlugin{Name: name, State: "not offered"}
+			byName[name] = &ironic.NodePlugin{Name: name}
 		}
 		return byName[name]
 	}
@@ -297,21 +299,22 @@ func (s *Server) nodePlugins(ctx context.Context, r *request) (reply, error) {
 	}
 	if err == nil {
 		at := report.ReportedAt.UTC().Truncate(time.Second)
-		out.Reported = &at
+		out.Reported, out.Current = &at, report.Agent == flow.AgentDigest(n)
 		for name := range report.Loaded {
 			out.Loaded[name] = report.Loaded.String(name)
 			e := entry(name)
 			e.Loaded, e.State = out.Loaded[name], "loaded"
 		}
-		for name := range report.Refused {
-			out.Refused[name] = report.Refused.String(name)
-			e := entry(name)
-			e.State, e.Reason = "refused", out.Refused[name]
-		}
-		for name := range report.SetAside {
-			out.SetAside[name] = report.SetAside.String(name)
-			e := entry(name)
-			e.State, e.Reason = "set aside", out.SetAside[name]
+		for _, part := range []struct {
+			state string
+			of    store.Object
+			to    map[string]string
+		}{{"refused", report.Refused, out.Refused}, {"set aside", report.SetAside, out.SetAside}, {ipa.PluginNotHere, report.NotHere, out.NotHere}} {
+			for name := range part.of {
+				part.to[name] = part.of.String(name)
+				e := entry(name)
+				e.State, e.Reason = part.state, part.to[name]
+			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {

@@ -25,6 +25,7 @@ type PluginReport struct {
 	Loaded     Object    `db:"loaded"`    // versions by name
 	Refused    Object    `db:"refused"`   // reasons by name
 	SetAside   Object    `db:"set_aside"` // reasons by name
+	NotHere    Object    `db:"not_here"`  // reasons by name: not for this machine
 }
 
 // Bad tells whether something of it was refused or set aside.
@@ -35,10 +36,10 @@ func (r *PluginReport) Bad() bool { return len(r.Refused)+len(r.SetAside) > 0 }
 func (s *Store) KeepPluginReport(ctx context.Context, r *PluginReport, events []Event, entries []History, limits HistoryLimits) error {
 	return s.write(ctx, func(tx *sqlx.Tx) error {
 		r.ReportedAt = now()
-		res, err := tx.NamedExec(`INSERT INTO node_plugins (node_id, agent, reports, reported_at, loaded, refused, set_aside)
-			VALUES (:node_id, :agent, 1, :reported_at, :loaded, :refused, :set_aside)
+		res, err := tx.NamedExec(`INSERT INTO node_plugins (node_id, agent, reports, reported_at, loaded, refused, set_aside, not_here)
+			VALUES (:node_id, :agent, 1, :reported_at, :loaded, :refused, :set_aside, :not_here)
 			ON CONFLICT (node_id) DO UPDATE SET reports = CASE WHEN agent = excluded.agent THEN reports + 1 ELSE 1 END, agent = excluded.agent,
-				reported_at = excluded.reported_at, loaded = excluded.loaded, refused = excluded.refused, set_aside = excluded.set_aside
+				reported_at = excluded.reported_at, loaded = excluded.loaded, refused = excluded.refused, set_aside = excluded.set_aside, not_here = excluded.not_here
 			WHERE agent != excluded.agent OR reports < `+fmt.Sprint(maxPluginReports), r)
 		if err != nil {
 			return fmt.Errorf("keep the plugins of node #%d: %w", r.NodeID, constraint(err))

@@ -30,7 +30,8 @@ CREATE TABLE node_plugins (
     reported_at TIMESTAMP NOT NULL,
     loaded      TEXT NOT NULL,
     refused     TEXT NOT NULL,
-    set_aside   TEXT NOT NULL
+    set_aside   TEXT NOT NULL,
+    not_here    TEXT NOT NULL
 );
 
 -- +goose Down
