@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
-
-	"github.com/u-root/u-root/pkg/ipmi"
 
 	"ferric/hwmanager"
 )
@@ -59,12 +56,11 @@ func (c *bmcCache) read(ctx context.Context, h *hwmanager.Host, announced bool) 
 	if c.facts.v4 != nil || c.err != nil && time.Since(c.asked) < bmcRetry {
 		return c.facts, c.err
 	}
-	path := filepath.Join(h.Dev, "ipmi0")
 	if announced && !c.waited {
 		c.waited = true
-		waitForDevice(ctx, path)
+		waitForDevice(ctx, filepath.Join(h.Dev, "ipmi0"))
 	}
-	c.facts, c.err = openBMC(ctx, path)
+	c.facts, c.err = askBMC(ctx, h)
 	c.asked = time.Now()
 	return c.facts, c.err
 }
@@ -81,27 +77,25 @@ func waitForDevice(ctx context.Context, path string) {
 	}
 }
 
-// openBMC asks the BMC over the kernel's device.
-func openBMC(ctx context.Context, path string) (bmcFacts, error) {
-	dev, err := ipmi.OpenPath(path)
-	if errors.Is(err, fs.ErrNotExist) {
+// askBMC asks the BMC over the kernel's device.
+func askBMC(ctx context.Context, h *hwmanager.Host) (bmcFacts, error) {
+	_, err := h.BMC(ctx, netFnApp, getDeviceID, nil)
+	if errors.Is(err, hwmanager.ErrNoBMC) {
 		return bmcFacts{}, nil
 	}
 	if err != nil {
-		return bmcFacts{}, fmt.Errorf("open IPMI device: %w", err)
-	}
-	defer dev.Close()
-	if _, err := dev.GetDeviceID(); err != nil {
 		return bmcFacts{}, fmt.Errorf("ask the BMC for its identity: %w", err)
 	}
 	return readLAN(ctx, func(channel, parameter, set byte) ([]byte, error) {
-		return dev.RawCmd([]byte{netFnTransport, getLANConfiguration, channel, parameter, set, 0})
+		return h.BMC(ctx, netFnTransport, getLANConfiguration, []byte{channel, parameter, set, 0})
 	})
 }
 
-// IPMI 2.0: network function and command, table G-1; LAN configuration
+// IPMI 2.0: network functions and commands, table G-1; LAN configuration
 // parameters, table 23-4; highest channel that can be a LAN, table 6-1.
 const (
+	netFnApp            = 0x06
+	getDeviceID         = 0x01
 	netFnTransport      = 0x0c
 	getLANConfiguration = 0x02
 
@@ -115,7 +109,7 @@ const (
 	lastChannel = 11
 )
 
-// lanRequest gets a parameter: completion code, revision, data.
+// lanRequest gets a parameter: revision, data.
 type lanRequest func(channel, parameter, set byte) ([]byte, error)
 
 // readLAN takes the addresses of the first channel that has any, for each
@@ -132,10 +126,10 @@ func readLAN(ctx context.Context, request lanRequest) (bmcFacts, error) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			dead = fmt.Errorf("LAN configuration of the BMC: %w", err)
 		}
-		if err != nil || len(data) < 2 {
+		if err != nil || len(data) < 1 {
 			return nil // most channels are no LAN
 		}
-		return data[2:]
+		return data[1:]
 	}
 	for channel := byte(1); channel <= lastChannel && (v4 == noIPv4 || v6 == noIPv6); channel++ {
 		if ctx.Err() != nil {

@@ -59,7 +59,7 @@ func TestReadLAN(t *testing.T) {
 			if !ok {
 				return nil, errors.New("parameter not supported")
 			}
-			return append([]byte{0, 0x11}, data...), nil
+			return append([]byte{0x11}, data...), nil
 		})
 		if (err != nil) != test.wantError {
 			t.Errorf("%s: error %v", test.name, err)

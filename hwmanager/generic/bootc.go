@@ -266,7 +266,7 @@ func finishBootc(ctx context.Context, h *hwmanager.Host, target disk.Target, con
 		return "", ipa.Deployment.New("after bootc: %v", err)
 	}
 	if configDrive != "" {
-		client, err := imageClient(h.Settings)
+		client, err := h.Settings.HTTPClient()
 		if err != nil {
 			return "", err
 		}

@@ -2,13 +2,9 @@ package generic
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
-	"os"
 	"time"
 
 	"ferric/api/ipa"
@@ -124,7 +120,7 @@ func imageRequest(s hwmanager.Settings, info ipa.ImageInfo) (images.Request, err
 		info.ImageServerAuthStrategy = s.ImageServer.AuthStrategy
 		info.ImageServerUser, info.ImageServerPassword = s.ImageServer.User, s.ImageServer.Password
 	}
-	client, err := imageClient(s)
+	client, err := s.HTTPClient()
 	if err != nil {
 		return images.Request{}, err
 	}
@@ -142,33 +138,6 @@ func imageRequest(s hwmanager.Settings, info ipa.ImageInfo) (images.Request, err
 		req.Retry.Retries = -1 // zero would mean the default
 	}
 	return req, nil
-}
-
-func imageClient(s hwmanager.Settings) (*http.Client, error) {
-	base, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		return nil, errors.New("the default HTTP transport was replaced")
-	}
-	transport := base.Clone()
-	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: s.Insecure}
-	if s.CAFile != "" {
-		pem, err := os.ReadFile(s.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read authorities: %w", err)
-		}
-		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", s.CAFile)
-		}
-	}
-	if s.CertFile != "" && s.KeyFile != "" {
-		pair, err := tls.LoadX509KeyPair(s.CertFile, s.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read client certificate: %w", err)
-		}
-		transport.TLSClientConfig.Certificates = []tls.Certificate{pair}
-	}
-	return &http.Client{Transport: transport}, nil
 }
 
 // wireError is err as an error of the agent protocol.

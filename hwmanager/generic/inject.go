@@ -70,7 +70,7 @@ func (m *Manager) newInjector(ctx context.Context, h *hwmanager.Host, device ipa
 	if !verify { // nor does the agent show who it is to who knows whom
 		settings.Insecure, settings.CAFile, settings.CertFile, settings.KeyFile = true, "", "", ""
 	}
-	client, err := imageClient(settings)
+	client, err := settings.HTTPClient()
 	if err != nil {
 		return nil, ipa.CommandExecution.New("inject files: %v", err)
 	}
