@@ -154,6 +154,17 @@ func explainLines(f *why.Facts) (lines [][2]string) {
 	for _, e := range f.RefusedLookups[max(0, len(f.RefusedLookups)-1):] {
 		add("lookup", "%s, %s", e.Detail, ago(&e.Time))
 	}
+	if p := f.Plugins; p != nil {
+		for _, name := range sortedKeys(p.Loaded) {
+			add("plugin", "%s %s", name, p.Loaded[name])
+		}
+		for _, name := range sortedKeys(p.Refused) {
+			add("plugin", "%s was refused: %s", name, p.Refused[name])
+		}
+		for _, name := range sortedKeys(p.SetAside) {
+			add("plugin", "%s was set aside: %s", name, p.SetAside[name])
+		}
+	}
 	add("last error", "%s", f.LastError)
 	return lines
 }

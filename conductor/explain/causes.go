@@ -174,6 +174,11 @@ var Causes = []Cause{
 		"All workers of the conductor are busy."},
 
 	// What is asked of the machine cannot be done.
+	{"plugin-missed", (*Facts).missed,
+		func(f *Facts) string {
+			return "The agent is without a plugin, which may be why this failed: " + strings.Join(f.missing(), "; ") + ". " + f.LastError
+		}, do("mend what the reason names: ferric plugin list --node NODE", "repeat the request, for which an agent of a new boot fetches the plugins again"),
+		"Something failed for want of a plugin that the agent has refused or set aside."},
 	{"image-missing", func(f *Facts) bool {
 		return f.says("status 404", "404 not found", "status 410", "status 403", "HTTP 404")
 	},
@@ -368,6 +373,11 @@ var Causes = []Cause{
 	{"step-runs", func(f *Facts) bool { return f.State.Is(provision.Waiting) && f.Step != "" && f.AgentURL != "" },
 		func(f *Facts) string { return "All is well: the agent runs the step " + f.stepText() + "." }, do("wait"),
 		"The agent runs a step."},
+	{"plugin-refused", func(f *Facts) bool { return len(f.missing()) > 0 && f.State.Is(provision.Waiting, provision.Transient) },
+		func(f *Facts) string {
+			return "The agent goes on without a plugin: " + strings.Join(f.missing(), "; ") + "."
+		}, do("ferric plugin list --node NODE"),
+		"The agent has refused or set aside a plugin, and goes on without."},
 	{"boots", func(f *Facts) bool { return f.State.Is(provision.Waiting) },
 		func(f *Facts) string {
 			text := "nothing was heard of it yet"

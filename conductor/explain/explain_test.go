@@ -37,8 +37,11 @@ func TestCauses(t *testing.T) {
 		"bmc-unreachable": {State: provision.Available, Maintenance: true, Fault: "power failure", BMC: &Contact{Error: "IPMI power status: BMC unreachable"}},
 		"failed":          {State: provision.RescueFailed, LastError: "odd"},
 		"step-failed":     {State: provision.CleanFailed, LastError: "Node n failed clean step x: odd"},
-		"active":          {State: provision.Active, LastError: "an old story"},
-		"rescue":          {State: provision.Rescue},
+		"plugin-missed": {State: provision.CleanFailed, LastError: "Cannot clean node n: node does not support the step raid.x; it offers none",
+			Plugins: &Plugins{Time: now, Refused: map[string]string{"acme-raid": "wrong signature"}}},
+		"plugin-refused": {State: provision.CleanWait, AgentURL: "https://a", LastHeartbeat: ago(time.Second), Site: Site{HeartbeatTimeout: 5 * time.Minute}, Plugins: &Plugins{Time: now, SetAside: map[string]string{"acme-raid": "it crashed"}}},
+		"active":         {State: provision.Active, LastError: "an old story"},
+		"rescue":         {State: provision.Rescue},
 	} {
 		f.Now = now
 		e := Explain(&f)

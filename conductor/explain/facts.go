@@ -4,6 +4,7 @@
 package explain
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -68,8 +69,18 @@ type Facts struct {
 	Progress       *ipa.Progress `json:"progress,omitempty"`
 	Events         []Event       `json:"events"` // of this boot, oldest first
 	RefusedLookups []Event       `json:"refused_lookups,omitempty"`
+	// Plugins are what the agent of this boot said of them.
+	Plugins *Plugins `json:"plugins,omitempty"`
 
 	Site Site `json:"site"`
+}
+
+// Plugins are hardware managers of an agent: versions, and reasons, by name.
+type Plugins struct {
+	Time     time.Time         `json:"time"`
+	Loaded   map[string]string `json:"loaded,omitempty"`
+	Refused  map[string]string `json:"refused,omitempty"`
+	SetAside map[string]string `json:"set_aside,omitempty"`
 }
 
 // Port of the node, with what was asked under its address.
@@ -211,6 +222,32 @@ func (f *Facts) event(kind string, texts ...string) *Event {
 		}
 	}
 	return nil
+}
+
+// missing are the plugins that the agent is without, as sentences.
+func (f *Facts) missing() (list []string) {
+	if f.Plugins == nil {
+		return nil
+	}
+	for _, part := range []struct {
+		what string
+		of   map[string]string
+	}{{"refused", f.Plugins.Refused}, {"set aside", f.Plugins.SetAside}} {
+		for _, name := range slices.Sorted(maps.Keys(part.of)) {
+			list = append(list, "plugin "+name+" was "+part.what+": "+part.of[name])
+		}
+	}
+	return list
+}
+
+// missed says that what failed speaks of a step that is not there, or of a plugin
+// that is not.
+func (f *Facts) missed() bool {
+	if len(f.missing()) == 0 {
+		return false
+	}
+	words := append(slices.Collect(maps.Keys(f.Plugins.Refused)), slices.Collect(maps.Keys(f.Plugins.SetAside))...)
+	return f.says(append(words, "does not support the step")...)
 }
 
 // stranger is a machine that no node is of and that asked in vain during this boot.

@@ -84,6 +84,9 @@ func (s Sources) Gather(ctx context.Context, n *store.Node, probe bool) (*Facts,
 	if err := s.readPorts(ctx, n, f); err != nil {
 		return nil, err
 	}
+	if err := s.readPlugins(ctx, n, f); err != nil {
+		return nil, err
+	}
 	s.askHardware(ctx, n, f, probe)
 	if probe && s.Progress != nil && f.AgentURL != "" && n.ProvisionState.Is(provision.Waiting) {
 		if p, err := s.Progress(ctx, n.ID); err == nil {
@@ -149,6 +152,29 @@ func (s Sources) readEvents(ctx context.Context, n *store.Node, f *Facts) error 
 			f.RefusedLookups = append(f.RefusedLookups, seen)
 		}
 	}
+	return nil
+}
+
+// readPlugins reads what the agent of this boot has reported, also when it has gone.
+func (s Sources) readPlugins(ctx context.Context, n *store.Node, f *Facts) error {
+	r, err := s.Store.PluginReport(ctx, n.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("explain node %s: %w", n.UUID, err)
+	}
+	if agent := driver.AgentDigest(n); agent != r.Agent && (agent != "" || r.ReportedAt.Before(f.since().Add(-time.Second))) {
+		return nil
+	}
+	texts := func(o store.Object) map[string]string {
+		out := map[string]string{}
+		for name := range o {
+			out[name] = o.String(name)
+		}
+		return out
+	}
+	f.Plugins = &Plugins{Time: r.ReportedAt.UTC(), Loaded: texts(r.Loaded), Refused: texts(r.Refused), SetAside: texts(r.SetAside)}
 	return nil
 }
 

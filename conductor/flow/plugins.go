@@ -2,9 +2,7 @@ package flow
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -45,12 +43,6 @@ func (f *Flow) AgentNode(ctx context.Context, nodeUUID, token string) (*store.No
 	return n, nil
 }
 
-// AgentDigest tells the agents of a node apart without keeping their tokens.
-func AgentDigest(n *store.Node) string {
-	sum := sha256.Sum256([]byte(n.DriverInternalInfo.String(driver.KeyAgentToken)))
-	return hex.EncodeToString(sum[:16])
-}
-
 // ReportPlugins keeps what the agent of a node tells of its plugins. What is bad
 // of it becomes part of the node's history: a step of such a plugin will be missed.
 func (f *Flow) ReportPlugins(ctx context.Context, report ipa.PluginReport) error {
@@ -58,7 +50,7 @@ func (f *Flow) ReportPlugins(ctx context.Context, report ipa.PluginReport) error
 	if err != nil {
 		return err
 	}
-	row := &store.PluginReport{NodeID: n.ID, Agent: AgentDigest(n)}
+	row := &store.PluginReport{NodeID: n.ID, Agent: driver.AgentDigest(n)}
 	for _, part := range []struct {
 		name string
 		from map[string]string
@@ -144,7 +136,7 @@ func (f *Flow) namePlugins(ctx context.Context, n *store.Node, err error) error 
 		return err
 	}
 	report, missing := f.store.PluginReport(ctx, n.ID)
-	if missing != nil || report.Agent != AgentDigest(n) || !report.Bad() {
+	if missing != nil || report.Agent != driver.AgentDigest(n) || !report.Bad() {
 		return err // of an agent of an earlier boot, or of none
 	}
 	return fmt.Errorf("%w; %s", err, strings.Join(pluginFaults(report), "; "))

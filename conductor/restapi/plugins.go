@@ -15,7 +15,6 @@ import (
 	"ferric/api/ipa"
 	"ferric/api/ironic"
 	"ferric/conductor/driver"
-	"ferric/conductor/flow"
 	"ferric/conductor/plugins"
 	"ferric/conductor/store"
 )
@@ -299,7 +298,7 @@ func (s *Server) nodePlugins(ctx context.Context, r *request) (reply, error) {
 	}
 	if err == nil {
 		at := report.ReportedAt.UTC().Truncate(time.Second)
-		out.Reported, out.Current = &at, report.Agent == flow.AgentDigest(n)
+		out.Reported, out.Current = &at, report.Agent == driver.AgentDigest(n)
 		for name := range report.Loaded {
 			out.Loaded[name] = report.Loaded.String(name)
 			e := entry(name)
