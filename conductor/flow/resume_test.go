@@ -370,3 +370,39 @@ func TestVersionsInReboot(t *testing.T) {
 	r.beat()
 	r.reach(provision.Available)
 }
+
+// TestAgentRebootsInStep: where only the agent can boot the machine it does, also
+// if the conductor dies before it knows that the agent has heard of it.
+func TestAgentRebootsInStep(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		r := newRig(t, fastTrack)
+		r.change(byHand("agent"))
+		r.agent.resumes = true
+		r.agent.offers["clean"] = []ipa.Step{{Step: "flash_nic", Interface: "firmware", Priority: 90}}
+		flashings[0].begin(r)
+		r.boot()
+		r.told("clean", "null")
+		url, token := r.agent.URL, r.agent.token()
+		r.asksForReboot("half")
+		n := r.reach(provision.CleanWait)
+		if got := r.agent.last(); got != "run_image" || n.DriverInternalInfo.String(driver.KeyAgentURL) != "" {
+			t.Fatalf("the agent was told %q; want to reboot", got)
+		}
+		if crash {
+			r.agent.vanishAt("run_image")
+			r.crash(func(n *store.Node) {
+				n.ProvisionState = provision.Cleaning
+				n.DriverInternalInfo[driver.KeyPowerRequest], n.DriverInternalInfo[driver.KeyAgentURL], n.DriverInternalInfo[driver.KeyAgentToken] = driver.Rebooting, url, token
+				n.DriverInternalInfo[driver.KeyAgentVerifyCA] = r.agent.certificate()
+			})
+			if n := r.reach(provision.CleanWait); n.DriverInternalInfo.String(driver.KeyAgentURL) != "" || n.LastError != nil {
+				t.Fatalf("the agent that is gone is at %q, last_error %v", n.DriverInternalInfo.String(driver.KeyAgentURL), n.LastError)
+			}
+		}
+		r.boot()
+		r.told("clean", `"half"`)
+		r.agent.finish(ipa.StatusSucceeded, nil)
+		r.beat()
+		r.reach(provision.Available)
+	}
+}

@@ -145,9 +145,9 @@ func (m *machine) watch(t *testing.T, ctx context.Context) {
 		if err == nil {
 			for ; seen < len(events); seen++ {
 				switch e := events[seen]; {
-				case e.Kind == "step" && strings.Contains(e.Detail, "deploy.boot_instance"):
+				case e.Kind == "step" && (strings.Contains(e.Detail, "deploy.boot_instance") || strings.HasPrefix(e.Detail, "service step") && strings.HasSuffix(e.Detail, " done")):
 					fromDisk = true
-				case e.Kind == "step" && strings.Contains(e.Detail, "deploy.deploy"), e.Kind == "provision" && e.Detail == "instance torn down":
+				case e.Kind == "step" && strings.Contains(e.Detail, "deploy.deploy"), e.Kind == "verb" && e.Data["verb"] == "service", e.Kind == "provision" && e.Detail == "instance torn down":
 					fromDisk = false
 				case e.Kind == "power":
 					m.switched(t, e.Detail, fromDisk)

@@ -23,6 +23,7 @@ import (
 // of users, in which the kernel does not read partition tables.
 func TestMain(m *testing.M) {
 	crash.ServeIfAsked()
+	serveFlasherIfAsked()
 	if os.Getenv("FERRIC_IPA") != "" {
 		os.Exit(tidy{m}.Run())
 	}

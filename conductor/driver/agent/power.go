@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"ferric/api/agentclient"
 	"ferric/api/ipa"
 	"ferric/conductor/driver"
 	"ferric/conductor/event"
@@ -71,6 +73,11 @@ func (p Power) SetPowerState(ctx context.Context, t *task.Task, target string, t
 		defer cancel()
 	}
 	result, err := agent.Execute(ctx, "standby.run_image", map[string]any{}, false)
+	if errors.Is(err, agentclient.ErrUnreachable) && n.ProvisionState.Is(provision.Transient) {
+		// It has gone, or was told before the conductor died.
+		t.Event(ctx, event.Power, "the agent does not answer, and nothing but a human can switch this machine: unless it boots already, boot it from the network now")
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("%s by the agent: %w", target, err)
 	}
