@@ -117,7 +117,7 @@ func (x *exam) tryAll() []trial {
 func (x *exam) try(step phaseStep) (trial, bool) {
 	args := maps.Clone(x.args[step.Declaration.Step])
 	t := trial{step: step}
-	for _, name := range slices.Sorted(maps.Keys(step.Declaration.ArgsInfo)) {
+	for _, name := range sortedNames(step.Declaration.ArgsInfo) {
 		if _, given := args[name]; step.Declaration.ArgsInfo[name].Required && !given {
 			t.untried = append(t.untried, name)
 		}

@@ -101,7 +101,7 @@ func checkDescriptions(x *exam) verdict {
 	}
 	count := 0
 	for _, step := range s.steps {
-		for _, name := range slices.Sorted(maps.Keys(step.Declaration.ArgsInfo)) {
+		for _, name := range sortedNames(step.Declaration.ArgsInfo) {
 			count++
 			switch {
 			case !plainName.MatchString(name) && !underscored.MatchString(name):
@@ -210,7 +210,7 @@ func checkMissingArguments(x *exam) verdict {
 	count := 0
 	for _, step := range s.steps {
 		var required []string
-		for _, name := range slices.Sorted(maps.Keys(step.Declaration.ArgsInfo)) {
+		for _, name := range sortedNames(step.Declaration.ArgsInfo) {
 			if step.Declaration.ArgsInfo[name].Required {
 				required = append(required, name)
 			}
@@ -260,7 +260,7 @@ func checkWrongTypes(x *exam) verdict {
 	}
 	count := 0
 	for _, step := range s.steps {
-		for _, name := range slices.Sorted(maps.Keys(step.Declaration.ArgsInfo)) {
+		for _, name := range sortedNames(step.Declaration.ArgsInfo) {
 			count++
 			if problem := r.wrongType(step, name); problem != "" {
 				return failed("%s: %s of the wrong type %s", step, name, problem)
@@ -306,3 +306,5 @@ func encoded(value any) string {
 	}
 	return string(text)
 }
+
+func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -57,8 +57,9 @@ type Fake struct {
 //
 // Programs find the machine's directory in FAKE_HOST, where they may keep what
 // they want to know in their next run. A manager's runner knows no programs but
-// these; executables find the others of this computer behind them on the PATH,
-// except those that change a machine. Nothing may be written to but what lies in dev.
+// these; executables find the others of this computer behind them on the PATH
+// (`ferric plugin test` withholds those that change a machine). Nothing may be
+// written to but what lies in dev.
 func Open(dir string) (*Fake, error) {
 	if dir == "" {
 		return open(func(root string) error { return grow(root, defaultMachine) })
