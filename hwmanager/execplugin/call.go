@@ -24,6 +24,7 @@ type call struct {
 	method   string
 	step     string // of execute_step
 	args     arguments
+	env      []string             // beside that of all calls
 	progress func(progressReport) // nil for nobody
 }
 

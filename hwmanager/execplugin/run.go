@@ -144,7 +144,7 @@ func (p *Plugin) startIn(h *hwmanager.Host, c call, mark string, files scratch, 
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, errs
 	cmd.Dir = files.path
-	cmd.Env = p.environment(h, mark, files.path)
+	cmd.Env = append(p.environment(h, mark, files.path), c.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	r.box.enter(cmd.SysProcAttr)
 	if err := cmd.Start(); err != nil {
@@ -376,14 +376,17 @@ func mutable(progress func(progressReport)) (report func(progressReport), mute f
 
 // Bounds of what is kept and logged of standard error, in bytes.
 const (
-	maxSaid   = 2 << 10
-	maxLogged = 64 << 10
-	maxEntry  = 1 << 10
+	maxOpening = 512 // some languages tell first what happened, others last
+	maxSaid    = 1536
+	maxLogged  = 64 << 10
+	maxEntry   = 1 << 10
 )
 
-// record keeps the end of standard error and logs its lines.
+// record keeps the beginning and the end of standard error and logs its lines.
 type record struct {
 	log    *logrus.Entry
+	total  int
+	begin  []byte
 	tail   []byte
 	line   []byte
 	logged int
@@ -391,6 +394,8 @@ type record struct {
 }
 
 func (s *record) Write(p []byte) (int, error) {
+	s.total += len(p)
+	s.begin = append(s.begin, p[:min(len(p), maxOpening-len(s.begin))]...)
 	s.tail = append(s.tail, p[max(0, len(p)-maxSaid):]...)
 	s.tail = s.tail[max(0, len(s.tail)-maxSaid):]
 	for rest := p; len(rest) > 0; {
@@ -419,7 +424,14 @@ func (s *record) flush() {
 	s.log.Info(text)
 }
 
-// end is the end of what was said.
+// end is the end of what was said; where that is long, the beginning, too.
 func (s *record) end() string {
-	return strings.TrimSpace(clean(string(bytes.TrimSpace(s.tail))))
+	tidy := func(text []byte) string { return strings.TrimSpace(clean(string(bytes.TrimSpace(text)))) }
+	if s.total <= maxSaid {
+		return tidy(s.tail)
+	}
+	if s.total <= maxOpening+maxSaid {
+		return tidy(append(s.begin[:s.total-maxSaid:s.total-maxSaid], s.tail...))
+	}
+	return tidy(s.begin) + "\n…\n" + tidy(s.tail)
 }

@@ -100,7 +100,7 @@ func (p *Plugin) runner(phase hwmanager.Phase, d declaration) func(context.Conte
 		}
 		c := call{method: "execute_step", step: d.Step, args: arguments{
 			"phase": phase, "step": d.Step, "args": args, "node": step.Node, "ports": ports,
-		}}
+		}, env: variables(args)}
 		if step.Resume != nil {
 			c.args["resume"] = step.Resume
 		}
