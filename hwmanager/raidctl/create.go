@@ -1,0 +1,472 @@
+package raidctl
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+)
+
+// undoLimit bounds the removal of what a failed step has made.
+const undoLimit = 30 * time.Minute
+
+// configure makes the volumes of a configuration, in place of those that there are
+// if they are to be deleted. Nothing is touched before everything is known to be
+// right. It answers with the configuration as it was made, read back from the
+// controllers (Ironic's raid_config).
+//
+// Of a configuration that also has software RAID, the hardware volumes are made
+// first and the rest is passed on: what it makes is part of the answer.
+func (m *Manager) configure(ctx context.Context, h *hwmanager.Host, phase hwmanager.Phase, call hwmanager.StepCall, config map[string]any, args createArgs) (any, error) {
+	hardware, software := split(config)
+	if len(hardware) == 0 {
+		return nil, hwmanager.ErrNotHandled
+	}
+	if hardware = only(hardware, args.Root, args.Others); len(hardware) == 0 && len(only(software, args.Root, args.Others)) == 0 {
+		return nil, failed(phase, "no logical disk is left to create: create_root_volume is %v, create_nonroot_volumes is %v", args.Root, args.Others)
+	}
+	software = only(software, args.Root, args.Others)
+	if err := mayChange(h); err != nil {
+		return nil, err
+	}
+	controllers, err := m.controllers(ctx, h)
+	if err != nil {
+		return nil, failed(phase, "%w", err)
+	}
+	deletion := &deletion{}
+	if args.Delete {
+		if deletion, err = m.planDeletion(ctx, h, call.Node, controllers); err != nil {
+			return nil, failed(phase, "%w", err)
+		}
+	}
+	keep, err := newKeeper(ctx, h, call.Node)
+	if err != nil {
+		return nil, failed(phase, "%w", err)
+	}
+	logical, problems := parseConfig(hardware)
+	problems = append(problems, softwareProblems(software, logical)...)
+	p := &planner{controllers: controllers, doomed: deletion.set(), deletes: args.Delete, keeps: !keep.nothing(), problems: problems}
+	plan := p.plan(logical)
+	if len(p.problems) > 0 {
+		return nil, failed(phase, "the RAID configuration cannot be made, nothing was changed: %s", strings.Join(p.problems, "; "))
+	}
+	lost := ""
+	if args.Delete {
+		if err := m.runDeletion(ctx, h, phase, call, deletion, len(software) > 0); err != nil {
+			return nil, failed(phase, "%w", err)
+		}
+		if !deletion.empty() {
+			if controllers, err = m.controllers(ctx, h); err != nil {
+				return nil, failed(phase, "%w", err)
+			}
+		}
+		if len(deletion.volumes) > 0 {
+			lost = fmt.Sprintf("; the %d volumes of the former configuration are deleted", len(deletion.volumes))
+		}
+	}
+	w := &work{m: m, h: h, before: controllers, now: controllers}
+	result, err := w.makeAll(ctx, phase, call, plan, software)
+	if err != nil {
+		return nil, failed(phase, "%w%s", err, lost)
+	}
+	return result, nil
+}
+
+// softwareProblems are what is wrong with a configuration of both kinds: arrays of
+// the operating system without physical_disks are made of all disks, of the new
+// volumes, too.
+func softwareProblems(software []any, hardware []*logicalDisk) (problems []string) {
+	root := slices.ContainsFunc(hardware, func(l *logicalDisk) bool { return l.root })
+	for i, item := range software {
+		l, _ := item.(map[string]any)
+		if disks, _ := l["physical_disks"].([]any); len(disks) == 0 {
+			problems = append(problems, fmt.Sprintf("software logical disk %d needs physical_disks, because other logical disks are for hardware controllers", i))
+		}
+		if isRoot, _ := l["is_root_volume"].(bool); isRoot && root {
+			problems = append(problems, fmt.Sprintf("software logical disk %d is a root volume, and so is another", i))
+		}
+	}
+	return problems
+}
+
+// makeAll makes the volumes one after the other. After a failure what it has made
+// is removed again.
+func (w *work) makeAll(ctx context.Context, phase hwmanager.Phase, call hwmanager.StepCall, plan []*plannedVolume, software []any) (any, error) {
+	result, err := w.makeHardware(ctx, plan)
+	if err == nil && len(software) > 0 {
+		result, err = w.makeSoftware(ctx, phase, call, result, software)
+	}
+	if err == nil {
+		return result, nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
+	defer cancel()
+	undone, left := w.undo(ctx)
+	switch {
+	case left != nil:
+		return nil, fmt.Errorf("%w; and what was made could not be removed, which delete_configuration may: %w", err, left)
+	case undone > 0:
+		return nil, fmt.Errorf("%w; what was made before is removed again", err)
+	}
+	return nil, fmt.Errorf("%w; nothing was made", err)
+}
+
+// work is one run of making volumes, with what is needed to take it back.
+type work struct {
+	m         *Manager
+	h         *hwmanager.Host
+	before    []*Controller // as it was when it began
+	now       []*Controller // as it was read last
+	exposed   []changedDisk
+	reclaimed []changedDisk
+	tried     []*Controller // that volumes were asked of
+}
+
+type changedDisk struct {
+	controller *Controller
+	id         string
+}
+
+func (w *work) makeHardware(ctx context.Context, plan []*plannedVolume) (map[string]any, error) {
+	made := map[*plannedVolume]*made{}
+	// Those that take all that is left of shared disks come last.
+	order := slices.Clone(plan)
+	slices.SortStableFunc(order, func(a, b *plannedVolume) int {
+		rank := func(v *plannedVolume) int {
+			if v.size == 0 {
+				return 1
+			}
+			return 0
+		}
+		return rank(a) - rank(b)
+	})
+	for _, v := range order {
+		volume, err := w.makeOne(ctx, v)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", v.logical.label(), err)
+		}
+		made[v] = volume
+	}
+	var disks []any
+	for _, v := range plan {
+		entry, err := w.entry(ctx, v, made[v])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", v.logical.label(), err)
+		}
+		disks = append(disks, entry)
+	}
+	return map[string]any{"logical_disks": disks, "physical_disks": physicalDisks(w.now)}, nil
+}
+
+// made is a volume, or a disk that the operating system sees as it is.
+type made struct {
+	id  string // of the volume, or of the disk
+	wwn string
+}
+
+// makeOne makes one volume and finds it among those that the controller shows then.
+func (w *work) makeOne(ctx context.Context, v *plannedVolume) (*made, error) {
+	if v.present != nil {
+		return &made{v.present.ID, v.present.WWN}, nil
+	}
+	c, err := again(w.now, v.controller)
+	if err != nil {
+		return nil, err
+	}
+	if v.level == "JBOD" {
+		return w.expose(ctx, c, v)
+	}
+	for _, id := range v.jbod {
+		d := c.disk(id)
+		if d == nil || d.State != stateJBOD {
+			continue
+		}
+		w.reclaimed = append(w.reclaimed, changedDisk{c, id})
+		if err := w.m.change(ctx, func() error { return c.backend.reclaim(ctx, c, d) }); err != nil {
+			return nil, fmt.Errorf("take disk %s for a volume: %w", id, err)
+		}
+	}
+	w.tried = append(w.tried, c)
+	if err := w.m.change(ctx, func() error { return c.backend.create(ctx, c, v) }); err != nil {
+		return nil, fmt.Errorf("create RAID %s of %s on %s: %w", v.level, strings.Join(v.disks, ", "), c, err)
+	}
+	now, err := w.readBack(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	fresh := newVolumes(c, now)
+	if len(fresh) != 1 {
+		return nil, fmt.Errorf("%s reports success, but shows %d new volumes", c, len(fresh))
+	}
+	if err := v.verify(fresh[0]); err != nil {
+		return nil, fmt.Errorf("%s made another volume than it was asked for: %w", c, err)
+	}
+	return &made{fresh[0].ID, fresh[0].WWN}, nil
+}
+
+// readBack reads all controllers again, and finds the one that was changed.
+func (w *work) readBack(ctx context.Context, changed *Controller) (*Controller, error) {
+	all, err := w.m.controllers(ctx, w.h)
+	if err != nil {
+		return nil, fmt.Errorf("read back what was made: %w", err)
+	}
+	w.now = all
+	return again(all, changed)
+}
+
+// newVolumes are those of now that were not there before.
+func newVolumes(before, now *Controller) []*Volume {
+	return slices.DeleteFunc(slices.Clone(now.Volumes), func(v *Volume) bool {
+		return slices.ContainsFunc(before.Volumes, v.same)
+	})
+}
+
+// same reports whether both are one volume. Numbers are used again; world-wide
+// names are not.
+func (v *Volume) same(other *Volume) bool {
+	return v.ID == other.ID && v.WWN == other.WWN
+}
+
+// sizeTolerance is the part of a volume that controllers may round away, for its
+// strips to come out even.
+const sizeTolerance = 1000
+
+// verify compares a volume with what was planned.
+func (v *plannedVolume) verify(got *Volume) error {
+	switch {
+	case got.Level != v.level && !(v.level == "1+0" && got.Level == "1") && !(v.level == "1" && got.Level == "1+0"):
+		return fmt.Errorf("%s has not RAID level %s", got, v.level)
+	case len(got.Disks) > 0 && !sameSet(got.Disks, v.disks):
+		return fmt.Errorf("%s is of the disks %s", got, strings.Join(got.Disks, ", "))
+	case got.Size < v.size-v.size/sizeTolerance-64<<20:
+		return fmt.Errorf("%s is smaller than %s", got, gibibytes(v.size))
+	case v.size == 0 && got.Size < v.expected-v.expected/10:
+		return fmt.Errorf("%s is smaller than the %s that are there", got, gibibytes(v.expected))
+	case got.bad:
+		return fmt.Errorf("%s has the state %s", got, got.Status)
+	}
+	return nil
+}
+
+func (w *work) expose(ctx context.Context, c *Controller, v *plannedVolume) (*made, error) {
+	d := c.disk(v.disks[0])
+	if d == nil {
+		return nil, fmt.Errorf("disk %s is not shown any more", v.disks[0])
+	}
+	if d.State == stateJBOD {
+		return &made{d.ID, d.WWN}, nil
+	}
+	w.exposed = append(w.exposed, changedDisk{c, d.ID})
+	if err := w.m.change(ctx, func() error { return c.backend.expose(ctx, c, d) }); err != nil {
+		return nil, fmt.Errorf("show disk %s as it is: %w", d.ID, err)
+	}
+	now, err := w.readBack(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if d = now.disk(v.disks[0]); d == nil || d.State != stateJBOD {
+		return nil, fmt.Errorf("%s reports success, but does not show disk %s as it is", c, v.disks[0])
+	}
+	return &made{d.ID, d.WWN}, nil
+}
+
+// entry is a logical disk of raid_config: what was asked for with what has become
+// of it.
+func (w *work) entry(ctx context.Context, v *plannedVolume, m *made) (map[string]any, error) {
+	c, err := again(w.now, v.controller)
+	if err != nil {
+		return nil, err
+	}
+	entry := maps.Clone(v.logical.source)
+	maps.DeleteFunc(entry, func(_ string, value any) bool { return value == nil })
+	size, disks, wwn := int64(0), v.disks, m.wwn
+	if v.level == "JBOD" {
+		d := c.disk(m.id)
+		if d == nil {
+			return nil, fmt.Errorf("disk %s is not shown any more", m.id)
+		}
+		size, wwn = d.Size, d.WWN
+	} else {
+		at := slices.IndexFunc(c.Volumes, func(x *Volume) bool { return x.ID == m.id && x.WWN == m.wwn })
+		if at < 0 {
+			return nil, fmt.Errorf("volume %s is not shown any more", m.id)
+		}
+		volume := c.Volumes[at]
+		size = volume.Size
+		if len(volume.Disks) > 0 {
+			disks = volume.Disks
+		}
+		entry["volume_name"] = cmp.Or(volume.Name, v.name)
+	}
+	entry["controller"], entry["raid_level"] = c.Name, v.level
+	entry["physical_disks"] = anyList(disks)
+	entry["number_of_physical_disks"] = len(disks)
+	entry["is_root_volume"] = v.logical.root
+	entry["size_gb"] = wholeGB(size, v.size)
+	if d := c.disk(disks[0]); d != nil {
+		entry["disk_type"], entry["interface_type"] = d.Media, d.Interface
+	}
+	if wwn == "" {
+		if v.logical.root {
+			return nil, fmt.Errorf("%s does not tell the world-wide name of the root volume, by which it would be found", c)
+		}
+		return entry, nil
+	}
+	entry["root_device_hint"] = map[string]any{"wwn": wwn}
+	return entry, w.m.awaitDevice(ctx, w.h, wwn)
+}
+
+// wholeGB is the size of a volume in GiB: the one that was asked for, if strips took
+// no more than a fraction of it.
+func wholeGB(size, asked int64) int64 {
+	if asked > 0 && size < asked && size >= asked-asked/sizeTolerance-64<<20 {
+		return asked >> 30
+	}
+	return size >> 30
+}
+
+func anyList(ids []string) []any {
+	list := make([]any, 0, len(ids))
+	for _, id := range ids {
+		list = append(list, id)
+	}
+	return list
+}
+
+// physicalDisks are all disks of the controllers, as raid_config lists them.
+func physicalDisks(all []*Controller) []any {
+	list := []any{}
+	for _, c := range all {
+		for _, d := range c.Disks {
+			list = append(list, map[string]any{
+				"id": d.ID, "controller": c.Name, "disk_type": d.Media, "interface_type": d.Interface, "size_gb": d.Size >> 30,
+				"model": d.Model, "firmware": d.Firmware, "status": string(d.State),
+			})
+		}
+	}
+	return list
+}
+
+// makeSoftware passes the logical disks for the operating system on.
+func (w *work) makeSoftware(ctx context.Context, phase hwmanager.Phase, call hwmanager.StepCall, result map[string]any, software []any) (map[string]any, error) {
+	answer, err := passOn(ctx, w.h, phase, "create_configuration", call, software)
+	if err != nil {
+		return nil, fmt.Errorf("software RAID: %w", err)
+	}
+	config, ok := answer.(map[string]any)
+	list, _ := config["logical_disks"].([]any)
+	if !ok || len(list) == 0 {
+		return nil, fmt.Errorf("software RAID: the answer %.200v is no configuration", answer)
+	}
+	result["logical_disks"] = append(result["logical_disks"].([]any), list...)
+	return result, nil
+}
+
+// passOn has a step done by the managers for software RAID, with the logical disks
+// for it alone: such a configuration is not taken here.
+func passOn(ctx context.Context, h *hwmanager.Host, phase hwmanager.Phase, step string, call hwmanager.StepCall, software []any) (any, error) {
+	if h.Set == nil {
+		return nil, errors.New("no hardware manager is there for it")
+	}
+	if len(software) == 0 {
+		software = []any{map[string]any{"controller": softwareController}}
+	}
+	config := map[string]any{"logical_disks": software}
+	call.Node = maps.Clone(call.Node)
+	if call.Node == nil {
+		call.Node = hwmanager.Node{}
+	}
+	call.Node["target_raid_config"] = config
+	call.Args = map[string]any{}
+	if step == "delete_configuration" {
+		call.Node["raid_config"] = nil
+	}
+	if phase == hwmanager.Deploy { // whose only step is another one
+		call.Args = map[string]any{"raid_config": config, "delete_existing": step == "delete_configuration"}
+		step = "apply_configuration"
+	}
+	return h.Set.RunStep(ctx, h, phase, step, call)
+}
+
+// undo removes what the work has made, in reverse: volumes that were not there
+// before on controllers that were asked for some, and what became of single disks.
+// left is what could not be removed.
+func (w *work) undo(ctx context.Context) (undone int, left error) {
+	if len(w.tried)+len(w.exposed)+len(w.reclaimed) == 0 {
+		return 0, nil
+	}
+	now, err := w.m.controllers(ctx, w.h)
+	if err != nil {
+		return 0, err
+	}
+	var problems []error
+	for _, former := range w.before {
+		c, err := again(now, former)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if !slices.ContainsFunc(w.tried, c.same) {
+			continue
+		}
+		for _, v := range slices.Backward(newVolumes(former, c)) {
+			undone++
+			if err := w.m.change(ctx, func() error { return c.backend.remove(ctx, c, v) }); err != nil {
+				problems = append(problems, fmt.Errorf("%s on %s is left: %w", v, c, err))
+			}
+		}
+	}
+	for _, list := range []struct {
+		disks []changedDisk
+		back  func(*Controller, *Disk) error
+		is    state
+	}{
+		{w.exposed, func(c *Controller, d *Disk) error { return c.backend.reclaim(ctx, c, d) }, stateJBOD},
+		{w.reclaimed, func(c *Controller, d *Disk) error { return c.backend.expose(ctx, c, d) }, stateGood},
+	} {
+		if len(list.disks) == 0 {
+			continue
+		}
+		if now, err = w.m.controllers(ctx, w.h); err != nil {
+			return undone, errors.Join(append(problems, err)...)
+		}
+		for _, changed := range slices.Backward(list.disks) {
+			c, err := again(now, changed.controller)
+			if err != nil {
+				problems = append(problems, err)
+				continue
+			}
+			d := c.disk(changed.id)
+			if d == nil || d.State != list.is {
+				continue // it was not changed
+			}
+			undone++
+			if err := w.m.change(ctx, func() error { return list.back(c, d) }); err != nil {
+				problems = append(problems, fmt.Errorf("disk %s of %s stays as it is (%s): %w", d.ID, c, d.State, err))
+			}
+		}
+	}
+	return undone, errors.Join(problems...)
+}
+
+// failed is an error of the phase, unless it has a kind of its own.
+func failed(phase hwmanager.Phase, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	var own *ipa.Error
+	switch {
+	case errors.As(err, &own) && own == err, ipa.ProtectedDevice.Is(err):
+		return err
+	case phase == hwmanager.Clean:
+		return ipa.Cleaning.New("%v", err)
+	case phase == hwmanager.Service:
+		return ipa.Servicing.New("%v", err)
+	}
+	return ipa.Deployment.New("%v", err)
+}
