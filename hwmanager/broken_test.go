@@ -53,6 +53,10 @@ func (m *broken) CleanSteps(ctx context.Context, _ *Host, _ Node) ([]Step, error
 	return steps, m.breaks(ctx, "list")
 }
 
+func (m *broken) Collect(ctx context.Context, _ *Host) (map[string]any, error) {
+	return map[string]any{"x": 1}, m.breaks(ctx, "collect")
+}
+
 func (m *broken) FullSync(ctx context.Context, _ *Host) error { return m.breaks(ctx, "sync") }
 
 func fails(context.Context) error  { return errors.New("controller is on fire") }
@@ -147,14 +151,30 @@ func TestPanicsInQuestions(t *testing.T) {
 	if len(s.SetAside()) != 0 {
 		t.Errorf("set aside for a step: %v", s.SetAside())
 	}
-	vendor.at = "sync"
-	answers := Each(s, "full_sync", sync)
-	if len(answers) != 2 || answers[0].Err == nil || answers[1].Manager != "generic" || answers[1].Err != nil || answers[1].Value != "synced" {
-		t.Errorf("Each = %+v; want an error and an answer", answers)
+	vendor.at = "collect"
+	collected := s.Collect(t.Context(), host())
+	if len(collected) != 1 || collected[0].Manager != "acme" || collected[0].Err == nil || !strings.Contains(collected[0].Err.Error(), "panic: assignment") {
+		t.Errorf("Collect = %+v; want the panic of acme", collected)
 	}
 	vendor.at = ""
 	if got, err := First(s, "full_sync", sync); err != nil || got != "synced" {
 		t.Errorf("after a panic: %v, %v", got, err)
+	}
+}
+
+// spiteful breaks while it is encoded.
+type spiteful struct{}
+
+func (spiteful) MarshalJSON() ([]byte, error) { panic("not me") }
+
+// TestResultsThatAreNoJSON fail their steps, before the agent keeps them.
+func TestResultsThatAreNoJSON(t *testing.T) {
+	s := load(t, tool{name: "acme", level: 5, steps: []Step{step("channel", 0, make(chan int), nil), step("spiteful", 0, []any{spiteful{}}, nil), step("good", 0, map[string]int{"a": 1}, nil)}})
+	for name, want := range map[string]string{"channel": "unsupported type: chan int", "spiteful": "panic: not me", "good": ""} {
+		_, err := s.RunStep(t.Context(), host(), Clean, name, StepCall{})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %q", name, err, want)
+		}
 	}
 }
 

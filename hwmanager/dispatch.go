@@ -2,6 +2,7 @@ package hwmanager
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -53,28 +54,47 @@ func All[A, R any](s *Set, method string, ask func(A) (R, error)) (map[string]R,
 	return answers, nil
 }
 
-// Answer is what one manager said to a question that each is asked for itself.
-type Answer[R any] struct {
-	Manager string // its name
-	Value   R
-	Err     error
+// Collected is what one manager adds to an inspection.
+type Collected struct {
+	Manager  string          // its name
+	Required bool            // nothing may be done without it
+	Data     json.RawMessage // an object
+	Err      error
 }
 
-// Each puts a question to every manager with ability A. The error of one is its
-// answer and no concern of the others. Who passes is left out.
-func Each[A, R any](s *Set, method string, ask func(A) (R, error)) []Answer[R] {
-	var answers []Answer[R]
+// Collectors are the names of the managers with something to add to an
+// inspection, the best one first.
+func (s *Set) Collectors() []string {
+	var names []string
 	for _, m := range s.all() {
-		able, ok := m.Manager.(A)
+		if _, ok := m.Manager.(Collector); ok {
+			names = append(names, m.name)
+		}
+	}
+	return names
+}
+
+// Collect asks each of them. The failure of one, or that it takes longer than
+// two minutes, is no concern of the others. Who passes or has nothing is left out.
+func (s *Set) Collect(ctx context.Context, h *Host) []Collected {
+	var all []Collected
+	for _, m := range s.all() {
+		able, ok := m.Manager.(Collector)
 		if !ok {
 			continue
 		}
-		value, err := put(s, m, method, able, ask)
-		if !notHandled(err) {
-			answers = append(answers, Answer[R]{m.name, value, err})
+		data, err := within(ctx, s, m, "collect", collectTime, func(ctx context.Context) (json.RawMessage, error) {
+			object, err := able.Collect(ctx, h)
+			if err != nil || object == nil {
+				return nil, err
+			}
+			return json.Marshal(object) // here, for it may call code of the manager
+		})
+		if err != nil && !notHandled(err) || data != nil {
+			all = append(all, Collected{m.name, m.required, data, err})
 		}
 	}
-	return answers
+	return all
 }
 
 func put[A, R any](s *Set, m member, method string, able A, ask func(A) (R, error)) (answer R, err error) {

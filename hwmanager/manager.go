@@ -221,8 +221,9 @@ type Syncer interface {
 	FullSync(ctx context.Context, h *Host) error
 }
 
-// Collector adds to what inspection tells: what it returns stands in the
-// inspection data under the manager's name.
+// Collector adds to what an inspection tells: what it returns stands in the
+// inspection data (in a conductor's plugin data) under the manager's name, as long
+// as no other member has that name. It must encode as JSON of at most a MiB.
 type Collector interface {
 	Collect(ctx context.Context, h *Host) (map[string]any, error)
 }

@@ -52,6 +52,7 @@ const (
 	evaluateTime   = time.Minute
 	initializeTime = 10 * time.Minute
 	listTime       = 50 * time.Second // a conductor waits for 60 s
+	collectTime    = 2 * time.Minute
 )
 
 // Load asks all managers how well they fit, drops those that do not, orders

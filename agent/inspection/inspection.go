@@ -108,20 +108,35 @@ func Run(ctx context.Context, o Options) (nodeUUID string, err error) {
 	return nodeUUID, nil
 }
 
-// collect runs the collectors in their order. A name that none has aborts
-// before the first one.
+// collect runs the collectors in their order, those of the hardware managers
+// where one of them is named, else before the logs, which tell of all. A name
+// that none has aborts before the first one.
 func (o *Options) collect(ctx context.Context, names []string, doc document) (failed failures, aborted bool) {
 	table := collectors()
+	managers := o.Set.Collectors()
+	var order []string // with one entry for those of all managers
+	asked := false
 	for _, name := range names {
-		if table[name] == nil {
+		known, ofManager := table[name] != nil, slices.Contains(managers, name)
+		if !known && !ofManager {
 			// Operators know the text from the other agent.
 			failed = append(failed, fmt.Errorf("Failed to load collector %s", name))
+		}
+		if !asked && (ofManager && !known || name == "logs") {
+			order, asked = append(order, ofManagers), true
+		}
+		if known {
+			order = append(order, name)
 		}
 	}
 	if len(failed) > 0 {
 		return failed, true
 	}
-	for _, name := range names {
+	if !asked {
+		order = append(order, ofManagers)
+	}
+	table[ofManagers] = collectManagers
+	for _, name := range order {
 		started := time.Now()
 		if err := table[name](ctx, o, doc); err != nil {
 			o.Log.WithError(err).WithField("collector", name).Error("collector failed")
