@@ -85,7 +85,7 @@ func settle(declared map[string]argument, given map[string]any) (map[string]any,
 		}
 		switch {
 		case a.Default != nil:
-			settled[name] = a.Default
+			settled[name], _ = parse(a.Default) // as checkArguments did
 		case a.Required:
 			problems = append(problems, name+": it is required")
 		}

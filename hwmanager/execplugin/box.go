@@ -61,23 +61,35 @@ const (
 	markVariable = "FERRIC_PLUGIN_CALL"
 )
 
-// newMark names a call and the process that makes it: "PID-START-RANDOM". The
-// next agent knows by it what one that was killed has left.
+// newMark names a call and the process that makes it:
+// "NAMESPACE-PID-START-RANDOM". The next agent knows by it what one that was
+// killed has left.
 func newMark() string {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
 	self, _ := readProcess(os.Getpid())
-	return fmt.Sprintf("%d-%d-%s", os.Getpid(), self.start, hex.EncodeToString(random[:]))
+	return fmt.Sprintf("%s-%d-%d-%s", pidNamespace(), os.Getpid(), self.start, hex.EncodeToString(random[:]))
 }
 
-// orphaned reports whether mark is that of a process that is no more.
+// pidNamespace is the number of the namespace in which process numbers are
+// those that this process knows. Agents in containers share control groups.
+func pidNamespace() string {
+	link, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return "0"
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(link, "pid:["), "]")
+}
+
+// orphaned reports whether mark is that of a process that is no more. Of
+// processes in other namespaces nobody knows.
 func orphaned(mark string) bool {
 	parts := strings.Split(mark, "-")
-	if len(parts) != 3 {
+	if len(parts) != 4 || parts[0] != pidNamespace() {
 		return false
 	}
-	pid, err := strconv.Atoi(parts[0])
-	start, err2 := strconv.ParseUint(parts[1], 10, 64)
+	pid, err := strconv.Atoi(parts[1])
+	start, err2 := strconv.ParseUint(parts[2], 10, 64)
 	if err != nil || err2 != nil {
 		return false
 	}

@@ -220,7 +220,8 @@ func runnable(path string) error {
 	if !script {
 		return nil // the kernel tells of the others
 	}
-	interpreter, _, _ := strings.Cut(strings.TrimSpace(string(rest)), " ")
+	// A carriage return is part of the name: that is what is wrong then.
+	interpreter, _, _ := strings.Cut(strings.Trim(string(rest), " \t"), " ")
 	if _, err := os.Stat(interpreter); err != nil {
 		return fmt.Errorf("%s wants the interpreter %q, which is not on this machine", name, interpreter)
 	}

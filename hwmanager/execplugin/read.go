@@ -137,6 +137,9 @@ func (r *reply) line(text []byte, progress func(progressReport)) error {
 		}
 		return nil
 	case "result":
+		if err := storable(value); err != nil {
+			return fmt.Errorf("wrote a result that %w: %s", err, excerpt(text))
+		}
 		r.result = bytes.Clone(value)
 	case "error":
 		if err := decode(value, &r.failed); err != nil {
@@ -148,6 +151,9 @@ func (r *reply) line(text []byte, progress func(progressReport)) error {
 	case "reboot":
 		if value[0] != '{' {
 			return fmt.Errorf("wrote a reboot that is not an object: %s", excerpt(text))
+		}
+		if err := storable(value); err != nil {
+			return fmt.Errorf("wrote a reboot that %w: %s", err, excerpt(text))
 		}
 		r.reboot = bytes.Clone(value)
 	}
@@ -185,6 +191,16 @@ func member(text []byte) (kind string, value json.RawMessage, err error) {
 		return "", nil, errors.New(`has none of "progress", "result", "error", "reboot"`)
 	}
 	return kind, value, nil
+}
+
+// storable is nil if everybody can read value: a conductor that could not would
+// lose the answer of the agent that it is a part of.
+func storable(value json.RawMessage) error {
+	var numbers any
+	if err := json.Unmarshal(value, &numbers); err != nil {
+		return fmt.Errorf("nobody can read (%s)", reason(err))
+	}
+	return nil
 }
 
 // deep reports whether JSON is nested too deeply to be decoded for sure.
