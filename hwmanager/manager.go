@@ -1,8 +1,3 @@
-// Package hwmanager is the kit for hardware managers: the parts of the agent
-// that know one kind of hardware. Every question that the agent has about the
-// machine (which disks, which steps, how to erase this device) is put to the
-// managers in the order of their support level; the first that handles it
-// answers. Vendors add managers of their own; start reading at Manager.
 package hwmanager
 
 import (
