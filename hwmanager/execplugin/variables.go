@@ -18,8 +18,14 @@ const maxVariable = 4 << 10
 func variables(args map[string]any) []string {
 	var env []string
 	for _, name := range slices.Sorted(maps.Keys(args)) {
+		argument := args[name]
+		if text, ok := argument.(json.RawMessage); ok { // a default, which was checked when it was declared
+			if decode(text, &argument) != nil {
+				continue
+			}
+		}
 		var value string
-		switch v := args[name].(type) {
+		switch v := argument.(type) {
 		case string:
 			value = v
 		case bool:
