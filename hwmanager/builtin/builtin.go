@@ -4,9 +4,10 @@ package builtin
 import (
 	"ferric/hwmanager"
 	"ferric/hwmanager/generic"
+	"ferric/hwmanager/raidctl"
 )
 
 // Managers are new ones, in the order in which those of one level are asked.
 func Managers() []hwmanager.Manager {
-	return []hwmanager.Manager{generic.New()}
+	return []hwmanager.Manager{generic.New(), raidctl.New()}
 }

@@ -39,7 +39,10 @@ func (c *Controller) warnings() (warnings []string) {
 		warn("the controller's status is %s", c.Status)
 	}
 	for _, d := range c.Disks {
-		name := fmt.Sprintf("disk %s (%s, serial number %s)", d.ID, d.Model, d.Serial)
+		name := fmt.Sprintf("disk %s (%s)", d.ID, d.Model)
+		if d.Serial != "" {
+			name = fmt.Sprintf("disk %s (%s, serial number %s)", d.ID, d.Model, d.Serial)
+		}
 		switch {
 		case d.State == stateFailed:
 			warn("%s has failed or is unfit: %s", name, d.Status)

@@ -252,7 +252,11 @@ func (p *planner) placeNamed(l *logicalDisk, controllers []*Controller) *planned
 	count := len(p.problems)
 	var disks []*Disk
 	for _, id := range l.disks {
-		disks = append(disks, c.find(id))
+		d := c.find(id)
+		if slices.Contains(disks, d) {
+			p.wrong(l, "physical_disks names disk %s twice", d.ID)
+		}
+		disks = append(disks, d)
 	}
 	s, reason := c.makes(l.level, len(disks))
 	if reason != "" {

@@ -59,7 +59,7 @@ func parseSSACLI(out []byte) ([]*Controller, error) {
 		}
 		c := all[len(all)-1]
 		top := stack[len(stack)-1]
-		key, value, isProperty := strings.Cut(text, ":")
+		key, value, isProperty := strings.Cut(text+" ", ": ")
 		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 		words := strings.Fields(text)
 		switch lower := strings.ToLower(text); {

@@ -20,8 +20,9 @@ func storcliController(data object) *Controller {
 		Mode:     cmp.Or(data.in("Personality Information").text("Current Personality"), basics.text("Current Personality"), status.text("Current Personality")),
 		Cache:    hw.text("On Board Memory Size"),
 		Levels:   storcliLevels(levels),
-		jbod:     strings.EqualFold(capable.text("Enable JBOD"), "Yes") || strings.EqualFold(data.in("Supported Adapter Operations").text("Support JBOD"), "Yes"),
-		rules:    rules{maxDisks: 32, maxSpans: 8, nameLength: 15, mixed: map[string]bool{}},
+		// That a controller could does not mean that it is allowed to.
+		jbod:  strings.EqualFold(cmp.Or(capable.text("Enable JBOD"), data.in("Supported Adapter Operations").text("Support JBOD")), "Yes"),
+		rules: rules{maxDisks: 32, maxSpans: 8, nameLength: 15, mixed: map[string]bool{}},
 	}
 	if n, ok := capable.number("Max Arms Per VD"); ok && n > 0 {
 		c.rules.maxDisks = int(min(n, 1<<10))
@@ -35,12 +36,10 @@ func storcliController(data object) *Controller {
 	for _, pack := range append(data.list("Cachevault_Info", "Energy Pack Info"), data.list("BBU_Info")...) {
 		c.Battery = strings.TrimSpace(pack.text("Model") + " " + pack.text("State"))
 	}
-	if c.Battery == "" {
-		c.Battery = status.text("BBU Status")
-		// 0 is healthy (StorCLI Reference Manual, controller status).
-		if c.Battery == "0" {
-			c.Battery = ""
-		}
+	// Without a list of it there is a number: 0 is healthy (StorCLI Reference
+	// Manual, controller status).
+	if n := status.text("BBU Status"); c.Battery == "" && n != "" && n != "0" {
+		c.Battery = "status " + n
 	}
 	for _, row := range data.list("PD LIST", "Physical Device Information") {
 		if d := storcliDisk(row); d != nil {

@@ -72,6 +72,7 @@ func runners() map[string]string {
 		"hwmanager/generic/raidcreate.go": "it only asks whether mdadm is there",
 		"hwmanager/generic/raiddelete.go": "members are checked before",
 		"hwmanager/generic/raidmake.go":   "members are checked before",
+		"hwmanager/raidctl/backend.go":    "volumes of RAID controllers go: none that is mounted or to be kept, and only in the ramdisk",
 		"hwmanager/generic/raidscan.go":   "arrays are assembled, which write nothing before they are written to (start_ro)",
 	}
 }
