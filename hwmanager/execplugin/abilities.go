@@ -39,7 +39,11 @@ func (p *Plugin) Initialize(ctx context.Context, h *hwmanager.Host) error {
 
 // Inventory implements hwmanager.Inventorist.
 func (p *Plugin) Inventory(ctx context.Context, h *hwmanager.Host) (*ipa.Inventory, error) {
-	return answer[*ipa.Inventory](ctx, p, h, "list_hardware_info", nil)
+	inventory, err := answer[ipa.Inventory](ctx, p, h, "list_hardware_info", nil)
+	if err != nil {
+		return nil, err
+	}
+	return &inventory, nil
 }
 
 // Interfaces implements hwmanager.InterfaceLister.
@@ -148,9 +152,13 @@ func (p *Plugin) FilterDevice(ctx context.Context, h *hwmanager.Host, device any
 
 func filter[D any](ctx context.Context, p *Plugin, h *hwmanager.Host, kind string, device D) (any, error) {
 	const method = "filter_device"
-	changes, err := answer[map[string]json.RawMessage](ctx, p, h, method, arguments{"kind": kind, "device": device})
-	if err != nil || changes == nil {
+	result, err := answer[json.RawMessage](ctx, p, h, method, arguments{"kind": kind, "device": device})
+	if err != nil || string(result) == "null" {
 		return nil, err
+	}
+	var changes map[string]json.RawMessage
+	if err := json.Unmarshal(result, &changes); err != nil {
+		return nil, p.wrong(method, err)
 	}
 	text, err := json.Marshal(device)
 	if err != nil {
