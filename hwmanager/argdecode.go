@@ -49,6 +49,10 @@ func (d *decoder) fail(path, format string, args ...any) {
 	}
 	text := fmt.Sprintf(format, args...)
 	if path != "" {
+		const most = 256
+		if len(path) > most {
+			path = "…" + strings.ToValidUTF8(path[len(path)-most:], "?")
+		}
 		text = path + " " + text
 	}
 	d.faults = append(d.faults, text)

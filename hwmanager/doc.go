@@ -86,7 +86,8 @@
 //     one that was chosen.
 //   - Host.Sys, Proc, Dev and Etc are where to read everything else.
 //   - Host.Log goes to the console and to the logs that the conductor keeps.
-//   - StepCall.Progress tells operators how far a step is.
+//   - StepCall.Progress tells operators how far a step is; StepCall.Percent takes
+//     that from the lines of a tool.
 //   - First, All and Host.Set ask the other managers.
 //
 // # Reboot in a step

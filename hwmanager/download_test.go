@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -45,7 +46,7 @@ func TestDownload(t *testing.T) {
 	content := image()
 	sum512 := sha512.Sum512(content)
 	var requests atomic.Int32
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch user, password, _ := r.BasicAuth(); {
 		case r.URL.Path == "/missing":
 			http.NotFound(w, r)
@@ -61,8 +62,9 @@ func TestDownload(t *testing.T) {
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 		}
 	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that do not trust it
+	server.StartTLS()
 	defer server.Close()
-	server.Config.ErrorLog = nil
 	authorities := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(authorities, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)

@@ -92,11 +92,11 @@ func (h *Host) PCI() ([]PCIDevice, error) {
 	return devices, nil
 }
 
-// attribute is a text of sysfs, "" if there is none.
+// attribute is a text of sysfs, "" if there is none, or none for this user.
 func attribute(dir, name string) (string, error) {
 	const page = 4096 // the kernel gives no more
 	data, err := os.ReadFile(filepath.Join(dir, name))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return "", nil
 	}
 	if err != nil {

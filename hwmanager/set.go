@@ -57,7 +57,8 @@ const (
 
 // Load asks all managers how well they fit, drops those that do not, orders
 // the others by level (equal levels stay in the order given) and initialises
-// them in that order. It fails with ipa.ManagerNotFound if none is left.
+// them in that order. Of two with one name the second is set aside. It fails with
+// ipa.ManagerNotFound if none is left.
 func Load(ctx context.Context, h *Host, managers []Manager) (*Set, error) {
 	s := &Set{log: h.Log, aside: map[string]string{}, missing: map[string]error{}}
 	if s.log == nil {
@@ -68,10 +69,10 @@ func Load(ctx context.Context, h *Host, managers []Manager) (*Set, error) {
 	names := map[string]bool{}
 	for _, manager := range managers {
 		m, err := introduce(manager)
-		if err == nil {
-			if names[m.name] {
-				return nil, fmt.Errorf("load hardware managers: two have the name %q", m.name)
-			}
+		switch {
+		case err == nil && names[m.name]:
+			m.name, err = m.name+" (the second)", fmt.Errorf("there is a hardware manager named %s before it", m.name)
+		case err == nil:
 			names[m.name] = true
 			m.level, err = s.evaluate(ctx, h, m)
 		}

@@ -75,8 +75,12 @@ func TestLoad(t *testing.T) {
 	if _, err := Load(context.Background(), host(), []Manager{tool{name: "none"}}); !ipa.ManagerNotFound.Is(err) {
 		t.Errorf("Load of nothing that fits = %v; want HardwareManagerNotFound", err)
 	}
-	if _, err := Load(context.Background(), host(), []Manager{tool{name: "x", level: 1}, tool{name: "x", level: 1}}); err == nil {
-		t.Error("Load accepted two managers of one name")
+	s = load(t, tool{name: "x", level: 1}, tool{name: "x", level: 9}, &broken{tool: tool{name: "y", level: 1}})
+	if members := s.all(); len(members) != 2 || members[0].level != 1 || !strings.Contains(s.SetAside()["x (the second)"], "named x before it") {
+		t.Errorf("of two with one name are there %d, set aside %v", len(members), s.SetAside())
+	}
+	if _, err := Load(context.Background(), host(), []Manager{tool{name: "x", level: 1}, &broken{tool: tool{name: "x", level: 1}, required: true}}); err == nil {
+		t.Error("a required manager was dropped for its name")
 	}
 }
 

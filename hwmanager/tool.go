@@ -9,8 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
+
+	"ferric/api/ipa"
 )
 
 // Tool is a program to run, with what vendors' tools need beyond Runner.
@@ -59,6 +63,27 @@ func (h *Host) Tool(ctx context.Context, t Tool) ([]byte, error) {
 		return able.RunTool(ctx, t)
 	}
 	return t.plainly(ctx, h.Run)
+}
+
+// percentage is a number before a percent sign.
+var percentage = regexp.MustCompile(`(?:^|[^\d.])(\d{1,3})(?:\.\d+)?\s*%`)
+
+// Percent is for Tool.Line: it reports the percentages in the lines of a tool, as
+// what is done of a hundred.
+func (c StepCall) Percent(phase string) func(line string) {
+	last := int64(-1)
+	return func(line string) {
+		found := percentage.FindAllStringSubmatch(line, -1)
+		if len(found) == 0 || c.Progress == nil {
+			return
+		}
+		percent, err := strconv.ParseInt(found[len(found)-1][1], 10, 64)
+		if err != nil || percent > 100 || percent == last {
+			return
+		}
+		last = percent
+		c.Progress(ipa.Progress{Phase: phase, Done: percent, Total: 100, SecondsLeft: -1})
+	}
 }
 
 func (t Tool) at(path string) Tool {

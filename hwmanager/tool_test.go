@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ferric/api/ipa"
 )
 
 func shell(script string) Tool { return Tool{Name: "sh", Args: []string{"-c", script}} }
@@ -122,4 +124,23 @@ func TestToolOnOtherRunners(t *testing.T) {
 			t.Errorf("%s of the made-up host: %q, %v", name, out, err)
 		}
 	}
+}
+
+func TestPercent(t *testing.T) {
+	var reports []ipa.Progress
+	line := StepCall{Progress: func(p ipa.Progress) { reports = append(reports, p) }}.Percent("flashing")
+	for _, text := range []string{"Flashing /c0 ...", "  7 %", "[##   ] 40.9%", "40%", "block 100% of 62%", "rate 1034%", "at 500%", "100%"} {
+		line(text)
+	}
+	var got []int64
+	for _, p := range reports {
+		got = append(got, p.Done)
+		if p.Phase != "flashing" || p.Total != 100 {
+			t.Errorf("reported %+v", p)
+		}
+	}
+	if diff := cmp.Diff([]int64{7, 40, 62, 100}, got); diff != "" {
+		t.Errorf("percentages (-want +got):\n%s", diff)
+	}
+	StepCall{}.Percent("")("5%")
 }
