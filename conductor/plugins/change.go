@@ -97,4 +97,3 @@ func (c Change) apply(p *store.Plugin) {
 		p.Pinned = p.Version == *c.Pinned
 	}
 }
-

@@ -190,4 +190,3 @@ func (l *Library) OpenBundle(p *store.Plugin) (*os.File, error) {
 	}
 	return os.Open(l.path(fileName(p)))
 }
-
