@@ -21,6 +21,10 @@ var (
 	errSent = fmt.Errorf("%w after the request was sent", ErrUnreachable)
 )
 
+// NotSent says of an error that the agent has not heard of the request, for it
+// could not be connected to.
+func NotSent(err error) bool { return errors.Is(err, ErrUnreachable) && !errors.Is(err, errSent) }
+
 // StatusError is a request that the agent refused. It is ErrBusy where the
 // reason is another command.
 type StatusError struct {

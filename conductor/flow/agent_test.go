@@ -1,9 +1,11 @@
 package flow_test
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -34,6 +36,7 @@ type scriptedAgent struct {
 	logs     string // base64
 	answer   any    // of the step that ends next
 	resumes  bool   // it goes on with steps after a reboot
+	leaving  string // the command after whose answer nobody can connect any more
 	left     any    // what the step that ends next asks for a reboot with; nil does not
 }
 
@@ -131,6 +134,26 @@ func (a *scriptedAgent) serve(w http.ResponseWriter, r *http.Request) {
 	a.commands = append(a.commands, result)
 	a.params = append(a.params, req.Params)
 	_ = json.NewEncoder(w).Encode(result)
+	if a.leaving != "" && name == a.leaving {
+		a.Listener.Close()
+	}
+}
+
+// goAfter has nobody connect to the agent once it has answered the command.
+func (a *scriptedAgent) goAfter(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.leaving = name
+}
+
+// comeBack ends that.
+func (a *scriptedAgent) comeBack() {
+	l, err := net.Listen("tcp", a.Listener.Addr().String())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.goAfter("")
+	go func() { _ = a.Config.Serve(tls.NewListener(l, a.TLS)) }() // until the server is closed
 }
 
 // finish ends the step that runs.

@@ -135,7 +135,14 @@ func (f *Flow) bootForStep(ctx context.Context, t *task.Task, kind steps.Kind) e
 
 // stepFailed ends the phase with what went wrong in a step of the conductor, or
 // in telling the agent one. If that was the agent's loss, the step begins again.
+// One that must not, and that the agent has not heard of, waits for whoever is
+// heard next.
 func (f *Flow) stepFailed(ctx context.Context, t *task.Task, kind steps.Kind, step steps.Step, err error) error {
+	if t.Node.DriverInternalInfo.Bool(kind.Running) && agentclient.NotSent(err) && !step.Restartable && ctx.Err() == nil {
+		f.notAsked(ctx, t, err)
+		toldNext(t.Node.DriverInternalInfo, kind)
+		return t.Process(ctx, provision.Wait, "")
+	}
 	t.StepEvent(ctx, kind.Name, step.ID(), event.Failed)
 	lost := errors.Is(err, agentclient.ErrUnreachable) || errors.Is(err, driver.ErrAgentLost)
 	if !lost || !step.Restartable || withoutAgent(t.Node, kind) || ctx.Err() != nil {

@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"ferric/conductor/flow"
 	"ferric/conductor/provision"
 	"ferric/conductor/store"
+	"ferric/conductor/task"
 )
 
 // flashing is a way to have an agent flash firmware, which takes reboots.
@@ -405,4 +407,69 @@ func TestAgentRebootsInStep(t *testing.T) {
 		r.beat()
 		r.reach(provision.Available)
 	}
+}
+
+// TestCrashAfterTheLastStep: when the agent was taken away nobody is left to say
+// that its step is over.
+func TestCrashAfterTheLastStep(t *testing.T) {
+	r := flasher(t, false)
+	flashings[1].begin(r)
+	r.boot()
+	r.told("clean", "null")
+	var crashed store.Node
+	r.with(func(ifs *driver.Interfaces) {
+		ifs.Deploy = watched{ifs.Deploy, func() { crashed = *r.row() }}
+	})
+	r.agent.finish(ipa.StatusSucceeded, nil)
+	r.beat()
+	r.with(func(*driver.Interfaces) {})
+	if crashed.ProvisionState != provision.Cleaning || crashed.DriverInternalInfo.String(driver.KeyAgentURL) != "" {
+		t.Fatalf("at the switch the node was %s, its agent at %q", crashed.ProvisionState, crashed.DriverInternalInfo.String(driver.KeyAgentURL))
+	}
+	r.crash(func(n *store.Node) {
+		n.ProvisionState, n.TargetProvisionState, n.DriverInternalInfo, n.CleanStep = crashed.ProvisionState, crashed.TargetProvisionState, crashed.DriverInternalInfo, crashed.CleanStep
+	})
+	if n := r.reach(provision.Manageable); n.LastError != nil || *n.PowerState != driver.PowerOff {
+		t.Errorf("last_error %v, %s", n.LastError, *n.PowerState)
+	}
+}
+
+// watched is a deploy interface that is looked at when it has taken the agent of
+// a cleaning away.
+type watched struct {
+	driver.Deploy
+	look func()
+}
+
+func (w watched) TearDownCleaning(ctx context.Context, t *task.Task) error {
+	err := w.Deploy.TearDownCleaning(ctx, t)
+	w.look()
+	return err
+}
+
+// TestStepNotSent: a step that must not be begun twice, and that the agent could
+// not be told, is told when the agent is heard again.
+func TestStepNotSent(t *testing.T) {
+	r := flasher(t, false)
+	flashings[0].begin(r)
+	r.boot()
+	r.asksForReboot("half")
+	r.reach(provision.CleanWait)
+	r.tasks.Wait()
+	r.agent.reboot()
+	if _, _, err := r.flow.Lookup(t.Context(), []string{"52:54:00:77:00:01"}, "", true); err != nil {
+		t.Fatal(err)
+	}
+	r.agent.goAfter("get_clean_steps")
+	r.beat()
+	n := r.reach(provision.CleanWait)
+	if n.LastError != nil || r.agent.count("execute_clean_step") != 0 {
+		t.Fatalf("last_error %v, %d steps were told", n.LastError, r.agent.count("execute_clean_step"))
+	}
+	r.agent.comeBack()
+	r.beat()
+	r.told("clean", `"half"`)
+	r.agent.finish(ipa.StatusSucceeded, nil)
+	r.beat()
+	r.reach(provision.Available)
 }

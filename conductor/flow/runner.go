@@ -417,6 +417,10 @@ func (f *Flow) rebootForStep(ctx context.Context, t *task.Task, kind steps.Kind)
 }
 
 func (f *Flow) stepsDone(ctx context.Context, t *task.Task, kind steps.Kind) error {
+	// With the agent goes what would tell that its last step is over.
+	info := t.Node.DriverInternalInfo
+	delete(info, kind.Running)
+	info[kind.Done] = true
 	switch kind.Name {
 	case steps.Clean.Name:
 		return f.cleaned(ctx, t)
