@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"ferric/api/ipa"
@@ -63,5 +64,58 @@ func keepRAIDConfig(n *store.Node, kind steps.Kind, step steps.Step, result *ipa
 	config := store.Object(maps.Clone(made))
 	config["last_updated"] = time.Now().UTC().Format("2006-01-02 15:04:05.000000")
 	n.RAIDConfig = config
+	return keepRootVolume(n, made)
+}
+
+// keepRootVolume writes what schedulers and the next deployment have to know of the
+// root volume into the properties: its size and level, and by what it is found, if
+// whoever made it tells. Arrays of the operating system are told by the agent that
+// made them, and have no hint.
+func keepRootVolume(n *store.Node, made map[string]any) error {
+	list, _ := made["logical_disks"].([]any)
+	var root map[string]any
+	for _, item := range list {
+		disk, _ := item.(map[string]any)
+		switch isRoot, _ := disk["is_root_volume"].(bool); {
+		case isRoot && root != nil:
+			return errors.New("the RAID configuration that was made has more than one root volume")
+		case isRoot:
+			root = disk
+		}
+	}
+	if root == nil {
+		return nil
+	}
+	n.Properties = n.Properties.Clone()
+	if n.Properties == nil {
+		n.Properties = store.Object{}
+	}
+	if size, ok := root["size_gb"].(float64); ok { // and not MAX
+		n.Properties["local_gb"] = size
+	}
+	if hint, ok := root["root_device_hint"].(map[string]any); ok && len(hint) > 0 {
+		n.Properties["root_device"] = hint
+	}
+	if level, ok := root["raid_level"].(string); ok {
+		n.Properties["capabilities"] = withCapability(n.Properties["capabilities"], "raid_level", level)
+	}
 	return nil
+}
+
+// withCapability is a node's capabilities, in the shape that they have, with one of
+// them set.
+func withCapability(capabilities any, name, value string) any {
+	if object, ok := capabilities.(map[string]any); ok {
+		object = maps.Clone(object)
+		object[name] = value
+		return object
+	}
+	text, _ := capabilities.(string)
+	var pairs []string
+	for pair := range strings.SplitSeq(text, ",") {
+		if key, _, _ := strings.Cut(pair, ":"); strings.TrimSpace(pair) != "" && strings.TrimSpace(key) != name {
+			pairs = append(pairs, pair)
+		}
+	}
+	return strings.Join(append(pairs, name+":"+value), ",")
 }
