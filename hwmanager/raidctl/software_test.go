@@ -1,0 +1,240 @@
+package raidctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ferric/api/ipa"
+	"ferric/hwmanager"
+	"ferric/hwmanager/generic"
+	"ferric/hwmanager/hwmtest"
+)
+
+// mixedHost is a machine with disks of its own and a RAID controller, on which mdadm
+// is a program that does nothing but is seen to be run.
+func mixedHost(t *testing.T, others ...hwmanager.Manager) (*hwmanager.Host, *recorder, string) {
+	t.Helper()
+	h := hwmtest.Machine(t, "../generic/testdata/lab.machine")
+	made, m, dir := modelHost(t, map[string]*modelState{"storcli64": {Controllers: []*modelController{megaCard(0)}}})
+	r := &recorder{Runner: made.Run}
+	h.Programs, h.Run = made.Programs, r
+	if _, err := hwmanager.Load(t.Context(), h, append([]hwmanager.Manager{generic.New(), m}, others...)); err != nil {
+		t.Fatal(err)
+	}
+	return h, r, dir
+}
+
+// recorder is a runner that notes what is run, and stands in for mdadm.
+type recorder struct {
+	hwmanager.Runner
+	runs []string
+}
+
+func (r *recorder) Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	if !filepath.IsAbs(name) {
+		r.runs = append(r.runs, name+" "+strings.Join(args, " "))
+		return nil, nil
+	}
+	if slices.Contains(args, "delete") || slices.Contains(args, "add") {
+		r.runs = append(r.runs, filepath.Base(name)+" "+strings.Join(args, " "))
+	}
+	return r.Runner.Run(ctx, name, args...)
+}
+
+// TestSoftwareGoesOn: what is for the operating system's RAID reaches the generic
+// manager's steps, whatever controllers there are.
+func TestSoftwareGoesOn(t *testing.T) {
+	t.Parallel()
+	h, r, dir := mixedHost(t)
+	run := func(phase hwmanager.Phase, step string, config map[string]any, args map[string]any) error {
+		c := call(hwmanager.Node{"target_raid_config": config})
+		c.Args = args
+		_, err := h.Set.RunStep(t.Context(), h, phase, step, c)
+		return err
+	}
+	offered, err := h.Set.Steps(t.Context(), h, hwmanager.Clean, hwmanager.Node{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(offered["RAIDControllerHardwareManager"]); got != 2 {
+		t.Errorf("%d steps are offered: %v", got, offered)
+	}
+	software := configOf(t, `{"controller": "software", "raid_level": "0", "size_gb": 1}`)
+	for _, c := range []struct {
+		phase hwmanager.Phase
+		step  string
+		args  map[string]any
+	}{
+		{hwmanager.Clean, "create_configuration", nil},
+		{hwmanager.Service, "create_configuration", map[string]any{"delete_existing": true}},
+		{hwmanager.Deploy, "apply_configuration", map[string]any{"raid_config": software}},
+	} {
+		if err := run(c.phase, c.step, software, c.args); !ipa.SoftwareRAID.Is(err) || !strings.Contains(err.Error(), "the first logical disk must have RAID level 1") {
+			t.Errorf("%s: %v", c.step, err)
+		}
+	}
+	if err := run(hwmanager.Clean, "create_configuration", nil, nil); err != nil {
+		t.Errorf("without a configuration: %v", err)
+	}
+	if err := run(hwmanager.Clean, "delete_configuration", software, nil); err != nil {
+		t.Error(err)
+	}
+	// An error that only the generic manager's step has.
+	c := call(hwmanager.Node{"target_raid_config": software, "properties": map[string]any{"skip_block_devices": []any{map[string]any{}}}})
+	if _, err := h.Set.RunStep(t.Context(), h, hwmanager.Clean, "delete_configuration", c); !ipa.SoftwareRAID.Is(err) {
+		t.Errorf("delete_configuration: %v", err)
+	}
+	if len(r.runs) > 0 {
+		t.Errorf("programs were run: %q", r.runs)
+	}
+	if got := loadModel(t, dir, "storcli64"); got.Changes > 0 {
+		t.Errorf("%d changes of the controller", got.Changes)
+	}
+}
+
+// TestRootDevice: the generic manager finds the root volume by the hint of the
+// result.
+func TestRootDevice(t *testing.T) {
+	t.Parallel()
+	h, _, _ := mixedHost(t)
+	c := call(hwmanager.Node{"target_raid_config": configOf(t, `{"raid_level": "1", "size_gb": 5}, {"raid_level": "1", "size_gb": 5, "is_root_volume": true}`)})
+	result, err := h.Set.RunStep(t.Context(), h, hwmanager.Clean, "create_configuration", c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hints := map[string]any{}
+	for i, disk := range []string{"sda", "sdb"} {
+		l := result.(map[string]any)["logical_disks"].([]any)[i].(map[string]any)
+		hint := l["root_device_hint"].(map[string]any)
+		wwn := hint["wwn"].(string)
+		for _, name := range []string{"wwid", "device/wwid"} {
+			file := filepath.Join(h.Sys, "block", disk, name)
+			if _, err := os.Stat(file); err == nil || name == "device/wwid" {
+				if err := os.WriteFile(file, []byte("naa."+strings.TrimPrefix(wwn, "0x")+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if l["is_root_volume"] == true {
+			hints = hint
+		}
+	}
+	device, err := hwmanager.First(h.Set, "get_os_install_device", func(p hwmanager.RootPicker) (ipa.BlockDevice, error) {
+		return p.InstallDevice(t.Context(), h, hwmanager.Node{"properties": map[string]any{"root_device": hints}})
+	})
+	if err != nil || device.Name != "/dev/sdb" {
+		t.Errorf("root device %s, error %v", device.Name, err)
+	}
+}
+
+// arrays is a manager for software RAID that makes what it is told.
+type arrays struct {
+	fail error
+	seen []string
+}
+
+func (*arrays) Name() string      { return "arrays" }
+func (*arrays) ClassName() string { return "Arrays" }
+func (*arrays) Version() string   { return "1" }
+func (*arrays) Evaluate(context.Context, *hwmanager.Host) (hwmanager.Support, error) {
+	return hwmanager.Mainline, nil
+}
+
+func (a *arrays) CleanSteps(context.Context, *hwmanager.Host, hwmanager.Node) ([]hwmanager.Step, error) {
+	step := func(name string) hwmanager.Step {
+		return hwmanager.Step{Declaration: ipa.Step{Step: name, Interface: "raid"}, Run: func(_ context.Context, _ *hwmanager.Host, call hwmanager.StepCall) (any, error) {
+			config, _ := call.Node["target_raid_config"].(map[string]any)
+			hardware, software := split(config)
+			a.seen = append(a.seen, fmt.Sprintf("%s of %d hardware, %d software", name, len(hardware), len(software)))
+			return config, a.fail
+		}}
+	}
+	return []hwmanager.Step{step("create_configuration"), step("delete_configuration")}, nil
+}
+
+// TestMixed: of a configuration of both kinds the hardware volumes are made first,
+// and deleted last; if the rest fails, they go again.
+func TestMixed(t *testing.T) {
+	t.Parallel()
+	const config = `{"raid_level": "1", "size_gb": 5, "volume_name": "data"}, {"controller": "software", "raid_level": "1", "size_gb": "MAX", "physical_disks": [{"name": "/dev/nvme0n1"}, {"name": "/dev/nvme1n1"}]}`
+	for _, fails := range []error{nil, errors.New("mdadm is gone")} {
+		t.Run(fmt.Sprint(fails), func(t *testing.T) {
+			t.Parallel()
+			soft := &arrays{fail: fails}
+			h, r, dir := mixedHost(t, soft)
+			node := hwmanager.Node{"target_raid_config": configOf(t, config)}
+			result, err := h.Set.RunStep(t.Context(), h, hwmanager.Clean, "create_configuration", call(node))
+			if fails != nil {
+				if err == nil || !strings.Contains(err.Error(), "software RAID: mdadm is gone; what was made before is removed again") {
+					t.Errorf("error = %v", err)
+				}
+				if left := loadModel(t, dir, "storcli64").summary(); len(left) > 0 {
+					t.Errorf("left: %v", left)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if disks := result.(map[string]any)["logical_disks"].([]any); len(disks) != 2 || !isSoftware(disks[1]) || isSoftware(disks[0]) {
+				t.Errorf("result: %v", result)
+			}
+			if diff := cmp.Diff([]string{"create_configuration of 0 hardware, 1 software"}, soft.seen); diff != "" {
+				t.Errorf("passed on (-want +got):\n%s", diff)
+			}
+			soft.seen, r.runs = nil, nil
+			if _, err := h.Set.RunStep(t.Context(), h, hwmanager.Clean, "delete_configuration", call(node)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"delete_configuration of 0 hardware, 1 software"}, soft.seen); diff != "" {
+				t.Errorf("passed on (-want +got):\n%s", diff)
+			}
+			// Arrays that fail to go keep the volumes.
+			if _, err := h.Set.RunStep(t.Context(), h, hwmanager.Clean, "create_configuration", call(node)); err != nil {
+				t.Fatal(err)
+			}
+			soft.fail = errors.New("busy array")
+			if _, err := h.Set.RunStep(t.Context(), h, hwmanager.Clean, "delete_configuration", call(node)); err == nil || !strings.Contains(err.Error(), "busy array") {
+				t.Errorf("error = %v", err)
+			}
+			if left := loadModel(t, dir, "storcli64").summary(); len(left) != 1 {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}
+
+// TestInUse: a volume that is mounted stays, and so do all others.
+func TestInUse(t *testing.T) {
+	t.Parallel()
+	h, _, dir := mixedHost(t)
+	state := loadModel(t, dir, "storcli64")
+	for i, disks := range [][]string{{"252:0", "252:1"}, {"252:2", "252:3"}} {
+		if wrong := state.Controllers[0].add(state, "1", fmt.Sprint("v", i), disks, 1, 1<<21); wrong != "" {
+			t.Fatal(wrong)
+		}
+	}
+	state.Controllers[0].Volumes[1].Device = "/dev/sda"
+	saveModel(t, dir, "storcli64", state)
+	if err := os.MkdirAll(filepath.Join(h.Proc, "self"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(h.Proc, "self/mounts"), []byte("rootfs / rootfs rw 0 0\n/dev/sda2 /mnt ext4 rw 0 0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := h.Set.RunStep(t.Context(), h, hwmanager.Clean, "delete_configuration", call(hwmanager.Node{}))
+	if err == nil || !strings.Contains(err.Error(), "is in use: /dev/sda is mounted at /mnt") {
+		t.Errorf("error = %v", err)
+	}
+	if got := len(loadModel(t, dir, "storcli64").Controllers[0].Volumes); got != 2 {
+		t.Errorf("%d volumes are left", got)
+	}
+}
