@@ -22,7 +22,7 @@ func newPluginCommand(c *connection) *cobra.Command {
 	return group("plugin", "Hardware managers that agents fetch from the conductor",
 		newPluginAddCommand(c), newPluginListCommand(c), newPluginShowCommand(c), newPluginSetCommand(c), newPluginUnsetCommand(c), newPluginRemoveCommand(c),
 		newPluginKeygenCommand(), newPluginSignCommand(), newPluginVerifyCommand(),
-		newPluginTestCommand(),
+		newPluginTestCommand(), newPluginSchemaCommand(),
 	)
 }
 

@@ -173,7 +173,7 @@ func matrix() []misdeed {
 		{name: "eats memory", step: `exec $FERRIC_PLUGIN_DIR/rogue eat $TOKEN`, memory: 192, words: []string{"memory"}},
 		{name: "eats memory by many", step: `exec $FERRIC_PLUGIN_DIR/rogue eat-together $TOKEN`, memory: 144, words: []string{"used more than 144 MiB of memory"}},
 		{name: "forks without end", step: `b() { sleep 0.0$TOKEN; [ $1 -gt 0 ] && { b $(($1-1)) & b $(($1-1)) & }; sleep 60.$TOKEN; }; b 9`, words: []string{"had more than 48 processes"}},
-		{name: "fills its directory", step: `head -c 64M /dev/zero >fill || { echo "cannot unpack" >&2; exit 1; }`, memory: 64, words: []string{"No space left on device", "cannot unpack"}},
+		{name: "fills its directory", step: `head -c 67108864 /dev/zero >fill || { echo "cannot unpack" >&2; exit 1; }`, memory: 64, words: []string{"No space left on device", "cannot unpack"}},
 		{name: "closes its output", step: `exec >&- 2>&-; sleep 60.$TOKEN`, time: hang, words: []string{"ran for more than"}},
 		{name: "closes its output and succeeds", step: `echo '{"result":1}'; exec >&- <&-; sleep 0.2`},
 		{name: "mounts something in its directory", step: `mkdir m && mount --bind $FERRIC_PLUGIN_DIR m && echo "mounted" >&2; kill -9 $$`, words: []string{"killed", "mounted"},
