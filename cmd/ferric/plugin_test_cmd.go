@@ -244,7 +244,7 @@ func (p *pluginTest) testExecutable(ctx context.Context, path, temp string, own 
 // broken is a plugin that could be opened once, but not again.
 type broken struct{ err error }
 
-func (broken) Name() string      { return "" }
+func (b broken) Name() string    { return b.err.Error() }
 func (broken) ClassName() string { return "" }
 func (broken) Version() string   { return "" }
 func (b broken) Evaluate(context.Context, *hwmanager.Host) (hwmanager.Support, error) {

@@ -46,7 +46,7 @@ func checkStable(x *exam) verdict {
 	if err != nil {
 		return skipped("%v", err)
 	}
-	f, err := x.host()
+	f, err := x.same()
 	if err != nil {
 		return failed("%v", err)
 	}
@@ -70,7 +70,7 @@ func checkStable(x *exam) verdict {
 const most = 1000
 
 func checkEvaluate(x *exam) verdict {
-	f, err := x.host()
+	f, err := x.same()
 	if err != nil {
 		return failed("%v", err)
 	}
@@ -92,7 +92,7 @@ func checkEvaluate(x *exam) verdict {
 }
 
 func checkEvaluateAgain(x *exam) verdict {
-	f, err := x.host()
+	f, err := x.same()
 	if err != nil {
 		return failed("%v", err)
 	}
@@ -124,7 +124,7 @@ func checkEvaluateReadOnly(x *exam) verdict {
 }
 
 func checkEvaluateCancelled(x *exam) verdict {
-	f, err := x.host()
+	f, err := x.same()
 	if err != nil {
 		return failed("%v", err)
 	}
@@ -197,7 +197,7 @@ func checkListing(x *exam) verdict {
 	if x.subject.level <= hwmanager.None {
 		return skipped("%s", s.why)
 	}
-	f, err := x.host()
+	f, err := x.same()
 	if err != nil {
 		return failed("%v", err)
 	}
@@ -246,7 +246,7 @@ func checkListingAgain(x *exam) verdict {
 	if s := x.look(); len(s.steps) == 0 {
 		return skipped("%s", s.why)
 	}
-	f, err := x.host()
+	f, err := x.same()
 	if err != nil {
 		return failed("%v", err)
 	}

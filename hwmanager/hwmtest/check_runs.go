@@ -5,163 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
 )
-
-// Limits of what travels, in bytes.
-const (
-	maxResult = 1 << 20
-	maxState  = 64 << 10
-	maxError  = 16 << 10
-	// maxReboots is how often a step is taken up after a reboot.
-	maxReboots = 8
-)
-
-// trial is one run of a step.
-type trial struct {
-	step      phaseStep
-	result    any
-	err       error // a *fault if it panicked or did not return
-	cut       bool  // it was still running when its context ended
-	progress  []ipa.Progress
-	lateTalk  bool // progress was reported after the end
-	untried   []string
-	reboots   int
-	rebooting error // what is wrong with a reboot that it asked for
-}
-
-// again is the step as the machine's manager lists it now, as the agent does
-// before each run.
-func (x *exam) again(m hwmanager.Manager, f *Fake, step phaseStep) (phaseStep, error) {
-	steps, err := x.list(m, f, step.phase)
-	if err != nil {
-		return step, fmt.Errorf("%s steps cannot be listed: %w", step.phase, err)
-	}
-	at := slices.IndexFunc(steps, func(s phaseStep) bool { return s.Declaration.Step == step.Declaration.Step })
-	if at < 0 {
-		return step, fmt.Errorf("%s is not offered any more", step)
-	}
-	return steps[at], nil
-}
-
-// runStep runs a step; its context ends when it should be over.
-func (x *exam) runStep(f *Fake, step phaseStep, args map[string]any, resume json.RawMessage) trial {
-	t := trial{step: step}
-	if step.Run == nil {
-		t.err = errors.New("it has no function")
-		return t
-	}
-	ctx, cancel := context.WithTimeout(x.ctx, x.settle)
-	defer cancel()
-	var mu sync.Mutex
-	over := false
-	call := hwmanager.StepCall{
-		Node: withSecret(x.node, x.secret), Ports: []map[string]any{{"uuid": "0d5f7a9e-5a0e-4a94-8d6d-2f3f0d1c7b11", "address": "02:00:5e:00:53:01", "pxe_enabled": true}},
-		Args: args, Resume: resume,
-		Progress: func(p ipa.Progress) {
-			mu.Lock()
-			defer mu.Unlock()
-			t.lateTalk = t.lateTalk || over
-			if len(t.progress) < 1000 {
-				t.progress = append(t.progress, p)
-			}
-		},
-	}
-	if call.Args == nil {
-		call.Args = map[string]any{}
-	}
-	err := x.call(ctx, step.String(), func(ctx context.Context) error {
-		result, err := step.Run(ctx, f.Host, call)
-		mu.Lock()
-		defer mu.Unlock()
-		t.result = result
-		return err
-	})
-	t.cut = ctx.Err() != nil
-	mu.Lock()
-	over = true
-	seen := t
-	mu.Unlock()
-	seen.err = err
-	x.tellError(err)
-	x.tell("a result", fmt.Sprintf("%s %+v", encoded(seen.result), seen.result))
-	return seen
-}
-
-// tryAll runs each step once, with good arguments where they are known, on a
-// machine of its own, and takes it up after the reboots that it asks for.
-func (x *exam) tryAll() []trial {
-	if x.ran {
-		return x.trials
-	}
-	x.ran = true
-	for _, step := range x.look().steps {
-		if x.ctx.Err() != nil {
-			break
-		}
-		if t, done := x.try(step); done {
-			x.trials = append(x.trials, t)
-		}
-		x.closeHosts()
-	}
-	return x.trials
-}
-
-func (x *exam) try(step phaseStep) (trial, bool) {
-	args := maps.Clone(x.args[step.Declaration.Step])
-	t := trial{step: step}
-	for _, name := range sortedNames(step.Declaration.ArgsInfo) {
-		if _, given := args[name]; step.Declaration.ArgsInfo[name].Required && !given {
-			t.untried = append(t.untried, name)
-		}
-	}
-	if len(t.untried) > 0 {
-		return t, true
-	}
-	f, err := x.host()
-	if err != nil {
-		return t, false
-	}
-	var resume json.RawMessage
-	for reboots := 0; ; reboots++ {
-		// A ramdisk forgets everything: each boot has a manager of its own.
-		m, err := x.prepare(f)
-		if err != nil {
-			return t, false
-		}
-		listed, err := x.again(m, f, step)
-		if err != nil {
-			return t, false
-		}
-		t = x.runStep(f, listed, args, resume)
-		t.reboots = reboots
-		reboot := new(hwmanager.Reboot)
-		if !errors.As(t.err, &reboot) {
-			return t, true
-		}
-		state, err := json.Marshal(reboot.State)
-		x.tell("the state for after a reboot", string(state))
-		switch {
-		case err != nil:
-			t.rebooting = fmt.Errorf("its state does not encode as JSON: %w", err)
-		case len(state) > maxState:
-			t.rebooting = fmt.Errorf("its state has %d bytes", len(state))
-		case reboots == maxReboots:
-			t.rebooting = fmt.Errorf("it asks for a reboot for the %dth time", reboots+1)
-		default:
-			resume = state
-			continue
-		}
-		return t, true
-	}
-}
 
 // tried tells whether there are trials to look at; if not, a verdict why.
 func (x *exam) tried() ([]trial, *verdict) {
@@ -178,10 +28,11 @@ func (x *exam) tried() ([]trial, *verdict) {
 		return ran, nil
 	}
 	why := skipped("%s", x.look().why)
-	if len(untried) > 0 {
-		why = skipped("no step was run, each one needs arguments: %s; give good ones (--step-args STEP=JSON, WithArgs)", some(untried))
+	if len(untried) > 0 && !x.explained {
+		x.explained = true
+		why = skipped("no step was run, each one needs arguments that were not found by trying: %s; give good ones (--step-args STEP=JSON, WithArgs)", some(untried))
 	} else if x.look().why == "" {
-		why = skipped("no step could be run")
+		why = skipped("no step was run")
 	}
 	return nil, &why
 }
@@ -199,19 +50,27 @@ func checkPanics(x *exam) verdict {
 	return ok("%d of %d steps were run%s", len(trials), len(x.trials), x.untriedHint())
 }
 
-// untriedHint names what was not run, for those who can give arguments.
+// untriedHint names what was not run as it could be, for those who can give arguments.
 func (x *exam) untriedHint() string {
-	var names []string
+	var untried, madeUp []string
 	for _, t := range x.trials {
 		if len(t.untried) > 0 {
-			names = append(names, t.step.Declaration.Step)
+			untried = append(untried, t.step.Declaration.Step)
+		} else if t.madeUp {
+			madeUp = append(madeUp, t.step.Declaration.Step)
 		}
 	}
-	slices.Sort(names)
-	if names = slices.Compact(names); len(names) == 0 {
+	hint := ""
+	for i, names := range [][]string{untried, madeUp} {
+		slices.Sort(names)
+		if names = slices.Compact(names); len(names) > 0 {
+			hint += fmt.Sprintf("; %s arguments for %s", []string{"without", "with made-up"}[i], some(names))
+		}
+	}
+	if hint == "" {
 		return ""
 	}
-	return fmt.Sprintf("; without arguments for %s (--step-args STEP=JSON, WithArgs)", some(names))
+	return hint + " (--step-args STEP=JSON, WithArgs)"
 }
 
 func checkCancelled(x *exam) verdict {
@@ -227,28 +86,30 @@ func checkCancelled(x *exam) verdict {
 		if t.cut {
 			cut++
 		}
-		if t.lateTalk {
-			return failed("%s reported progress after it had returned", t.step)
-		}
 	}
 	// Those that were over too soon begin once more with a context that has ended.
+	f, err := x.host()
+	if err != nil {
+		return failed("%v", err)
+	}
 	for _, t := range trials {
 		if t.cut || isFault(t.err) {
 			continue
 		}
-		if err := x.runCancelled(t.step); err != nil {
+		if err := x.runCancelled(f, t.step); err != nil {
 			return failed("%v", err)
+		}
+	}
+	for _, t := range trials {
+		if t.lateTalk.Load() {
+			return failed("%s reported progress after it had returned", t.step)
 		}
 	}
 	return ok("%d were running when they were cancelled", cut)
 }
 
-func (x *exam) runCancelled(step phaseStep) error {
-	f, err := x.host()
-	if err != nil {
-		return err
-	}
-	defer x.closeHosts()
+// runCancelled begins a step with a context that has ended.
+func (x *exam) runCancelled(f *Fake, step phaseStep) error {
 	m, err := x.prepare(f)
 	if err != nil {
 		return nil // has a check of its own
@@ -260,7 +121,11 @@ func (x *exam) runCancelled(step phaseStep) error {
 	cancel()
 	late := *x
 	late.ctx = cancelled
-	t := late.runStep(f, step, x.args[step.Declaration.Step], nil)
+	args, unknown := x.arguments(step)
+	if len(unknown) > 0 {
+		return nil
+	}
+	t := late.runStep(f, step, args, nil)
 	x.hung, x.said = late.hung, late.said
 	if fault := new(fault); errors.As(t.err, &fault) && !fault.panics {
 		return fault

@@ -130,12 +130,17 @@ type refusals struct {
 }
 
 func (x *exam) refusals() (*refusals, error) {
-	f, err := x.host()
+	if x.refusing != nil {
+		return x.refusing, nil
+	}
+	f, err := x.newHost()
 	if err != nil {
 		return nil, err
 	}
+	x.roots = append(x.roots, f.root)
 	m, err := x.prepare(f)
-	return &refusals{x, f, m}, err
+	x.refusing = &refusals{x, f, m}
+	return x.refusing, err
 }
 
 // refused runs a step that must say what is wrong with one of the arguments named,

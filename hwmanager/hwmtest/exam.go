@@ -33,6 +33,10 @@ type exam struct {
 	subject *subject // prepared once
 	trials  []trial  // the steps as they were run
 	ran     bool
+	// explained is set when it was said why no step was run.
+	explained bool
+	shared    *Fake     // for what changes nothing; what does has a check
+	refusing  *refusals // runs steps that refuse their arguments
 }
 
 // subject is the manager on a machine that should have its hardware.
@@ -59,7 +63,28 @@ func (x *exam) begin() {
 	x.before = children()
 }
 
-func (x *exam) end() { x.closeHosts() }
+func (x *exam) end() {
+	if x.shared != nil {
+		x.hosts = append(x.hosts, x.shared)
+	}
+	if x.refusing != nil {
+		x.hosts = append(x.hosts, x.refusing.f)
+	}
+	x.closeHosts()
+}
+
+// same is a machine for several checks.
+func (x *exam) same() (*Fake, error) {
+	if x.shared != nil {
+		return x.shared, nil
+	}
+	f, err := x.newHost()
+	if err == nil {
+		x.shared = f
+		x.roots = append(x.roots, f.root)
+	}
+	return f, err
+}
 
 // host is a new machine for the check that runs.
 func (x *exam) host() (*Fake, error) { return x.keep(x.newHost()) }
@@ -220,7 +245,7 @@ func (x *exam) look() *subject {
 		return x.subject
 	}
 	x.subject = &subject{}
-	f, err := x.host()
+	f, err := x.same()
 	if err != nil {
 		x.subject.why = err.Error()
 		return x.subject
@@ -246,7 +271,11 @@ func (x *exam) look() *subject {
 			x.subject.why = fmt.Sprintf("its %s steps cannot be listed", phase)
 			return x.subject
 		}
-		x.subject.steps = append(x.subject.steps, steps...)
+		for _, step := range steps {
+			if step.Check() == nil || !faultOfItsOwn(step) {
+				x.subject.steps = append(x.subject.steps, step)
+			}
+		}
 	}
 	if len(x.subject.steps) == 0 {
 		x.subject.why = "it offers no steps"

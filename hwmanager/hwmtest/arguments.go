@@ -1,0 +1,78 @@
+package hwmtest
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"strings"
+
+	"ferric/api/ipa"
+)
+
+// arguments finds arguments for a step: those that were given, and for what it needs
+// beyond them values that it does not refuse. unknown are those for which none was found.
+// Nothing of what a step refuses was run: there is a check for that.
+func (x *exam) arguments(step phaseStep) (args map[string]any, unknown []string) {
+	args = map[string]any{}
+	maps.Copy(args, x.args[step.Declaration.Step])
+	tried := map[string][]any{} // what is left to try, the first is in args
+	for _, name := range sortedNames(step.Declaration.ArgsInfo) {
+		info := step.Declaration.ArgsInfo[name]
+		if _, given := args[name]; info.Required && !given {
+			tried[name] = candidates(info)
+			args[name] = tried[name][0]
+		}
+	}
+	if len(tried) == 0 {
+		return args, nil
+	}
+	r, err := x.refusals()
+	if err != nil {
+		return nil, sortedNames(tried)
+	}
+	for {
+		again, err := x.again(r.m, r.f, step)
+		if err != nil {
+			return nil, sortedNames(tried)
+		}
+		t := x.runStep(r.f, again, maps.Clone(args), nil)
+		if !ipa.InvalidCommandParams.Is(t.err) {
+			return args, nil
+		}
+		// It names one or more of those that are made up, or nothing that helps.
+		moved := false
+		for name, left := range tried {
+			if named(t.err.Error(), name) && len(left) > 1 {
+				tried[name], args[name], moved = left[1:], left[1], true
+			}
+		}
+		if !moved {
+			return nil, sortedNames(tried)
+		}
+	}
+}
+
+// named tells whether a text has a name as a word of its own.
+func named(text, name string) bool {
+	return regexp.MustCompile(`(^|[^A-Za-z0-9_])` + regexp.QuoteMeta(name) + `($|[^A-Za-z0-9_])`).MatchString(text)
+}
+
+// choice are the values that a description names.
+var choice = regexp.MustCompile(`[Oo]ne of ([^;).]+)`)
+
+// candidates are values for an argument of which only the description is known.
+func candidates(info ipa.Arg) []any {
+	var all []any
+	if match := choice.FindStringSubmatch(info.Description); match != nil {
+		for value := range strings.SplitSeq(match[1], ",") {
+			all = append(all, strings.Trim(value, " \"'"))
+		}
+	}
+	const url = "http://192.0.2.1/hwmtest" // an address that is nobody's
+	digest := fmt.Sprintf("%064d", 0)
+	return append(all,
+		1, "hwmtest", "1.0.0", true, url, "sha256:"+digest, digest, "/dev/sda", "60s", 64,
+		[]any{"hwmtest"}, map[string]any{}, []any{},
+		[]any{map[string]any{"url": url, "checksum": "sha256:" + digest}}, []any{map[string]any{"url": url, "checksum": digest, "component": "hwmtest"}},
+	)
+}
