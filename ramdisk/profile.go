@@ -58,7 +58,7 @@ func profiles() map[Profile][]string {
 		nvme ahci ata_piix ata_generic sd_mod sr_mod sg
 		ehci_pci uhci_hcd ohci_pci xhci_pci usb_storage uas usbhid hid_generic
 		ipmi_si ipmi_devintf
-		efivarfs efi_pstore vfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8 isofs ext4
+		efivarfs efi_pstore capsule-loader vfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8 isofs ext4
 		md_mod raid0 raid1 raid10 raid456 loop
 		crc32c_generic crc32c_intel button qemu_fw_cfg i6300esb 8021q`)
 	server := append(slices.Clone(virtual), strings.Fields(`

@@ -30,6 +30,7 @@ func writers() map[string]string {
 		"hwmanager/execplugin/run.go":      "a plugin's oom_score_adj",
 		"hwmanager/execplugin/scratch.go":  "nothing: it mounts a file system in memory",
 		"hwmanager/capsule/load.go":        "the kernel's capsule-loader",
+		"hwmanager/firmware/esp.go":        "capsules on the EFI system partition, which it mounts after a Target has checked it",
 		"hwmanager/generic/bootc.go":       "settings and secrets of podman, in the ramdisk",
 		"hwmanager/generic/esp.go":         "etc/fstab of the deployed system; it mounts what a Target has checked",
 		"hwmanager/generic/flush.go":       "drop_caches",
@@ -38,6 +39,7 @@ func writers() map[string]string {
 		"hwmanager/generic/i40e.go":        "the driver's debugfs; it mounts that",
 		"hwmanager/generic/raidboot.go":    "etc/default/grub of the deployed system",
 		"hwmanager/generic/raidscan.go":    "start_ro of the md driver",
+		"hwmanager/download.go":            "a file in memory, for what was downloaded",
 		"hwmanager/nvme/controller.go":     "reset_controller of the nvme driver",
 	}
 }
@@ -65,6 +67,7 @@ func runners() map[string]string {
 	return map[string]string{
 		"agent/logs.go":                   "they only read",
 		"hwmanager/burnin/smart.go":       "a drive's test of itself, which only reads",
+		"hwmanager/firmware/uefi.go":      "modprobe, which gets none",
 		"hwmanager/generic/bootc.go":      "checked before",
 		"hwmanager/generic/grub.go":       "checked before",
 		"hwmanager/generic/partitions.go": "checked before",

@@ -26,7 +26,6 @@ $kernel:kernel and modules of the ramdisk and of the deployed system
 grub-common:boot loader of the deployed system
 grub-pc-bin:its BIOS part
 grub-efi-amd64-bin:its UEFI part
-u-boot-tools:capsules with firmware, made by mkeficapsule
 mtools:EFI system partition of the deployed system
 dosfstools:the same
 gdisk:partition table of the deployed system
@@ -39,6 +38,7 @@ uidmap:user namespaces for it
 "
 test="
 cpio:reads the ramdisk back
+u-boot-tools:capsules with firmware, made by mkeficapsule
 fdisk:second opinion on partition tables
 util-linux:loop devices
 iproute2:network namespaces of tests
