@@ -221,6 +221,12 @@ func mayErase(h *hwmanager.Host, d ipa.BlockDevice, protect bool) error {
 	return checkProtected(path, d)
 }
 
+// MayErase is nil if the disk may be written to for the node, and holds nothing
+// that is protected: for managers that take whole disks away.
+func (*Manager) MayErase(h *hwmanager.Host, node hwmanager.Node, d ipa.BlockDevice) error {
+	return mayErase(h, d, protects(h.Settings, node))
+}
+
 // mustSkip says why a disk is left alone, "" if it is not. A read-only disk
 // that may not be skipped is an error.
 func mustSkip(h *hwmanager.Host, dir string, d ipa.BlockDevice, skipReadOnly bool) (string, error) {

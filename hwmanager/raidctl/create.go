@@ -456,13 +456,12 @@ func (w *work) undo(ctx context.Context) (undone int, left error) {
 	return undone, errors.Join(problems...)
 }
 
-// failed is an error of the phase, unless it has a kind of its own.
+// failed is an error of the phase, unless it says what is protected.
 func failed(phase hwmanager.Phase, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	var own *ipa.Error
 	switch {
-	case errors.As(err, &own) && own == err, ipa.ProtectedDevice.Is(err):
-		return err
+	case ipa.ProtectedDevice.Is(err):
+		return ipa.ProtectedDevice.New("%v", err)
 	case phase == hwmanager.Clean:
 		return ipa.Cleaning.New("%v", err)
 	case phase == hwmanager.Service:

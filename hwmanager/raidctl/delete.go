@@ -104,6 +104,9 @@ func (m *Manager) planDeletion(ctx context.Context, h *hwmanager.Host, node hwma
 			name := v.Device
 			if device != nil {
 				name = device.Name
+				if err := mayErase(h, node, *device); err != nil {
+					problems = append(problems, fmt.Errorf("%s on %s: %w", v, c, err))
+				}
 			}
 			if at := mountedAt(h, name); at != "" {
 				problems = append(problems, fmt.Errorf("%s on %s is in use: %s is mounted at %s", v, c, name, at))
@@ -122,7 +125,27 @@ func (m *Manager) planDeletion(ctx context.Context, h *hwmanager.Host, node hwma
 			}
 		}
 	}
-	return d, errors.Join(problems...)
+	err = errors.Join(problems...)
+	if ipa.ProtectedDevice.Is(err) {
+		err = ipa.ProtectedDevice.New("%v", err)
+	}
+	return d, err
+}
+
+// eraser is a manager that knows what must not be erased (agent contract, section
+// "Protected contents").
+type eraser interface {
+	MayErase(h *hwmanager.Host, node hwmanager.Node, d ipa.BlockDevice) error
+}
+
+// mayErase asks whether a volume may go, by the disk that the operating system has
+// of it.
+func mayErase(h *hwmanager.Host, node hwmanager.Node, d ipa.BlockDevice) error {
+	_, err := hwmanager.First(h.Set, "may_erase", func(e eraser) (struct{}, error) { return struct{}{}, e.MayErase(h, node, d) })
+	if ipa.MethodNotFound.Is(err) {
+		return nil
+	}
+	return err
 }
 
 // exposedBefore are the world-wide names of the disks that the node's raid_config

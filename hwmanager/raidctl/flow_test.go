@@ -351,6 +351,9 @@ func TestEveryChangeFails(t *testing.T) {
 				continue // its answer to a change is empty
 			}
 			for at := 1; at <= 4; at++ {
+				if at == 4 && how != "exit" { // none fails
+					continue
+				}
 				t.Run(fmt.Sprintf("%s/%s/%d", tool, how, at), func(t *testing.T) {
 					t.Parallel()
 					h, m, dir := modelHost(t, map[string]*modelState{tool: {Controllers: []*modelController{card()}, FailAt: at, FailHow: how}})

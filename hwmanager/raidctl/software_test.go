@@ -234,6 +234,26 @@ func TestInUse(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "is in use: /dev/sda is mounted at /mnt") {
 		t.Errorf("error = %v", err)
 	}
+	// A disk that several machines share (GFS2, by the magic of its superblock).
+	if err := os.WriteFile(filepath.Join(h.Proc, "self/mounts"), []byte("rootfs / rootfs rw 0 0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	disk, err := os.OpenFile(filepath.Join(h.Dev, "sda"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	wwid := "naa." + state.Controllers[0].Volumes[1].NAA + "\n"
+	if err := os.WriteFile(filepath.Join(h.Sys, "block/sda/device/wwid"), []byte(wwid), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := disk.WriteAt([]byte{0x01, 0x16, 0x19, 0x70}, 64<<10); err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.Set.RunStep(t.Context(), h, hwmanager.Clean, "delete_configuration", call(hwmanager.Node{}))
+	if !ipa.ProtectedDevice.Is(err) || !strings.Contains(err.Error(), "volume 1 (v1, RAID 1, 1 GiB)") {
+		t.Errorf("error = %v", err)
+	}
 	if got := len(loadModel(t, dir, "storcli64").Controllers[0].Volumes); got != 2 {
 		t.Errorf("%d volumes are left", got)
 	}
