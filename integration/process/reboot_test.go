@@ -222,44 +222,54 @@ func TestCrashAroundRebootInStep(t *testing.T) {
 			k := card{t.TempDir()}
 			kills := 0
 			for round, began := lane, time.Now(); round == lane || all || time.Since(began) < 8*time.Second; round += lanes {
-				m := newMachine(t, c, spec{agent: withCard(k.dir)})
-				k.factory(t)
 				n, when := 1+round/2, []string{"after", "before"}[round%2]
 				if !all {
 					n = 8 + random.IntN(20) // from the first run on
 				}
-				label := fmt.Sprintf("killed %s write %d", when, n)
-				if err := crash.Arm(c.dir, n, when); err != nil {
-					t.Fatal(err)
-				}
-				asked := time.Now()
-				request := ironic.ProvisionRequest{Target: ironic.VerbClean, CleanSteps: flashCard}
-				err := c.api.SetProvisionState(t.Context(), m.name, request)
-				died := m.restOrDeath(t, ironic.StateManageable, asked)
-				writes, disarmed := crash.Disarm(c.dir)
-				if disarmed != nil {
-					t.Fatal(disarmed)
+				died := false
+				t.Run(fmt.Sprintf("killed %s write %d", when, n), func(t *testing.T) {
+					k.factory(t)
+					died = crashInFlash(t, c, k, n, when)
+				})
+				if t.Failed() {
+					return
 				}
 				if died {
 					kills++
-					c.start(t)
-					if n := m.node(t); err != nil && n.Reservation == nil && !n.ProvisionUpdatedAt.After(asked) { // it was not taken
-						m.verb(t, request)
-					}
-				}
-				if node := m.wait(t, ironic.StateManageable); node.LastError != nil || node.Maintenance {
-					t.Fatalf("%s: %s with last_error %q, maintenance %v", label, node.ProvisionState, *node.LastError, node.Maintenance)
-				}
-				k.flashed(t, label)
-				if t.Failed() {
-					t.Fatal(label)
-				}
-				if !died && all {
-					t.Logf("%d writes", writes)
+				} else if all {
 					break
 				}
 			}
 			t.Logf("killed %d times; each time the step came to its end", kills)
 		})
 	}
+}
+
+// crashInFlash has a conductor end around its write number n of the flashing of a
+// new machine, and says whether there was one.
+func crashInFlash(t *testing.T, c *conductor, k card, n int, when string) (died bool) {
+	m := newMachine(t, c, spec{agent: withCard(k.dir)})
+	if err := crash.Arm(c.dir, n, when); err != nil {
+		t.Fatal(err)
+	}
+	asked := time.Now()
+	request := ironic.ProvisionRequest{Target: ironic.VerbClean, CleanSteps: flashCard}
+	err := c.api.SetProvisionState(t.Context(), m.name, request)
+	died = m.restOrDeath(t, ironic.StateManageable, asked)
+	writes, disarmed := crash.Disarm(c.dir)
+	if disarmed != nil {
+		t.Fatal(disarmed)
+	}
+	t.Logf("%d writes", writes)
+	if died {
+		c.start(t)
+		if n := m.node(t); err != nil && n.Reservation == nil && !n.ProvisionUpdatedAt.After(asked) { // it was not taken
+			m.verb(t, request)
+		}
+	}
+	if node := m.wait(t, ironic.StateManageable); node.LastError != nil || node.Maintenance {
+		t.Fatalf("%s with last_error %q, maintenance %v", node.ProvisionState, *node.LastError, node.Maintenance)
+	}
+	k.flashed(t, "clean")
+	return died
 }

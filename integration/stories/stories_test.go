@@ -1,6 +1,7 @@
 package stories_test
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -61,7 +62,7 @@ func open(t *testing.T, node lab.NodeConfig, o osimage.Options, site stories.Opt
 			t.Error(err)
 		}
 	})
-	site.Ferric, site.RamdiskDir, site.Image = ferric, ramdisk, image
+	site.Ferric, site.RamdiskDir, site.Image = ferric, cmp.Or(site.RamdiskDir, ramdisk), image
 	s, err := stories.Open(t.Context(), rack, site)
 	if err != nil {
 		t.Fatal(err)
