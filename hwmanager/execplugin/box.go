@@ -27,6 +27,8 @@ type box interface {
 	// exceeded says in words which limit was exceeded, "" for none. scratch is
 	// what lies in memory for the call beside its processes.
 	exceeded(l limits, scratch int64) string
+	// limitsMemory is whether the kernel limits the memory of the box.
+	limitsMemory() bool
 	// close removes the box, whose processes have ended.
 	close() error
 }

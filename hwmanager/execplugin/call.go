@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -112,9 +113,25 @@ func (p *Plugin) request(h *hwmanager.Host, c call) arguments {
 		request["host"] = map[string]string{"sys": absolute(h.Sys), "proc": absolute(h.Proc), "dev": absolute(h.Dev), "etc": absolute(h.Etc)}
 	}
 	for name, value := range c.args {
+		if node, ok := value.(hwmanager.Node); ok {
+			value = withoutToken(node)
+		}
 		request[name] = value
 	}
 	return request
+}
+
+// withoutToken is node without the token of the agent, masked or not.
+func withoutToken(node hwmanager.Node) hwmanager.Node {
+	internal, ok := node["driver_internal_info"].(map[string]any)
+	if !ok || internal["agent_secret_token"] == nil {
+		return node
+	}
+	internal = maps.Clone(internal)
+	delete(internal, "agent_secret_token")
+	node = maps.Clone(node)
+	node["driver_internal_info"] = internal
+	return node
 }
 
 // absolute is a path for a process in another directory.
@@ -140,6 +157,8 @@ func (p *Plugin) judge(c call, end end) error {
 		return failed("%s", end.reason)
 	case end.signal != "":
 		return failed("it was killed by a signal: %s", end.signal)
+	case said.wrong != "":
+		return failed("it %s", said.wrong)
 	case said.failed != nil:
 		return p.stated(c, *said.failed, end)
 	case end.status == notHandled && said.ended == "":

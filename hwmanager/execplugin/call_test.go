@@ -40,7 +40,7 @@ func FuzzReply(f *testing.F) {
 				t.Errorf("progress %+v", p)
 			}
 		})
-		if err != nil {
+		if err != nil || r.wrong != "" {
 			return
 		}
 		for _, value := range [][]byte{r.result, r.reboot} {
@@ -121,17 +121,19 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("IPA_TOKEN", "secret of the agent")
 	bin := t.TempDir()
 	check(t, os.WriteFile(filepath.Join(bin, "ls"), []byte("#!/bin/sh\necho made up\n"), 0o755))
-	dir := place(t, "acme", script("acme", `env >&2; echo "$PWD $(ls)" >&2; exit 1`))
+	dir := place(t, "acme", script("acme", `env >&2; cat >&2; echo "$PWD $(ls)" >&2; exit 1`))
 	p, err := Open(t.Context(), dir, Options{})
 	check(t, err)
 	h := quietHost()
 	h.Programs = bin
-	_, err = p.runner(hwmanager.Clean, declaration{Step: "x"})(t.Context(), h, hwmanager.StepCall{})
+	_, err = p.runner(hwmanager.Clean, declaration{Step: "x"})(t.Context(), h, hwmanager.StepCall{Node: hwmanager.Node{
+		"uuid": "1", "driver_internal_info": map[string]any{"agent_secret_token": "secret of the agent", "agent_url": "http://a"},
+	}})
 	if err == nil {
 		t.Fatal("the step succeeds")
 	}
 	said := err.Error()
-	for _, words := range []string{"FERRIC_PLUGIN_DIR=" + dir + "\n", "LC_ALL=C\n", "PATH=" + bin + ":", " made up"} {
+	for _, words := range []string{"FERRIC_PLUGIN_DIR=" + dir + "\n", "LC_ALL=C\n", "PATH=" + bin + ":", " made up", `"driver_internal_info":{"agent_url":"http://a"}`} {
 		if !strings.Contains(said, words) {
 			t.Errorf("%q is not in %s", words, said)
 		}

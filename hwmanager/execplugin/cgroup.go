@@ -98,6 +98,8 @@ func (c *cgroup) enter(attr *syscall.SysProcAttr) {
 
 func (c *cgroup) started(int) {}
 
+func (c *cgroup) limitsMemory() bool { return c.memory }
+
 func (c *cgroup) alive() []int {
 	var pids []int
 	_ = filepath.WalkDir(c.path, func(path string, entry fs.DirEntry, err error) error {

@@ -127,6 +127,8 @@ func (f *family) kill(patience time.Duration) {
 
 func (f *family) exceeded(l limits, scratch int64) string { return measure(f.alive(), l, scratch) }
 
+func (f *family) limitsMemory() bool { return false }
+
 func (f *family) close() error { return nil }
 
 // measure compares what processes take with limits.

@@ -28,6 +28,7 @@ type reply struct {
 	failed *failure
 	reboot json.RawMessage
 	ended  string // kind of the last line, once it has come: "result", "error", "reboot"
+	wrong  string // what is wrong with the first line that is, as the end of a sentence
 }
 
 // failure is a plugin's error.
@@ -81,16 +82,16 @@ func (r progressReport) fraction() float64 {
 	return 0
 }
 
-// read takes in lines until their end. The first that is wrong ends it; the
-// error says what is wrong as the end of a sentence about the plugin.
+// read takes in lines until their end. One that is wrong is no reason to stop
+// a plugin in the middle of its work; the error is, which says as the end of a
+// sentence what it does too much.
 func (r *reply) read(from io.Reader, progress func(progressReport)) error {
 	lines := bufio.NewReaderSize(from, 64<<10)
 	total := 0
 	var line []byte
 	for {
 		part, err := lines.ReadSlice('\n')
-		total += len(part)
-		if total > maxOutput {
+		if total += len(part); total > maxOutput {
 			return fmt.Errorf("wrote more than %d MiB to standard output", maxOutput>>20)
 		}
 		if len(line)+len(part) > maxLine {
@@ -100,8 +101,10 @@ func (r *reply) read(from io.Reader, progress func(progressReport)) error {
 		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
-		if problem := r.line(bytes.TrimSpace(line), progress); problem != nil {
-			return problem
+		if r.wrong == "" {
+			if problem := r.line(bytes.TrimSpace(line), progress); problem != nil {
+				r.wrong = problem.Error()
+			}
 		}
 		line = line[:0]
 		if err != nil {
@@ -175,7 +178,10 @@ func member(text []byte) (kind string, value json.RawMessage, err error) {
 		if json.Valid(text) {
 			return "", nil, errors.New("is not a JSON object")
 		}
-		return "", nil, fmt.Errorf("is not JSON (%s)", reason(err))
+		if why := reason(err); !strings.HasPrefix(why, "unexpected end") {
+			return "", nil, fmt.Errorf("is not JSON (%s)", why)
+		}
+		return "", nil, errors.New("is not JSON (it ends too early: an object has to be on one line)")
 	}
 	for _, known := range [...]string{"progress", "result", "error", "reboot"} {
 		v, there := members[known]

@@ -152,7 +152,7 @@ func (p *Plugin) startIn(h *hwmanager.Host, c call, mark string, files scratch, 
 	}
 	r.cmd = cmd
 	r.box.started(cmd.Process.Pid)
-	restrain(cmd.Process.Pid, p.limits)
+	restrain(cmd.Process.Pid, p.limits, r.box.limitsMemory())
 	return r, nil
 }
 
@@ -170,12 +170,14 @@ func (p *Plugin) environment(h *hwmanager.Host, mark, scratch string) []string {
 }
 
 // restrain sets what no control group does: a plugin dies before the agent
-// where memory is short, it leaves no core behind, and no single process of it
-// grows beyond what all may have.
-func restrain(pid int, l limits) {
+// where memory is short, and it leaves no core behind. Where the kernel does not
+// limit the memory of all its processes it does that of each.
+func restrain(pid int, l limits, limited bool) {
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("1000"), 0)
 	_ = unix.Prlimit(pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
-	_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: uint64(l.memory), Max: uint64(l.memory)}, nil)
+	if !limited {
+		_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: uint64(l.memory), Max: uint64(l.memory)}, nil)
+	}
 }
 
 // explained is the error of starting an executable, in words.
@@ -253,8 +255,11 @@ func (r *running) finish(ctx context.Context, l limits, most time.Duration, prog
 	r.closePipes()
 	said.flush()
 	e.said = said.end()
-	if e.reason == "" {
+	switch {
+	case e.reason == "":
 		e.reason = r.after(l, misdeeds)
+	case e.reply.wrong != "":
+		e.reason += "; it " + e.reply.wrong
 	}
 	if !gone {
 		return e
