@@ -167,10 +167,10 @@ type spiteful struct{}
 
 func (spiteful) MarshalJSON() ([]byte, error) { panic("not me") }
 
-// TestResultsThatAreNoJSON fail their steps, before the agent keeps them.
-func TestResultsThatAreNoJSON(t *testing.T) {
-	s := load(t, tool{name: "acme", level: 5, steps: []Step{step("channel", 0, make(chan int), nil), step("spiteful", 0, []any{spiteful{}}, nil), step("good", 0, map[string]int{"a": 1}, nil)}})
-	for name, want := range map[string]string{"channel": "unsupported type: chan int", "spiteful": "panic: not me", "good": ""} {
+// TestSpitefulResults fail their steps, before the agent keeps them.
+func TestSpitefulResults(t *testing.T) {
+	s := load(t, tool{name: "acme", level: 5, steps: []Step{step("spiteful", 0, []any{spiteful{}}, nil), step("good", 0, map[string]int{"a": 1}, nil)}})
+	for name, want := range map[string]string{"spiteful": "panic: not me", "good": ""} {
 		_, err := s.RunStep(t.Context(), host(), Clean, name, StepCall{})
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want %q", name, err, want)

@@ -148,9 +148,10 @@ func (s *Set) RunStep(ctx context.Context, h *Host, phase Phase, name string, ca
 			}
 			var result any
 			err := s.guard(m, "step "+name, func() (err error) {
-				if result, err = step.Run(ctx, h, call.during(step.Declaration)); err == nil {
-					err = encodes(result)
-				}
+				result, err = step.Run(ctx, h, call.during(step.Declaration))
+				// What is of the manager's types may panic when it is encoded: here, then.
+				// Who keeps the result tells whether it is JSON.
+				_, _ = json.Marshal(result)
 				return err
 			})
 			if notHandled(err) {
@@ -160,15 +161,6 @@ func (s *Set) RunStep(ctx context.Context, h *Host, phase Phase, name string, ca
 		}
 	}
 	return nil, s.notFound(name)
-}
-
-// encodes tells, where it can still be told to be of the step, that what it
-// returned is no JSON.
-func encodes(result any) error {
-	if _, err := json.Marshal(result); err != nil {
-		return fmt.Errorf("what the step returned cannot be encoded as JSON: %w", err)
-	}
-	return nil
 }
 
 // during is the call with reports of progress that name the step and tell
