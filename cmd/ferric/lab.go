@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -90,6 +91,9 @@ func newLabUpCommand(resolve func() (string, error)) *cobra.Command {
 			args := slices.Clone(os.Args[1:])
 			args[slices.Index(args, "up")] = "serve"
 			status, err := startRack(ctx, dir, args, io.Discard)
+			if err == nil && rack.conductor {
+				status, err = awaitAPI(ctx, dir, rack.api)
+			}
 			if err != nil {
 				return err
 			}
@@ -156,6 +160,34 @@ func startRack(ctx context.Context, dir string, args []string, out io.Writer) (*
 	}
 }
 
+// awaitAPI waits until the rack's conductor answers at address.
+func awaitAPI(ctx context.Context, dir, address string) (*lab.Status, error) {
+	for {
+		status, err := lab.QueryStatus(ctx, dir)
+		if err != nil {
+			return nil, fmt.Errorf("wait for the conductor: %w", err)
+		}
+		for _, p := range status.Processes {
+			if p.Ended != "" {
+				return nil, fmt.Errorf("wait for the conductor: %s has ended: %s; see %s", p.Name, p.Ended, p.Log)
+			}
+		}
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/", nil)
+		if err != nil {
+			return nil, fmt.Errorf("wait for the conductor: %w", err)
+		}
+		if response, err := http.DefaultClient.Do(request); err == nil {
+			response.Body.Close()
+			return status, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for the conductor at %s: %w", address, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
 // newLabServeCommand is the process that "up" leaves behind; with it a rack can also be run in the foreground.
 func newLabServeCommand(resolve func() (string, error)) *cobra.Command {
 	var rack labRack
@@ -210,8 +242,13 @@ func (r *labRack) start(ctx context.Context, rack *lab.Rack) error {
 	if path == "" {
 		options := lab.ConductorOptions{ImageDir: r.images, FullErase: r.fullErase}
 		if r.ramdisk != "" {
-			options.DeployKernel = filepath.Join(r.ramdisk, ramdisk.KernelFile)
-			options.DeployRamdisk = filepath.Join(r.ramdisk, ramdisk.InitramfsFile)
+			// The conductor looks for relative paths in a directory of its own.
+			dir, err := filepath.Abs(r.ramdisk)
+			if err != nil {
+				return fmt.Errorf("find the ramdisk: %w", err)
+			}
+			options.DeployKernel = filepath.Join(dir, ramdisk.KernelFile)
+			options.DeployRamdisk = filepath.Join(dir, ramdisk.InitramfsFile)
 		}
 		var err error
 		if path, err = rack.WriteConductorConfig(options); err != nil {
