@@ -384,13 +384,10 @@ func passOn(ctx context.Context, h *hwmanager.Host, phase hwmanager.Phase, step 
 		call.Node = hwmanager.Node{}
 	}
 	call.Node["target_raid_config"] = config
+	call.Node["raid_config"] = nil
 	call.Args = map[string]any{}
-	if step == "delete_configuration" {
-		call.Node["raid_config"] = nil
-	}
-	if phase == hwmanager.Deploy { // whose only step is another one
-		call.Args = map[string]any{"raid_config": config, "delete_existing": step == "delete_configuration"}
-		step = "apply_configuration"
+	if phase == hwmanager.Deploy { // which has one step for both
+		phase = hwmanager.Service
 	}
 	return h.Set.RunStep(ctx, h, phase, step, call)
 }

@@ -1,6 +1,7 @@
 package raidctl
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -559,5 +560,38 @@ func TestWorkstation(t *testing.T) {
 	}
 	if n := loadModel(t, dir, "storcli64").Changes; n != 0 {
 		t.Errorf("%d changes", n)
+	}
+}
+
+// cancelling is a runner that ends the context with a command, which it lets pass.
+type cancelling struct {
+	hwmanager.Runner
+	text string
+	end  context.CancelFunc
+}
+
+func (c *cancelling) Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	out, err := c.Runner.Run(ctx, name, args...)
+	if strings.Contains(strings.Join(args, " "), c.text) {
+		c.end()
+	}
+	return out, err
+}
+
+// TestAborted: a step that is aborted in the middle removes what it has made.
+func TestAborted(t *testing.T) {
+	t.Parallel()
+	h, m, dir := modelHost(t, map[string]*modelState{"storcli64": {Controllers: []*modelController{megaCard(0)}}})
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	h.Run = &cancelling{h.Run, "name=second", end}
+	config := configOf(t, `{"raid_level": "1", "size_gb": 1, "volume_name": "first"}, {"raid_level": "1", "size_gb": 1, "volume_name": "second"}`)
+	_, err := m.configure(ctx, h, hwmanager.Clean, call(hwmanager.Node{}), config, createArgs{Root: true, Others: true})
+	if err == nil || !strings.Contains(err.Error(), "removed again") {
+		t.Errorf("error = %v", err)
+	}
+	state := loadModel(t, dir, "storcli64")
+	if left := state.summary(); len(left) > 0 || state.Changes != 4 {
+		t.Errorf("left: %v after %d changes", left, state.Changes)
 	}
 }

@@ -160,6 +160,10 @@ func (a *arrays) CleanSteps(context.Context, *hwmanager.Host, hwmanager.Node) ([
 	return []hwmanager.Step{step("create_configuration"), step("delete_configuration")}, nil
 }
 
+func (a *arrays) ServiceSteps(ctx context.Context, h *hwmanager.Host, node hwmanager.Node) ([]hwmanager.Step, error) {
+	return a.CleanSteps(ctx, h, node)
+}
+
 // TestMixed: of a configuration of both kinds the hardware volumes are made first,
 // and deleted last; if the rest fails, they go again.
 func TestMixed(t *testing.T) {
@@ -196,6 +200,19 @@ func TestMixed(t *testing.T) {
 			}
 			if diff := cmp.Diff([]string{"delete_configuration of 0 hardware, 1 software"}, soft.seen); diff != "" {
 				t.Errorf("passed on (-want +got):\n%s", diff)
+			}
+			// The one step of a deployment does both.
+			soft.seen = nil
+			deploy := call(hwmanager.Node{})
+			deploy.Args = map[string]any{"raid_config": configOf(t, config)}
+			if _, err := h.Set.RunStep(t.Context(), h, hwmanager.Deploy, "apply_configuration", deploy); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"delete_configuration of 0 hardware, 1 software", "create_configuration of 0 hardware, 1 software"}, soft.seen); diff != "" {
+				t.Errorf("passed on (-want +got):\n%s", diff)
+			}
+			if _, err := h.Set.RunStep(t.Context(), h, hwmanager.Clean, "delete_configuration", call(node)); err != nil {
+				t.Fatal(err)
 			}
 			// Arrays that fail to go keep the volumes.
 			if _, err := h.Set.RunStep(t.Context(), h, hwmanager.Clean, "create_configuration", call(node)); err != nil {
