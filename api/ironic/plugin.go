@@ -23,7 +23,7 @@ type Plugin struct {
 	Required bool `json:"required"`
 	Pinned   bool `json:"pinned"`   // no other version of it is offered
 	Disabled bool `json:"disabled"` // it is not offered
-	// Fault is why it cannot be offered.
+	// Fault is why agents cannot fetch it.
 	Fault     string         `json:"fault,omitempty"`
 	Manifest  map[string]any `json:"manifest,omitempty"`
 	CreatedAt time.Time      `json:"created_at"`

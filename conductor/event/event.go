@@ -77,7 +77,7 @@ var Kinds = []Kind{
 	{Inspection, "An agent told what it found out about its machine.", "", false, true},
 	{Image, "The image is on the disk.", "", false, true},
 	{Logs, "The logs of an agent were kept.", "", false, false},
-	{Plugins, "An agent told which plugins it has loaded, refused or set aside.", "loaded, refused, set_aside, not_here", false, true},
+	{Plugins, "An agent told which plugins it has loaded, refused or set aside.", "loaded, refused, set_aside, not_here", true, true},
 	{Progress, "How far a transfer was when somebody looked, at most once in ten seconds.", "step, done, total, bytes_per_second", false, true},
 	{Maintenance, "Maintenance was switched on or off, by somebody or by the conductor.", "maintenance, reason", false, false},
 	{Fault, "The conductor found a fault that keeps the node in maintenance, or found it gone.", "fault", false, false},

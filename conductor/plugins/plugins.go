@@ -108,7 +108,7 @@ func (l *Library) sweep(ctx context.Context) error {
 	for _, p := range list {
 		known[fileName(p)] = true
 		if fault := l.Fault(p); fault != "" {
-			l.log.WithFields(logrus.Fields{"plugin": p.Name, "version": p.Version}).Errorf("the plugin is not offered: %s; remove it and add it again", fault)
+			l.log.WithFields(logrus.Fields{"plugin": p.Name, "version": p.Version}).Errorf("the plugin cannot be fetched: %s; remove it and add it again", fault)
 		}
 	}
 	entries, err := os.ReadDir(l.cfg.Directory)
@@ -137,7 +137,7 @@ func fileName(p *store.Plugin) string {
 	return p.Name + "-" + p.Version + "-" + p.SHA256 + bundleEnd
 }
 
-// Fault is why a plugin cannot be offered, "" if it can.
+// Fault is why agents cannot fetch a plugin, "" if they can.
 func (l *Library) Fault(p *store.Plugin) string {
 	info, err := os.Stat(l.path(fileName(p)))
 	switch {
@@ -151,7 +151,7 @@ func (l *Library) Fault(p *store.Plugin) string {
 	return ""
 }
 
-// List is all plugins, by name and from the newest version to the oldest.
+// List is all plugins without their manifests, by name and from the newest version to the oldest.
 func (l *Library) List(ctx context.Context) ([]*store.Plugin, error) {
 	list, err := l.store.Plugins(ctx)
 	if err != nil {
@@ -172,14 +172,14 @@ func sortPlugins(list []*store.Plugin) {
 
 // Of is the versions of one plugin, "" is all of them, the newest first.
 func (l *Library) Of(ctx context.Context, name, version string) ([]*store.Plugin, error) {
-	all, err := l.List(ctx)
+	list, err := l.store.PluginVersions(ctx, name, version)
 	if err != nil {
 		return nil, err
 	}
-	list := slices.DeleteFunc(all, func(p *store.Plugin) bool { return p.Name != name || version != "" && p.Version != version })
 	if len(list) == 0 {
 		return nil, fmt.Errorf("plugin %s: %w", strings.TrimSpace(name+" "+version), store.ErrNotFound)
 	}
+	sortPlugins(list)
 	return list, nil
 }
 

@@ -88,7 +88,9 @@ func (l *Library) subject(ctx context.Context, nodeID int64, list []*store.Plugi
 	return s, err
 }
 
-// Offered is the plugins that an agent of the node is offered.
+// Offered is the plugins that an agent of the node is offered. One whose file is
+// gone is among them: that the agent cannot fetch it is reported, while an older
+// version in its place, or none, would not be noticed.
 func (l *Library) Offered(ctx context.Context, nodeID int64) ([]*store.Plugin, error) {
 	list, err := l.List(ctx)
 	if err != nil || len(list) == 0 {
@@ -98,15 +100,7 @@ func (l *Library) Offered(ctx context.Context, nodeID int64) ([]*store.Plugin, e
 	if err != nil {
 		return nil, err
 	}
-	chosen := Select(list, s)
-	// Rather none than an older version of what cannot be read.
-	return slices.DeleteFunc(chosen, func(p *store.Plugin) bool {
-		fault := l.Fault(p)
-		if fault != "" {
-			l.log.WithField("plugin", p.Name).Errorf("version %s is not offered: %s", p.Version, fault)
-		}
-		return fault != ""
-	}), nil
+	return Select(list, s), nil
 }
 
 // For finds a plugin that an agent of the node may fetch: one that is not

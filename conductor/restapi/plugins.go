@@ -186,7 +186,7 @@ func (s *Server) addPlugin(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	r.log.WithField("plugin", p.Name).WithField("version", p.Version).WithField("sha256", p.SHA256).Info("plugin added")
+	r.log.WithField("plugin", p.Name).WithField("version", p.Version).WithField("sha256", p.SHA256).WithField("user", r.identity.User()).Info("plugin added")
 	return reply{status: http.StatusCreated, location: r.base + "/ferric/v1/plugins/" + p.Name + "/" + p.Version,
 		body: ironic.PluginChange{Plugins: []ironic.Plugin{s.pluginView(p, true)}, Warnings: s.pluginWarnings(p)}}, nil
 }
@@ -263,7 +263,7 @@ func (s *Server) removePlugin(ctx context.Context, r *request) (reply, error) {
 			}
 			warnings = append(warnings, fmt.Sprintf("Agents have %s %s and keep it until they end: node %s.", p.Name, p.Version, names))
 		}
-		r.log.WithField("plugin", p.Name).WithField("version", p.Version).Info("plugin removed")
+		r.log.WithField("plugin", p.Name).WithField("version", p.Version).WithField("user", r.identity.User()).Info("plugin removed")
 	}
 	return ok(ironic.PluginChange{Plugins: views, Warnings: warnings})
 }
@@ -348,6 +348,7 @@ func (s *Server) pluginRoutes() []route {
 		{method: "GET", path: version + "/bundle", policy: "public", handle: s.sendBundle, result: octets, doc: "Gives an agent that shows its token the bundle.",
 			args: []arg{{name: "node_uuid", kind: argUUID, doc: "The agent's node."}}},
 		{method: "POST", path: all + "/report", policy: "public", handle: s.reportPlugins, body: "PluginReport", status: 204, doc: "Tells what became of an agent's plugins."},
-		{method: "GET", path: "/ferric/v1/nodes/:node/plugins", policy: "baremetal:node:get", handle: s.nodePlugins, result: "NodePlugins", doc: "Tells what an agent of the node is offered, and what became of it."},
+		// Reasons are as private as last_error, which they become part of.
+		{method: "GET", path: "/ferric/v1/nodes/:node/plugins", policy: ruleLastError, handle: s.nodePlugins, result: "NodePlugins", doc: "Tells what an agent of the node is offered, and what became of it."},
 	}
 }

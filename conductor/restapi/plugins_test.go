@@ -345,9 +345,14 @@ func TestPluginReport(t *testing.T) {
 
 // TestPluginRoles: administrators of the system change plugins, its readers see them.
 func TestPluginRoles(t *testing.T) {
-	s := newService(t, withKeystone(t))
+	s, node, _ := tenants(t)
 	if a := s.upload("", bundleOf(t, "acme", "1.0.0", 10)); a.status != 201 {
 		t.Fatal(a.body)
+	}
+	for who, want := range map[string]int{"system reader": 200, "blue reader": 200, "green reader": 403, "red admin": 404} {
+		if a := s.as(who, "GET", "/ferric/v1/nodes/"+node+"/plugins", ""); a.status != want {
+			t.Errorf("%s and the plugins of a node: %d, want %d", who, a.status, want)
+		}
 	}
 	for who, want := range map[string][]int{
 		"system admin": {200, 200, 400, 200, 200}, "system member": {200, 200, 403, 403, 403}, "system reader": {200, 200, 403, 403, 403},

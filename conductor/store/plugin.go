@@ -54,11 +54,23 @@ func selected(name, version string) (where string, args []any) {
 	return " WHERE name = ? AND version = ?", []any{name, version}
 }
 
-// Plugins lists all plugins in the order in which they were added.
+// Plugins lists all plugins in the order in which they were added, without their
+// manifests, which may be long: each lookup reads the list.
 func (s *Store) Plugins(ctx context.Context) ([]*Plugin, error) {
 	list := []*Plugin{}
-	if err := s.db.SelectContext(ctx, &list, "SELECT * FROM plugins ORDER BY id"); err != nil {
+	if err := s.db.SelectContext(ctx, &list, `SELECT id, name, version, sdk, size, sha256, '' AS manifest, key_id, verified, drivers, traits, dmi_vendor,
+		required, pinned, disabled, created_at, updated_at FROM plugins ORDER BY id`); err != nil {
 		return nil, fmt.Errorf("list plugins: %w", err)
+	}
+	return list, nil
+}
+
+// PluginVersions reads the versions of a plugin, "" is all of them.
+func (s *Store) PluginVersions(ctx context.Context, name, version string) ([]*Plugin, error) {
+	where, args := selected(name, version)
+	list := []*Plugin{}
+	if err := s.db.SelectContext(ctx, &list, "SELECT * FROM plugins"+where+" ORDER BY id", args...); err != nil {
+		return nil, fmt.Errorf("versions of plugin %s: %w", name, err)
 	}
 	return list, nil
 }
