@@ -1,7 +1,6 @@
 package hwmtest
 
 import (
-	"fmt"
 	"maps"
 	"regexp"
 	"strings"
@@ -19,7 +18,7 @@ func (x *exam) arguments(step phaseStep) (args map[string]any, unknown []string)
 	for _, name := range sortedNames(step.Declaration.ArgsInfo) {
 		info := step.Declaration.ArgsInfo[name]
 		if _, given := args[name]; info.Required && !given {
-			tried[name] = candidates(info)
+			tried[name] = candidates(name, info)
 			args[name] = tried[name][0]
 		}
 	}
@@ -54,25 +53,48 @@ func (x *exam) arguments(step phaseStep) (args map[string]any, unknown []string)
 
 // named tells whether a text has a name as a word of its own.
 func named(text, name string) bool {
-	return regexp.MustCompile(`(^|[^A-Za-z0-9_])` + regexp.QuoteMeta(name) + `($|[^A-Za-z0-9_])`).MatchString(text)
+	return regexp.MustCompile(`(?i)(^|[^A-Za-z0-9_])` + regexp.QuoteMeta(name) + `($|[^A-Za-z0-9_])`).MatchString(text)
 }
 
 // choice are the values that a description names.
 var choice = regexp.MustCompile(`[Oo]ne of ([^;).]+)`)
 
-// candidates are values for an argument of which only the description is known.
-func candidates(info ipa.Arg) []any {
+// guesses are values that arguments with some names are likely to take.
+func guesses() []guess {
+	return []guess{
+		{regexp.MustCompile(`(?i)ur[li]|source|image|href`), nobody},
+		{regexp.MustCompile(`(?i)sum|digest|sha|hash`), "sha256:" + zeros},
+		{regexp.MustCompile(`(?i)version|release`), "1.0.0"},
+		{regexp.MustCompile(`(?i)device|disk|drive`), "/dev/sda"},
+	}
+}
+
+type guess struct {
+	name  *regexp.Regexp
+	value any
+}
+
+const (
+	nobody = "http://192.0.2.1/hwmtest" // an address that is nobody's
+	zeros  = "0000000000000000000000000000000000000000000000000000000000000000"
+)
+
+// candidates are values for an argument of which only name and description are known.
+func candidates(name string, info ipa.Arg) []any {
 	var all []any
 	if match := choice.FindStringSubmatch(info.Description); match != nil {
 		for value := range strings.SplitSeq(match[1], ",") {
 			all = append(all, strings.Trim(value, " \"'"))
 		}
 	}
-	const url = "http://192.0.2.1/hwmtest" // an address that is nobody's
-	digest := fmt.Sprintf("%064d", 0)
+	for _, g := range guesses() {
+		if g.name.MatchString(name) {
+			all = append(all, g.value)
+		}
+	}
 	return append(all,
-		1, "hwmtest", "1.0.0", true, url, "sha256:"+digest, digest, "/dev/sda", "60s", 64,
+		1, "hwmtest", "1.0.0", true, nobody, "sha256:"+zeros, zeros, "/dev/sda", "60s", 64,
 		[]any{"hwmtest"}, map[string]any{}, []any{},
-		[]any{map[string]any{"url": url, "checksum": "sha256:" + digest}}, []any{map[string]any{"url": url, "checksum": digest, "component": "hwmtest"}},
+		[]any{map[string]any{"url": nobody, "checksum": "sha256:" + zeros}}, []any{map[string]any{"url": nobody, "checksum": zeros, "component": "hwmtest"}},
 	)
 }

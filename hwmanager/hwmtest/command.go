@@ -153,7 +153,7 @@ func (c Command) runStep(ctx context.Context, factory func() hwmanager.Manager, 
 	x.begin()
 	x.patience = time.Minute // for questions
 	var resume json.RawMessage
-	shown := 0
+	var shown int
 	for boot := 0; ; boot++ {
 		m, step, err := c.find(x, f)
 		if err != nil {
@@ -175,6 +175,7 @@ func (c Command) runStep(ctx context.Context, factory func() hwmanager.Manager, 
 		if call.Args == nil {
 			call.Args = map[string]any{}
 		}
+		shown = len(f.Runs()) // what was run to evaluate and to list is another matter
 		began := time.Now()
 		var result any
 		err = x.call(ctx, step.String(), func(ctx context.Context) (err error) {
