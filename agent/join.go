@@ -36,6 +36,7 @@ func (a *Agent) join(ctx context.Context, inspected string) error {
 		return nil
 	}
 	a.setToken(token)
+	a.takeOffers(ctx, uuid, token, found.Config.Plugins)
 	if err := a.waitForRoot(ctx, found.Node); err != nil {
 		return nil
 	}

@@ -145,7 +145,11 @@ func ValidVersion(v string) bool {
 	return len(v) <= maxVersion && v != "" && semver.Canonical("v"+v) == "v"+v
 }
 
-// CompareVersions orders two valid versions: negative if a is older than b.
+// ComparableVersion reports whether CompareVersions knows v: besides valid
+// versions those that lack numbers at the end, and build metadata.
+func ComparableVersion(v string) bool { return semver.IsValid("v" + v) }
+
+// CompareVersions orders two versions: negative if a is older than b.
 func CompareVersions(a, b string) int { return semver.Compare("v"+a, "v"+b) }
 
 // validateFiles checks the files of a bundle: what is listed can be unpacked
