@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"ferric/api/plugin"
 	"ferric/hwmanager"
 )
 
