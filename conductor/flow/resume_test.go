@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ferric/api/ipa"
 	"ferric/conductor/driver"
@@ -40,6 +41,7 @@ var flashings = []flashing{
 	}, "clean", provision.CleanWait, provision.CleanFailed, func(r *rig) { r.reach(provision.Manageable) }},
 	{"deployment", func(r *rig) {
 		r.change(in(provision.Available))
+		r.change(func(n *store.Node) { n.DriverInternalInfo = store.Object{} })
 		r.must("active", provision.WaitCallback)
 	}, "deploy", provision.WaitCallback, provision.DeployFailed, func(r *rig) {
 		if got, want := r.agent.last(), "execute_deploy_step deploy.write_image"; got != want {
@@ -472,4 +474,36 @@ func TestStepNotSent(t *testing.T) {
 	r.agent.finish(ipa.StatusSucceeded, nil)
 	r.beat()
 	r.reach(provision.Available)
+}
+
+// TestAgentGoneInBootloader: an agent that gives no answer while it installs the
+// boot loader is lost long before the command would be overdue; the image is
+// written again.
+func TestAgentGoneInBootloader(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.images.AgentSilenceTimeout = 10 * time.Millisecond
+	r.again()
+	r.change(in(provision.Available))
+	r.change(func(n *store.Node) {
+		n.DriverInternalInfo = store.Object{}
+		n.InstanceInfo["capabilities"] = map[string]any{"boot_mode": "uefi"}
+	})
+	r.must("active", provision.WaitCallback)
+	r.boot()
+	r.agent.goAfter("install_bootloader")
+	r.agent.finish(ipa.StatusSucceeded, nil)
+	r.beat()
+	n := r.reach(provision.WaitCallback)
+	if n.DriverInternalInfo.String(driver.KeyAgentURL) != "" || n.LastError != nil {
+		t.Fatalf("agent at %q, last_error %v; want the machine booted", n.DriverInternalInfo.String(driver.KeyAgentURL), n.LastError)
+	}
+	r.agent.comeBack()
+	r.boot()
+	if got, want := r.agent.last(), "execute_deploy_step deploy.write_image"; got != want {
+		t.Fatalf("after the loss the agent was told %q; want %q", got, want)
+	}
+	r.agent.finish(ipa.StatusSucceeded, nil)
+	r.beat()
+	r.reach(provision.Active)
 }

@@ -24,6 +24,8 @@ type Config struct {
 	// command that the conductor waits for (install_bootloader).
 	CommandWaitInterval time.Duration `ini:"agent.command_wait_interval"`
 	CommandWaitAttempts int           `ini:"agent.command_wait_attempts"`
+	// AgentSilenceTimeout is how long the agent may give no answer meanwhile.
+	AgentSilenceTimeout time.Duration `ini:"ferric.agent_silence_timeout"`
 	// PostDeployGetPowerStateRetries and …Interval bound the wait for a
 	// machine to go off after its agent was told to.
 	PowerStateRetries  int           `ini:"agent.post_deploy_get_power_state_retries"`
@@ -43,6 +45,7 @@ func DefaultConfig() Config {
 	return Config{
 		CommandWaitInterval:   6 * time.Second,
 		CommandWaitAttempts:   100,
+		AgentSilenceTimeout:   5 * time.Minute,
 		PowerStateRetries:     6,
 		PowerStateInterval:    5 * time.Second,
 		StreamRawImages:       true,

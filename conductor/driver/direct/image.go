@@ -1,6 +1,7 @@
 package direct
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -149,6 +150,10 @@ func (d *Deploy) installBootloader(ctx context.Context, t *task.Task, uuids part
 	if err != nil {
 		return err
 	}
+	ifs, err := d.drivers.Interfaces(t.Node)
+	if err != nil {
+		return err
+	}
 	var root any // null for an image without an MBR signature
 	if id := rootUUID(t.Node); id != "" {
 		root = id
@@ -159,12 +164,16 @@ func (d *Deploy) installBootloader(ctx context.Context, t *task.Task, uuids part
 		return fmt.Errorf("have the agent install the boot loader: %w", err)
 	}
 	id, budget := result.ID, time.Duration(d.cfg.CommandWaitAttempts)*d.cfg.CommandWaitInterval
-	known := true
+	known, answered, lost := true, time.Now(), error(nil)
 	err = poll(ctx, budget, 200*time.Millisecond, d.cfg.CommandWaitInterval, func() (bool, error) {
 		commands, err := agent.Commands(ctx)
 		if err != nil {
+			if lost = d.lost(ctx, t.Node, ifs.Power, time.Since(answered), err); lost != nil {
+				return true, nil
+			}
 			return false, err
 		}
+		answered = time.Now()
 		i := slices.IndexFunc(commands, func(c ipa.Result) bool { return c.ID == id })
 		if known = i >= 0; !known {
 			return true, nil
@@ -173,13 +182,26 @@ func (d *Deploy) installBootloader(ctx context.Context, t *task.Task, uuids part
 		return result.Status != ipa.StatusRunning, nil
 	})
 	if !known {
-		err = fmt.Errorf("%w: it restarted and no longer knows the command", driver.ErrAgentLost)
+		lost = fmt.Errorf("%w: it restarted and no longer knows the command", driver.ErrAgentLost)
 	}
+	err = cmp.Or(lost, err)
 	if err != nil {
 		return fmt.Errorf("wait for the agent to install the boot loader: %w", err)
 	}
 	if result.Status != ipa.StatusSucceeded {
 		return steps.Failure(result)
+	}
+	return nil
+}
+
+// lost is why an agent that gave no answer for a while, but err, is not waited
+// for any more: its machine is off, or the while was long. Else nil.
+func (d *Deploy) lost(ctx context.Context, n *store.Node, power driver.Power, silent time.Duration, err error) error {
+	if state, unknown := power.PowerState(ctx, n); unknown == nil && state == driver.PowerOff {
+		return fmt.Errorf("%w: its machine is off", driver.ErrAgentLost)
+	}
+	if limit := d.cfg.AgentSilenceTimeout; limit > 0 && silent > limit {
+		return fmt.Errorf("%w: no answer for %v: %w", driver.ErrAgentLost, limit, err)
 	}
 	return nil
 }
