@@ -136,10 +136,17 @@ func (a *Agent) writeLogs(ctx context.Context, w io.Writer) error {
 	if err := a.addFiles(archive); err != nil {
 		return err
 	}
+	var failed []error // of those whose logs are missing; the others' are not
 	_, err = hwmanager.All(a.set, "collect_system_logs", func(s hwmanager.LogSource) (any, error) {
-		return nil, s.Logs(ctx, a.host, archive.add)
+		if err := s.Logs(ctx, a.host, archive.add); err != nil && !errors.Is(err, hwmanager.ErrNotHandled) {
+			failed = append(failed, err)
+		}
+		return nil, nil
 	})
-	if err != nil && !ipa.MethodNotFound.Is(err) {
+	if !ipa.MethodNotFound.Is(err) {
+		failed = append(failed, err)
+	}
+	if err := errors.Join(failed...); err != nil {
 		if err := add("hardware-managers", []byte(err.Error())); err != nil {
 			return err
 		}
