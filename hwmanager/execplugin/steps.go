@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"ferric/api/ipa"
+	"ferric/api/plugin"
 	"ferric/hwmanager"
 )
 
@@ -100,7 +101,7 @@ func (p *Plugin) runner(phase hwmanager.Phase, d declaration) func(context.Conte
 		}
 		c := call{method: "execute_step", step: d.Step, args: arguments{
 			"phase": phase, "step": d.Step, "args": args, "node": step.Node, "ports": ports,
-		}, env: variables(args)}
+		}, env: plugin.Variables(args)}
 		if step.Resume != nil {
 			c.args["resume"] = step.Resume
 		}

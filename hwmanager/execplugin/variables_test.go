@@ -4,28 +4,11 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"ferric/hwmanager"
 	"ferric/hwmanager/hwmtest"
 )
-
-func TestVariables(t *testing.T) {
-	got := variables(map[string]any{
-		"minimum_mib": json.Number("256"), "ratio": 1.5, "big": float64(1 << 40), "deep": true, "disk-name": "sda b",
-		"list": []any{1}, "object": map[string]any{}, "none": nil, "nul": "a\x00b", "long": strings.Repeat("x", maxVariable+1), "é": "x", "n": 3,
-	})
-	want := []string{
-		"FERRIC_ARG_BIG=1099511627776", "FERRIC_ARG_DEEP=true", "FERRIC_ARG_DISK_NAME=sda b", "FERRIC_ARG_MINIMUM_MIB=256",
-		"FERRIC_ARG_N=3", "FERRIC_ARG_RATIO=1.5", "FERRIC_ARG__=x",
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("variables (-want +got):\n%s", diff)
-	}
-}
 
 // TestPlainArguments has a shell script use an argument, and the default of another.
 func TestPlainArguments(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"ferric/api/plugin"
 	"ferric/hwmanager"
 )
 
@@ -199,7 +200,8 @@ func (x *protocolExam) do(f *Fake, r request) answered {
 	cmd.Env = append([]string{
 		"PATH=" + f.Programs + ":" + os.Getenv("PATH"), "LC_ALL=C", "HOME=" + scratch, "TMPDIR=" + scratch, "PWD=" + scratch, "FERRIC_PLUGIN_DIR=" + x.Dir,
 	}, r.env...)
-	cmd.Env = append(cmd.Env, plainArguments(r.args)...)
+	stepArgs, _ := r.args["args"].(map[string]any) // none but of steps
+	cmd.Env = append(cmd.Env, plugin.Variables(stepArgs)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
@@ -228,25 +230,6 @@ func (x *protocolExam) do(f *Fake, r request) answered {
 	}
 	x.answers = append(x.answers, a)
 	return a
-}
-
-// plainArguments are those of a step that stand in the environment, too.
-func plainArguments(args map[string]any) []string {
-	var env []string
-	of, _ := args["args"].(map[string]any) // none but of steps
-	for _, name := range sortedNames(of) {
-		switch of[name].(type) {
-		case string, bool, int, float64:
-			variable := strings.Map(func(r rune) rune {
-				if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
-					return r
-				}
-				return '_'
-			}, strings.ToUpper(name))
-			env = append(env, fmt.Sprintf("FERRIC_ARG_%s=%v", variable, of[name]))
-		}
-	}
-	return env
 }
 
 // bounded keeps the beginning of what is written to it.

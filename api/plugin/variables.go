@@ -1,4 +1,4 @@
-package execplugin
+package plugin
 
 import (
 	"encoding/json"
@@ -11,21 +11,15 @@ import (
 // maxVariable bounds the value of an argument in the environment, in bytes.
 const maxVariable = 4 << 10
 
-// variables are the plain arguments of a step as environment variables, for
+// Variables are the plain arguments of a step as environment variables, for
 // languages that read JSON only with effort: FERRIC_ARG_ and the name in upper
 // case, with _ for what is no letter or digit. Lists, objects, null, text with a
 // NUL and text of more than 4 KiB are in the request alone.
-func variables(args map[string]any) []string {
+func Variables(args map[string]any) []string {
 	var env []string
 	for _, name := range slices.Sorted(maps.Keys(args)) {
-		argument := args[name]
-		if text, ok := argument.(json.RawMessage); ok { // a default, which was checked when it was declared
-			if decode(text, &argument) != nil {
-				continue
-			}
-		}
 		var value string
-		switch v := argument.(type) {
+		switch v := args[name].(type) {
 		case string:
 			value = v
 		case bool:
