@@ -281,7 +281,11 @@ func spanCount(name string, n int, r rules) int {
 		}
 		return 0
 	}
-	for s := 2; s <= r.maxSpans; s++ {
+	limit := r.maxSpans
+	if r.paritySpans > 0 {
+		limit = r.paritySpans
+	}
+	for s := 2; s <= limit; s++ {
 		if n%s == 0 && n/s >= kind.perSpan && n/s <= r.maxDisks {
 			return s
 		}

@@ -24,7 +24,7 @@ var (
 	addCommand    = regexp.MustCompile(`^/c(\d+) add vd r(\d+) (.*)$`)
 	deleteCommand = regexp.MustCompile(`^/c(\d+)/v(\d+) delete force$`)
 	foreignDelete = regexp.MustCompile(`^/c(\d+)/fall delete$`)
-	setCommand    = regexp.MustCompile(`^/c(\d+)(?:/e(\d+))?/s(\d+) set (jbod|good force)$`)
+	setCommand    = regexp.MustCompile(`^/c(\d+)(?:/e(\d+))?/s(\d+) (set jbod|set good force|delete jbod)$`)
 	showAll       = regexp.MustCompile(`^/c(\d+) show all$`)
 	showVolumes   = regexp.MustCompile(`^/c(\d+)/vall show all$`)
 	showDisks     = regexp.MustCompile(`^/c(\d+)(/eall)?/sall show all$`)
@@ -332,11 +332,13 @@ func (m megaModel) set(c *modelController, words []string) string {
 			continue
 		}
 		switch {
-		case words[4] == "jbod" && !c.JBOD:
+		case m.second == (words[4] == "set good force") && words[4] != "set jbod":
+			return "syntax error, unexpected " + words[4]
+		case words[4] == "set jbod" && !c.JBOD:
 			return "Un-supported"
-		case words[4] == "jbod" && d.State == "UGood":
+		case words[4] == "set jbod" && d.State == "UGood":
 			d.State = "JBOD"
-		case words[4] != "jbod" && d.State == "JBOD":
+		case words[4] != "set jbod" && d.State == "JBOD":
 			d.State = "UGood"
 		default:
 			return "The current operation is not allowed because of the state of the drive"

@@ -44,6 +44,7 @@ type Controller struct {
 // rules are what a kind of controllers, or one of them, allows.
 type rules struct {
 	maxDisks, maxSpans int
+	paritySpans        int // of levels 5+0 and 6+0, if they are fewer
 	nameLength         int // of a volume
 	mixed              map[string]bool
 	// mixed has the media whose disks of several interfaces may be in one

@@ -84,8 +84,6 @@ func (m smartModel) create(s *modelState, c *modelController, array, rest string
 			ids = strings.Split(value, ",")
 		case "raid":
 			level = strings.ReplaceAll(value, "+", "")
-		case "paritygroups":
-			spans = number(value)
 		case "size":
 			if value != "max" {
 				sectors = int64(number(value)) << 11
@@ -99,8 +97,11 @@ func (m smartModel) create(s *modelState, c *modelController, array, rest string
 	if level == "1" && len(ids) != 2 {
 		return "RAID 1 needs two drives."
 	}
-	if level == "10" {
+	switch level {
+	case "10":
 		spans = len(ids) / 2
+	case "50", "60":
+		spans = 2
 	}
 	return c.add(s, level, name, ids, spans, sectors)
 }

@@ -90,7 +90,8 @@ func ssacliLevels() map[string]string {
 }
 
 // create makes a volume: on an array that an earlier one of the same disks has
-// made, or on disks. "forced" answers the tool's questions.
+// made, or on disks. Those of levels 5+0 and 6+0 have two parity groups, as they
+// have by default. "forced" answers the tool's questions.
 func (s *ssacli) create(ctx context.Context, c *Controller, v *plannedVolume) error {
 	args := []string{"ctrl", c.ref}
 	array := ""
@@ -105,9 +106,6 @@ func (s *ssacli) create(ctx context.Context, c *Controller, v *plannedVolume) er
 		args = append(args, "create", "type=ld", "drives="+strings.Join(v.disks, ","))
 	}
 	args = append(args, "raid="+ssacliLevels()[v.level])
-	if v.level == "5+0" || v.level == "6+0" {
-		args = append(args, fmt.Sprintf("paritygroups=%d", v.spans))
-	}
 	if v.size > 0 {
 		args = append(args, fmt.Sprintf("size=%d", v.size>>20)) // MiB
 	} else {

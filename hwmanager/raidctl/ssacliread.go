@@ -147,7 +147,7 @@ func (c *Controller) finish(title string, props map[string]string) {
 	}
 	// Sizes of disks are those on their labels; the controller keeps something to
 	// itself.
-	c.rules = rules{maxDisks: 128, maxSpans: 32, nameLength: 64, mixed: map[string]bool{}, oneMirror: true, reserve: 64 << 20}
+	c.rules = rules{maxDisks: 128, maxSpans: 64, paritySpans: 2, nameLength: 64, mixed: map[string]bool{}, oneMirror: true, reserve: 64 << 20}
 }
 
 func (v *Volume) finish(id string, props map[string]string) {

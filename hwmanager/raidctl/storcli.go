@@ -196,7 +196,11 @@ func (s *storcli) expose(ctx context.Context, c *Controller, d *Disk) error {
 }
 
 func (s *storcli) reclaim(ctx context.Context, c *Controller, d *Disk) error {
-	_, err := s.json(ctx, true, c.ref+diskPath(d), "set", "good", "force")
+	args := []string{c.ref + diskPath(d), "set", "good", "force"}
+	if strings.HasSuffix(s.name(), "2") { // of the second generation
+		args = []string{c.ref + diskPath(d), "delete", "jbod"}
+	}
+	_, err := s.json(ctx, true, args...)
 	return err
 }
 
