@@ -339,7 +339,7 @@ var headings = map[string]string{
 	"provision_state": "Provisioning State", "network_data": "Network Configuration", "pxe_enabled": "PXE boot enabled", "is_smartnic": "Is Smart NIC port",
 	"raid_config": "Current RAID configuration", "target_raid_config": "Target RAID configuration", "hosts": "Active host(s)",
 	"volume_type": "Driver Volume Type", "http_methods": "Supported HTTP methods", "attach": "Response is attachment",
-	"max_length": "Maximum Length", "min_length": "Minimum Length", "event": "Description of the event", "event_type": "Event Origin Type", "duration_seconds": "Duration (seconds)",
+	"dmi_vendor": "DMI Vendor", "sdk": "SDK", "sha256": "SHA256", "max_length": "Maximum Length", "min_length": "Minimum Length", "event": "Description of the event", "event_type": "Event Origin Type", "duration_seconds": "Duration (seconds)",
 }
 
 // inCapitals are words of headings.

@@ -54,7 +54,7 @@ func TestPluginCommands(t *testing.T) {
 		want []string // in what is printed, or in the error
 		code int
 	}{
-		{"plugin list", []string{"Name", "Dmi Vendor"}, 0},
+		{"plugin list", []string{"Name", "DMI Vendor"}, 0},
 		{"plugin add " + second + " --driver fake-hardware --vendor Acme -f value -c version -c verified -c drivers", []string{"2.0.0", "True", "fake-hardware"}, 0},
 		{"plugin add " + first, []string{"older than 2.0.0"}, 1},
 		{"plugin add " + first + " --allow-older --driver nonsense --disabled", []string{"1.0.0"}, 0},
