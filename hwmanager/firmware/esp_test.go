@@ -3,6 +3,7 @@ package firmware
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +50,7 @@ func bootEntry(label string, partition capsule.GUID) string {
 // TestFindESP: capsules go on disk where the firmware looks there, onto the
 // partition that one of its boot entries leads to.
 func TestFindESP(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("sgdisk"); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
@@ -63,6 +65,16 @@ func TestFindESP(t *testing.T) {
 		t.Fatal(err)
 	}
 	supports := func(bits string) string { return "\x06\x00\x00\x00" + bits + "\x00\x00\x00\x00\x00\x00\x00" }
+	disks := t.TempDir()
+	for disk, uuid := range map[string]string{"sda": unlisted, "sdb": wanted} {
+		path := filepath.Join(disks, disk)
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 64<<20)); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("sgdisk", "-n", "1:0:+8M", "-t", "1:8300", "-n", "2:0:+32M", "-t", "2:ef00", "-u", "2:"+uuid, path).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
 	for name, tc := range map[string]struct {
 		supported string
 		entries   []string
@@ -75,16 +87,9 @@ func TestFindESP(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			for disk, uuid := range map[string]string{"sda": unlisted, "sdb": wanted} {
-				path := filepath.Join(r.host.Dev, disk)
-				if err := os.WriteFile(path, nil, 0o600); err != nil {
+			for _, disk := range []string{"sda", "sdb"} {
+				if err := os.Link(filepath.Join(disks, disk), filepath.Join(r.host.Dev, disk)); err != nil {
 					t.Fatal(err)
-				}
-				if err := os.Truncate(path, 64<<20); err != nil {
-					t.Fatal(err)
-				}
-				if out, err := exec.Command("sgdisk", "-n", "1:0:+8M", "-t", "1:8300", "-n", "2:0:+32M", "-t", "2:ef00", "-u", "2:"+uuid, path).CombinedOutput(); err != nil {
-					t.Fatalf("%v\n%s", err, out)
 				}
 			}
 			r.set(variables+"OsIndicationsSupported"+global, supports(tc.supported))

@@ -39,6 +39,7 @@ type rig struct {
 	images  map[string][]byte
 	fetched []string
 	opened  int
+	ctx     context.Context // of the step; nil for the test's
 }
 
 func newRig(t *testing.T) *rig {
@@ -120,7 +121,11 @@ func (r *rig) run(resume json.RawMessage, components ...map[string]any) (map[str
 	for _, c := range components {
 		list = append(list, c)
 	}
-	answer, err := steps[0].Run(r.t.Context(), r.host, hwmanager.StepCall{
+	ctx := r.ctx
+	if ctx == nil {
+		ctx = r.t.Context()
+	}
+	answer, err := steps[0].Run(ctx, r.host, hwmanager.StepCall{
 		Node: hwmanager.Node{}, Args: map[string]any{"components": list}, Resume: resume, Progress: func(ipa.Progress) {},
 	})
 	var reboot *hwmanager.Reboot
@@ -230,6 +235,7 @@ func TestDrives(t *testing.T) {
 // TestNothingIsFlashed: what is wrong with any component is found before the first
 // is flashed, and told of all of them.
 func TestNothingIsFlashed(t *testing.T) {
+	t.Parallel()
 	good := nvmemodel.Image("FW20", 8<<10)
 	for name, tc := range map[string]struct {
 		prepare    func(r *rig)
@@ -436,6 +442,7 @@ func TestStopsAtTheFirst(t *testing.T) {
 // TestRebootForDrives: what a reset does not activate the reboot does; the drive
 // may have another name then.
 func TestRebootForDrives(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		after func(r *rig)
 		err   string
@@ -454,7 +461,18 @@ func TestRebootForDrives(t *testing.T) {
 		"gone": {after: func(r *rig) {
 			r.reboot()
 			os.RemoveAll(filepath.Join(r.host.Sys, "class/nvme/nvme0"))
-		}, err: "the drive Model of a drive, serial A1 is not there after the reboot"},
+			ctx, cancel := context.WithTimeoutCause(r.t.Context(), time.Second, errors.New("nobody waits any longer"))
+			r.t.Cleanup(cancel)
+			r.ctx = ctx
+		}, err: "nvme nvme0: nobody waits any longer"},
+		"late": {after: func(r *rig) {
+			r.reboot()
+			dir := filepath.Join(r.host.Sys, "class/nvme/nvme0")
+			if err := os.Rename(dir, dir+".later"); err != nil {
+				r.t.Fatal(err)
+			}
+			time.AfterFunc(time.Second, func() { os.Rename(dir+".later", dir) })
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -489,6 +507,7 @@ func TestRebootForDrives(t *testing.T) {
 
 // TestCapsule: handed over before the reboot, and verified after it.
 func TestCapsule(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		after func(r *rig)
 		err   string

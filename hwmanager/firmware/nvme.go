@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"time"
 
 	"ferric/hwmanager"
 	"ferric/hwmanager/capsule"
@@ -168,36 +168,52 @@ func driveReport(d drive, f nvme.Firmware) report {
 	return report{Component: kindNVMe, Name: d.Name, Model: f.Model, Serial: f.Serial, Initial: f.Firmware, Current: f.Firmware}
 }
 
+// How long a drive may take to appear after a reboot, and the time between two looks.
+const (
+	driveWait = 30 * time.Second
+	drivePoll = 500 * time.Millisecond
+)
+
 // driveAfter sees what a drive runs after the reboot. It may have another name.
 func (m *Manager) driveAfter(ctx context.Context, h *hwmanager.Host, w pending) (report, error) {
 	r := w.Report
-	all, err := drives(h)
+	d, err := findAgain(ctx, h, r)
 	if err != nil {
 		return r, err
 	}
-	for _, d := range all {
-		if d.Serial != r.Serial || d.Model != r.Model {
-			continue
-		}
-		device, err := m.open(h.DevicePath("/dev/" + d.Name))
-		if err != nil {
-			return r, err
-		}
-		defer device.Close()
-		f, err := nvme.ReadFirmware(ctx, device)
-		if err != nil {
-			return r, err
-		}
-		r.Name, r.Current = d.Name, f.Firmware
-		if f.Firmware == w.Wanted {
-			return r, nil
-		}
-		if f.Slots.Next != 0 || slotWith(f, w.Wanted) {
-			return r, fmt.Errorf("it still runs %s, though it holds %s: some drives run new firmware only after their power was off, which a reset does not do: power the machine off and on, and run the step again", f.Firmware, w.Wanted)
-		}
-		return r, fmt.Errorf("it runs %s after the reboot, not %s", f.Firmware, w.Wanted)
+	f, err := m.ask(ctx, h, d)
+	if err != nil {
+		return r, err
 	}
-	return r, fmt.Errorf("the drive %s, serial %s is not there after the reboot (looked for in %s)", r.Model, r.Serial, filepath.Join(h.Sys, "class/nvme"))
+	r.Name, r.Current = d.Name, f.Firmware
+	switch {
+	case f.Firmware == w.Wanted:
+		return r, nil
+	case slotWith(f, w.Wanted):
+		return r, fmt.Errorf("it still runs %s, though it holds %s: some drives run new firmware only after their power was off, which a reset does not do: power the machine off and on, and run the step again", f.Firmware, w.Wanted)
+	}
+	return r, fmt.Errorf("it runs %s after the reboot, not %s", f.Firmware, w.Wanted)
+}
+
+// findAgain waits for the drive of a report.
+func findAgain(ctx context.Context, h *hwmanager.Host, r report) (drive, error) {
+	for deadline := time.Now().Add(driveWait); ; {
+		all, err := drives(h)
+		if err != nil {
+			return drive{}, err
+		}
+		for _, d := range all {
+			if d.Serial == r.Serial && d.Model == r.Model {
+				return d, nil
+			}
+		}
+		if time.Now().After(deadline) {
+			return drive{}, fmt.Errorf("the drive %s, serial %s is not there after the reboot", r.Model, r.Serial)
+		}
+		if err := sleep(ctx, drivePoll); err != nil {
+			return drive{}, err
+		}
+	}
 }
 
 func slotWith(f nvme.Firmware, version string) bool {
