@@ -210,7 +210,7 @@ func (p *pluginTest) testExecutable(ctx context.Context, path, temp string, own 
 		log.SetOutput(stderr)
 		log.SetLevel(logrus.DebugLevel)
 	}
-	opts := execplugin.Options{Scratch: scratch, Log: logrus.NewEntry(log), Grace: time.Second}
+	opts := execplugin.Options{Scratch: scratch, Log: logrus.NewEntry(log), Grace: time.Second, Limits: plugin.Limits{Query: 10}}
 	if _, err := execplugin.Open(ctx, path, opts); err != nil {
 		return err
 	}
@@ -284,15 +284,24 @@ func (p *pluginTest) testPackage(ctx context.Context, dir, temp string, stdout, 
 	}
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(command), stdout, stderr
+	cmd.Env = append(os.Environ(), "TMPDIR="+temp) // whatever becomes of it, nothing is left
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	err = cmd.Run()
-	exit := new(exec.ExitError)
-	switch {
-	case errors.As(err, &exit) && exit.ExitCode() == 1:
-		return hwmtest.ErrFailed
-	case errors.As(err, &exit) && exit.ExitCode() == 2:
-		return errors.New("it could not be tested") // it has said why
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	return err
+	if cmd.ProcessState == nil {
+		return err
+	}
+	switch code := cmd.ProcessState.ExitCode(); code {
+	case hwmtest.Passed:
+		return nil
+	case hwmtest.Failure:
+		return hwmtest.ErrFailed
+	case hwmtest.Untested:
+		return errors.New("it could not be tested")
+	default:
+		return fmt.Errorf("the package ended the program, as it would end the agent (%s): it must neither exit nor panic, in whichever goroutine", cmd.ProcessState)
+	}
 }

@@ -79,6 +79,8 @@ func TestPluginTest(t *testing.T) {
 	put("loud", strings.Replace(acmePlugin, "*) exit 3 ;;\nesac\n", "*) echo what; exit 1 ;;\nesac\n", 1), 0o755)
 	put("goacme/go.mod", "module example.org/goacme\n\ngo 1.26\n\nrequire ferric v0.0.0\n\nreplace ferric => "+source+"\n", 0o644)
 	put("goacme/acme.go", acmePackage, 0o644)
+	put("exits/go.mod", "module example.org/exits\n\ngo 1.26\n\nrequire ferric v0.0.0\n\nreplace ferric => "+source+"\n", 0o644)
+	put("exits/acme.go", strings.Replace(strings.Replace(acmePackage, "return call.Args, nil", "os.Exit(0)\n\treturn nil, nil", 1), "\"context\"\n", "\"context\"\n\t\"os\"\n", 1), 0o644)
 	put("broken/go.mod", "module example.org/broken\n\ngo 1.26\n", 0o644)
 	put("broken/acme.go", "package acme\n\nfunc New() int { return none }\n", 0o644)
 	put("host/bin/acmectl", "#!/bin/sh\ncase $1 in flash) echo \"$2\" > \"$FAKE_HOST/version\" ;; *) cat \"$FAKE_HOST/version\" ;; esac\n", 0o755)
@@ -96,6 +98,7 @@ func TestPluginTest(t *testing.T) {
 		{"test acme.plugin --host host", 2, []string{"--plugin-key"}},
 		{"test loud --host host", 1, []string{"FAILED   protocol: unknown methods  ", "-> exit with status 3", ", 1 failed, "}},
 		{"test goacme --source " + source + " --host host", 1, []string{"FAILED   unknown arguments are refused", "NewStep does", ", 1 failed, "}},
+		{"test exits --source " + source + " --host host", 1, []string{"the package ended the program, as it would end the agent (exit status 0)"}},
 		{"test broken --source " + source, 1, []string{"broken/acme.go:3:", "undefined: none"}},
 		{"test nowhere", 1, []string{"no such file"}},
 		{"test acme-raid --host nowhere", 1, []string{"make a fake host: ", "nowhere"}},

@@ -38,9 +38,16 @@ type Command struct {
 	Executable *Executable
 }
 
+// What Main returns.
+const (
+	Passed   = 100
+	Failure  = 101 // of a check or a step
+	Untested = 102 // why is on standard error
+)
+
 // Main is the program that `ferric plugin test` makes of a Go package: it reads a
-// Command from standard input and returns the exit status: 1 if the manager has
-// failed, 2 if it could not be tested.
+// Command from standard input and returns the exit status, Passed, Failure or
+// Untested: no others, for those may be a manager's that ends the program.
 func Main(factory func() hwmanager.Manager) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -51,12 +58,12 @@ func Main(factory func() hwmanager.Manager) int {
 	}
 	switch {
 	case errors.Is(err, ErrFailed):
-		return 1
+		return Failure
 	case err != nil:
 		fmt.Fprintf(os.Stderr, "%v\n", err)
-		return 2
+		return Untested
 	}
-	return 0
+	return Passed
 }
 
 // ErrFailed is what Command.Run returns where a check or the step has failed; what

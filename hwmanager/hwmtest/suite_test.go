@@ -435,6 +435,30 @@ func TestGoodManager(t *testing.T) {
 	Run(t, factory)
 }
 
+// TestManagerThatHangs: it costs its time once, and what rests on it is skipped.
+func TestManagerThatHangs(t *testing.T) {
+	t.Parallel()
+	stop := make(chan struct{})
+	defer close(stop)
+	began := time.Now()
+	failures := map[string]bool{}
+	for _, o := range Check(t.Context(), func() hwmanager.Manager {
+		m := good()
+		m.evaluate = func(ctx, host) (level, error) { <-stop; return 0, nil }
+		return m
+	}, nil, Patience(300*time.Millisecond)) {
+		if o.Status == Failed {
+			failures[o.Check] = true
+		}
+	}
+	if !failures["evaluate"] || failures["steps are listed"] || failures["secrets"] {
+		t.Errorf("failures %v", failures)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
 // TestReport: each check has a name and says what to do; a report has a line for each.
 func TestReport(t *testing.T) {
 	names := map[string]bool{}
