@@ -225,10 +225,11 @@ func newVolumes(before, now *Controller) []*Volume {
 	})
 }
 
-// same reports whether both are one volume. Numbers are used again; world-wide
-// names are not.
+// same reports whether both are one volume. Numbers are used again, world-wide
+// names are not; where one is not told, it counts as the former volume, which is
+// not to be removed by mistake.
 func (v *Volume) same(other *Volume) bool {
-	return v.ID == other.ID && v.WWN == other.WWN
+	return v.ID == other.ID && (v.WWN == other.WWN || v.WWN == "" || other.WWN == "")
 }
 
 // sizeTolerance is the part of a volume that controllers may round away, for its

@@ -359,3 +359,21 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// TestSameVolume: a volume whose name is not told once is not taken for a new one,
+// which would be removed after a failure.
+func TestSameVolume(t *testing.T) {
+	for _, c := range []struct {
+		a, b Volume
+		want bool
+	}{
+		{Volume{ID: "1", WWN: "0x6"}, Volume{ID: "1", WWN: "0x6"}, true},
+		{Volume{ID: "1", WWN: "0x6"}, Volume{ID: "1", WWN: "0x7"}, false},
+		{Volume{ID: "1", WWN: "0x6"}, Volume{ID: "2", WWN: "0x6"}, false},
+		{Volume{ID: "1"}, Volume{ID: "1", WWN: "0x7"}, true},
+	} {
+		if c.a.same(&c.b) != c.want || c.b.same(&c.a) != c.want {
+			t.Errorf("%v and %v: want %v", c.a, c.b, c.want)
+		}
+	}
+}
