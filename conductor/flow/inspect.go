@@ -239,33 +239,24 @@ func (f *Flow) finishInspection(ctx context.Context, t *task.Task) error {
 	return f.inspected(ctx, t)
 }
 
-// saveInspection writes ports, inventory and node. before are the ports there
-// were, by their ids.
+// saveInspection writes ports, inventory and node, all of it or nothing: rules
+// that add to something are not to add it twice. before are the ports there were,
+// by their ids.
 func (f *Flow) saveInspection(ctx context.Context, t *task.Task, s *inspection.Subject, before map[int64]string) error {
+	var found store.Findings
 	kept := map[int64]bool{}
 	for _, p := range s.Ports {
 		kept[p.ID] = true
 		switch was, known := before[p.ID]; {
 		case !known:
-			err := t.Store.CreatePort(ctx, p)
-			if errors.Is(err, store.ErrDuplicate) {
-				t.Log.WithField("address", p.Address).Warn("another node has a port with this address, none is made")
-				err = nil
-			}
-			if err != nil {
-				return err
-			}
+			found.New = append(found.New, p)
 		case was != fmt.Sprintf("%+v", *p):
-			if err := t.Store.SavePort(ctx, p); err != nil {
-				return err
-			}
+			found.Changed = append(found.Changed, p)
 		}
 	}
 	for id := range before {
 		if !kept[id] {
-			if err := t.Store.DeletePort(ctx, id); err != nil {
-				return err
-			}
+			found.Gone = append(found.Gone, id)
 		}
 	}
 	if f.cfg.Inspection.DataBackend == "database" {
@@ -277,12 +268,14 @@ func (f *Flow) saveInspection(ctx context.Context, t *task.Task, s *inspection.S
 		if err != nil {
 			return err
 		}
-		if err := t.Store.SetInventory(ctx, s.Node.ID, store.Inventory{Inventory: inventory, PluginData: plugin}); err != nil {
-			return err
-		}
+		found.Inventory = &store.Inventory{Inventory: inventory, PluginData: plugin}
 	}
-	s.Node.DriverInternalInfo[keyInspectionSaved] = true
-	return t.Save(ctx)
+	t.Node.DriverInternalInfo[keyInspectionSaved] = true
+	taken, err := t.SaveFindings(ctx, found)
+	for _, p := range taken {
+		t.Log.WithField("address", p.Address).Warn("another node has a port with this address, none is made")
+	}
+	return err
 }
 
 // Inventory is what the latest inspection of the node found; store.ErrNotFound

@@ -73,15 +73,17 @@ func (s *Store) addEvents(tx *sqlx.Tx, nodeID int64, events []Event) error {
 // SaveNodeWith is SaveNode, together with what is to be remembered of how the
 // node came there.
 func (s *Store) SaveNodeWith(ctx context.Context, n *Node, events []Event, entries []History, limits HistoryLimits) error {
-	return s.write(ctx, func(tx *sqlx.Tx) error {
-		if err := saveNode(tx, n); err != nil {
-			return err
-		}
-		if err := s.addEvents(tx, n.ID, events); err != nil {
-			return err
-		}
-		return addHistory(tx, n.ID, entries, limits)
-	})
+	return s.write(ctx, func(tx *sqlx.Tx) error { return s.saveNodeWith(tx, n, events, entries, limits) })
+}
+
+func (s *Store) saveNodeWith(tx *sqlx.Tx, n *Node, events []Event, entries []History, limits HistoryLimits) error {
+	if err := saveNode(tx, n); err != nil {
+		return err
+	}
+	if err := s.addEvents(tx, n.ID, events); err != nil {
+		return err
+	}
+	return addHistory(tx, n.ID, entries, limits)
 }
 
 // Events lists the events of a node, oldest first.

@@ -338,6 +338,16 @@ func (t *Task) Save(ctx context.Context) error {
 	return err
 }
 
+// SaveFindings is Save together with what an inspection found, of which the new
+// ports that are taken are left out.
+func (t *Task) SaveFindings(ctx context.Context, f store.Findings) (taken []*store.Port, err error) {
+	taken, err = t.Store.SaveFindings(ctx, t.Node, f, append(t.noted, t.changes()...), t.history, t.historyLimits())
+	if err == nil {
+		t.noted, t.history, t.last = nil, nil, remember(t.Node)
+	}
+	return taken, err
+}
+
 // Background takes a worker for work, which starts with the lock still held
 // when the function of Do has returned nil. Without a free worker nothing has
 // happened and ErrNoFreeWorker is returned. Inside background work it chains:
