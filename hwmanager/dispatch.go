@@ -102,7 +102,7 @@ func put[A, R any](s *Set, m member, method string, able A, ask func(A) (R, erro
 		answer, err = ask(able)
 		return err
 	})
-	return answer, err
+	return answer, panicIn(m, method, err)
 }
 
 func (s *Set) notFound(method string) error {
@@ -113,13 +113,22 @@ func notHandled(err error) bool {
 	return errors.Is(err, ErrNotHandled) || ipa.IncompatibleMethod.Is(err)
 }
 
-// guard calls code of a manager. A panic becomes an error that names it and is
-// logged with the stack.
+// guard calls code of a manager. A panic becomes an error and is logged with the
+// stack.
 func (s *Set) guard(m member, doing string, f func() error) error {
 	err := recovered(f)
 	var panicked *panicError
 	if errors.As(err, &panicked) {
 		s.log.WithField("hardware_manager", m.name).Errorf("panic in %s: %s\n%s", doing, panicked.text, panicked.stack)
+	}
+	return err
+}
+
+// panicIn names the manager in an error that is a panic: other errors of
+// questions and steps are the manager's own words.
+func panicIn(m member, doing string, err error) error {
+	var panicked *panicError
+	if errors.As(err, &panicked) {
 		return fmt.Errorf("hardware manager %s, %s: %w", m.name, doing, err)
 	}
 	return err

@@ -157,7 +157,7 @@ func (s *Set) RunStep(ctx context.Context, h *Host, phase Phase, name string, ca
 			if notHandled(err) {
 				break
 			}
-			return result, err
+			return result, panicIn(m, "step "+name, err)
 		}
 	}
 	return nil, s.notFound(name)
