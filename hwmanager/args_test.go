@@ -36,9 +36,10 @@ func (i imageArg) Validate() error {
 }
 
 type tree struct {
-	Name     string `json:"name"`
-	Children []tree `json:"children"`
-	Next     *tree  `json:"next"`
+	Name     string           `json:"name"`
+	Children []tree           `json:"children"`
+	Next     *tree            `json:"next"`
+	Named    map[string]*tree `json:"named"`
 }
 
 type everything struct {
@@ -303,7 +304,7 @@ func TestArgsInfo(t *testing.T) {
 func FuzzArgs(f *testing.F) {
 	for _, seed := range []string{
 		`{"image":{"url":"http://s/i","digest":"abcd"}}`,
-		`{"image":{"url":"http://s/i","digest":"abcd","retry":1e2},"slot":2,"levels":[0],"options":{"x":1},"limit":"3s","tree":{"next":{"children":[{}]}},"number":1}`,
+		`{"image":{"url":"http://s/i","digest":"abcd","retry":1e2},"slot":2,"levels":[0],"options":{"x":1},"limit":"3s","tree":{"next":{"children":[{"named":{"a":{"named":{"b":null}}}}]}},"number":1}`,
 		`{"slot":1e999,"maybe":-0,"ratio":1e-400,"size":"","limit":9e99,"key":"=","extra":[[[]]],"nested":{"depth":-1}}`,
 		`{"image":null,"serials":[null],"levels":[1.0,5.5],"address":1,"":{}}`,
 	} {
