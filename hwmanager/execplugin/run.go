@@ -151,8 +151,8 @@ func (p *Plugin) startIn(h *hwmanager.Host, c call, mark string, files scratch, 
 		return fail(err)
 	}
 	r.cmd = cmd
+	restrain(cmd.Process.Pid, p.limits, r.box.limitsMemory()) // before it starts others
 	r.box.started(cmd.Process.Pid)
-	restrain(cmd.Process.Pid, p.limits, r.box.limitsMemory())
 	return r, nil
 }
 
@@ -173,11 +173,11 @@ func (p *Plugin) environment(h *hwmanager.Host, mark, scratch string) []string {
 // where memory is short, and it leaves no core behind. Where the kernel does not
 // limit the memory of all its processes it does that of each.
 func restrain(pid int, l limits, limited bool) {
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("1000"), 0)
 	_ = unix.Prlimit(pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
 	if !limited {
 		_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: uint64(l.memory), Max: uint64(l.memory)}, nil)
 	}
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("1000"), 0)
 }
 
 // explained is the error of starting an executable, in words.
@@ -279,11 +279,7 @@ func (r *running) after(l limits, misdeeds <-chan string) string {
 	case reason := <-misdeeds:
 		return reason
 	default:
-		size, memory := r.files.size()
-		if !memory {
-			size = 0
-		}
-		return r.box.exceeded(l, size)
+		return r.misbehaves(l)
 	}
 }
 
@@ -313,8 +309,8 @@ func (r *running) watch(ctx context.Context, l limits, most time.Duration, exite
 		case <-watch.C:
 			began := time.Now()
 			reason := r.misbehaves(l)
-			// Looking takes a twentieth of the time at most.
-			watch.Reset(max(watchInterval, 20*time.Since(began)))
+			// Looking takes a fifth of the time at most, but on a very busy machine.
+			watch.Reset(min(max(watchInterval, 4*time.Since(began)), time.Second))
 			if reason == "" {
 				continue
 			}
