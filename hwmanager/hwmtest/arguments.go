@@ -29,7 +29,7 @@ func (x *exam) arguments(step phaseStep) (args map[string]any, unknown []string)
 	if err != nil {
 		return nil, sortedNames(tried)
 	}
-	for {
+	for range maxTries {
 		again, err := x.again(r.m, r.f, step)
 		if err != nil {
 			return nil, sortedNames(tried)
@@ -41,14 +41,43 @@ func (x *exam) arguments(step phaseStep) (args map[string]any, unknown []string)
 		// It names one or more of those that are made up, or nothing that helps.
 		moved := false
 		for name, left := range tried {
+			if choices := choicesOf(t.err.Error(), name); len(choices) > 0 && args[name] != choices[0] {
+				left = append([]any{nil}, append(choices, left[1:]...)...)
+			}
 			if named(t.err.Error(), name) && len(left) > 1 {
 				tried[name], args[name], moved = left[1:], left[1], true
 			}
 		}
 		if !moved {
-			return nil, sortedNames(tried)
+			break
 		}
 	}
+	return nil, sortedNames(tried)
+}
+
+// maxTries bounds how often arguments are tried for a step.
+const maxTries = 60
+
+// choicesOf are the values that an error allows for an argument, as in "mode: want
+// one of fast, slow".
+func choicesOf(text, name string) []any {
+	for part := range strings.SplitSeq(text, ";") {
+		if !named(part, name) {
+			continue
+		}
+		if match := choice.FindStringSubmatch(part); match != nil {
+			return choicesIn(match[1])
+		}
+	}
+	return nil
+}
+
+func choicesIn(list string) []any {
+	var all []any
+	for value := range strings.SplitSeq(list, ",") {
+		all = append(all, strings.Trim(value, " \"'[]"))
+	}
+	return all
 }
 
 // named tells whether a text has a name as a word of its own.
@@ -83,9 +112,7 @@ const (
 func candidates(name string, info ipa.Arg) []any {
 	var all []any
 	if match := choice.FindStringSubmatch(info.Description); match != nil {
-		for value := range strings.SplitSeq(match[1], ",") {
-			all = append(all, strings.Trim(value, " \"'"))
-		}
+		all = choicesIn(match[1])
 	}
 	for _, g := range guesses() {
 		if g.name.MatchString(name) {

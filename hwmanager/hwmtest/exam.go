@@ -187,6 +187,9 @@ func (x *exam) evaluate(ctx context.Context, m hwmanager.Manager, f *Fake) (hwma
 		return err
 	})
 	x.tellError(err)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		x.dead["evaluate"] = &fault{false, err.Error()}
+	}
 	return level, err
 }
 
