@@ -129,7 +129,7 @@ func (x *protocolExam) everything() []answered {
 			if err != nil {
 				continue
 			}
-			ask(own, request{method: "execute_step", limit: 10 * x.settle, args: map[string]any{
+			ask(own, request{method: "execute_step", limit: 5 * x.settle, args: map[string]any{
 				"phase": phase, "step": step.Step, "args": args, "node": x.node, "ports": []any{},
 			}})
 		}

@@ -95,7 +95,8 @@ func (c Command) Run(ctx context.Context, factory func() hwmanager.Manager, stdo
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("remove the fake host: %w", err)
 	}
-	opts := []Option{WithNode(c.Node), func(o *options) { o.alone, o.any = true, c.AnyMachine }}
+	// An interpreter takes a while to begin.
+	opts := []Option{WithNode(c.Node), func(o *options) { o.alone, o.any, o.settle = true, c.AnyMachine, 2*time.Second }}
 	for step, args := range c.StepArgs {
 		opts = append(opts, WithArgs(step, args))
 	}

@@ -81,7 +81,7 @@ func TestBadExecutables(t *testing.T) {
 		{"a variable of the shell", "protocol: environment", Failed, "evaluate_hardware_support depends on the environment", "evaluate", `echo "{\"result\": ${HWMTEST_LEVEL:-0}}"`},
 		{"keeps state beside itself", "protocol: directories", Failed, "its own files have changed: state (new)", "evaluate", `touch "$FERRIC_PLUGIN_DIR/state"; echo '{"result": 3}'`},
 		{"takes its time", "protocol: time", Warning, "evaluate_hardware_support took", "evaluate", `sleep 2.5; echo '{"result": 3}'`},
-		{"leaves a process", "protocol: no processes are left", Failed, "execute_step leaves sleep", "step", `setsid sleep 1000 >/dev/null 2>&1 & echo '{"result": null}'`},
+		{"leaves a process", "protocol: no processes are left", Failed, "execute_step leaves s", "step", `setsid sleep 1000 >/dev/null 2>&1 & echo '{"result": null}'`},
 	} {
 		covered[test.check] = true
 		t.Run(test.name, func(t *testing.T) {
