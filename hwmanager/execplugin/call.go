@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"ferric/api/ipa"
+	"ferric/api/plugin"
 	"ferric/hwmanager"
 )
 
@@ -85,7 +86,9 @@ func (p *Plugin) answerTo(ctx context.Context, h *hwmanager.Host, c call, into a
 	if c.method != "describe" && !p.offers(c.method) {
 		return hwmanager.ErrNotHandled
 	}
-	request, err := json.Marshal(p.request(h, c))
+	question := p.request(h, c)
+	c.env = plugin.Variables(question)
+	request, err := json.Marshal(question)
 	if err != nil {
 		return p.fail(c, "the request cannot be encoded: "+err.Error())
 	}

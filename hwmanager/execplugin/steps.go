@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"ferric/api/ipa"
-	"ferric/api/plugin"
 	"ferric/hwmanager"
 )
 
@@ -101,7 +100,7 @@ func (p *Plugin) runner(phase hwmanager.Phase, d declaration) func(context.Conte
 		}
 		c := call{method: "execute_step", step: d.Step, args: arguments{
 			"phase": phase, "step": d.Step, "args": args, "node": step.Node, "ports": ports,
-		}, env: plugin.Variables(args)}
+		}}
 		if step.Resume != nil {
 			c.args["resume"] = step.Resume
 		}

@@ -200,8 +200,7 @@ func (x *protocolExam) do(f *Fake, r request) answered {
 	cmd.Env = append([]string{
 		"PATH=" + f.Programs + ":" + os.Getenv("PATH"), "LC_ALL=C", "HOME=" + scratch, "TMPDIR=" + scratch, "PWD=" + scratch, "FERRIC_PLUGIN_DIR=" + x.Dir,
 	}, r.env...)
-	stepArgs, _ := r.args["args"].(map[string]any) // none but of steps
-	cmd.Env = append(cmd.Env, plugin.Variables(stepArgs)...)
+	cmd.Env = append(cmd.Env, plugin.Variables(question)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
