@@ -1,8 +1,8 @@
 package plugin
 
 import (
-	"fmt"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
