@@ -24,7 +24,7 @@ var (
 	addCommand    = regexp.MustCompile(`^/c(\d+) add vd r(\d+) (.*)$`)
 	deleteCommand = regexp.MustCompile(`^/c(\d+)/v(\d+) delete force$`)
 	foreignDelete = regexp.MustCompile(`^/c(\d+)/fall delete$`)
-	setCommand    = regexp.MustCompile(`^/c(\d+)(?:/e(\d+))?/s(\d+) (set jbod|set good force|delete jbod)$`)
+	setCommand    = regexp.MustCompile(`^/c(\d+)(?:/e(\d+))?/s(\d+) (set jbod|set good force|set uconf force)$`)
 	showAll       = regexp.MustCompile(`^/c(\d+) show all$`)
 	showVolumes   = regexp.MustCompile(`^/c(\d+)/vall show all$`)
 	showDisks     = regexp.MustCompile(`^/c(\d+)(/eall)?/sall show all$`)
@@ -103,6 +103,9 @@ func (m megaModel) run(s *modelState, args []string) (string, bool) {
 			return m.answer(number(words[1]), "Controller "+words[1]+" not found", nil), false
 		}
 		data, wrong := command.do(s.Controllers[at], words)
+		if data != nil && slices.ContainsFunc(s.Controllers[at].Disks, func(d *modelDisk) bool { return d.State == "Foreign" }) {
+			wrong = "Incomplete foreign configuration" // a failure with all that was asked
+		}
 		return m.answer(s.Controllers[at].ID, wrong, data), wrong == ""
 	}
 	return m.answer(nil, "syntax error, unexpected $end: "+line, nil), false
@@ -196,6 +199,17 @@ func (m megaModel) controller(s *modelState, c *modelController) members {
 		"Physical Drives": len(c.Disks),
 		"Cachevault_Info": []members{{"Model": "CVPM05", "State": "Optimal", "Temp": "28C"}},
 	}
+	if m.second {
+		data["Basics"] = members{"Product Name": c.Model, "Serial Number": c.Serial}
+		data["Version"] = members{"Package Version": c.Firmware, "Firmware Version": c.Firmware, "Driver Name": "mpi3mr", "Driver Version": "8.5.0.0.50"}
+		data["HostInterface"] = members{"PCI Address": c.PCI}
+		data["HwCfg"] = members{"DDR Memory Size(MiB)": 4096}
+		data["Max. Supported Config"] = members{"Max PD Per Array": 32, "Max Spans Per VD": 8, "Max JBODs": 240}
+		data["Capabilities"] = members{"Supported Drive Interfaces": "SAS, SATA, NVMe", "Supported RAID Levels": c.Levels,
+			"Mix of SAS-HDD/SATA-HDD in VD": "Not Allowed", "Mix of SAS-SSD/SATA-SSD in VD": "Not Allowed", "Mix of SSD/HDD in VD": "Not Allowed"}
+		data["Energy Pack Info"] = []members{{"Type": "Supercap", "SubType": "FBU345", "Status": "Optimal"}}
+		delete(data, "Cachevault_Info")
+	}
 	if c.Mode != "" {
 		data["Personality Information"] = members{"Current Personality": c.Mode}
 	}
@@ -235,8 +249,8 @@ func (m megaModel) disks(c *modelController, enclosures bool) members {
 		attributes := members{"SN": "        " + d.Serial, "Manufacturer Id": "ATA     ", "Model Number": d.Model, "WWN": d.WWN, "Firmware Revision": "HXT7404Q",
 			"Coerced size": fmt.Sprintf("%s [0x%x Sectors]", m.size(d.Sectors), d.Sectors), "Logical Sector Size": "512B"}
 		if m.second {
-			both := members{"Serial Number": d.Serial, "WWN": d.WWN, "Firmware Revision Level": "HXT7404Q", "Media Error Count": d.MediaErrors,
-				"Predictive Failure Count": d.Predictive, "SMART Alert Flagged by Drive": alert}
+			both := members{"Serial Number": d.Serial, "WWN": d.WWN, "Firmware Revision Level": "HXT7404Q",
+				"LU/NS Properties": members{"Media Error Count": d.MediaErrors, "Predictive Failure Count": d.Predictive}}
 			list = append(list, members{"Drive Information": m.diskRow(d), "Drive Detailed Information": both})
 			continue
 		}

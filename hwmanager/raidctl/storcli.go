@@ -17,7 +17,9 @@ import (
 type storcli struct{ tool }
 
 // json runs a command with JSON as its output. Answers of a failed command are
-// returned together with the error: they may have a part of what was asked.
+// returned together with the error: they may have a part of what was asked. What is
+// read in the presence of a foreign configuration that lacks disks is whole, though
+// the tool calls it a failure (error code 59).
 func (s *storcli) json(ctx context.Context, change bool, args ...string) ([]storcliReply, error) {
 	limit := readLimit
 	if change {
@@ -40,7 +42,7 @@ func (s *storcli) json(ctx context.Context, change bool, args ...string) ([]stor
 	}
 	var errs []error
 	for _, r := range replies {
-		if err := r.err(); err != nil {
+		if err := r.err(); err != nil && (change || len(r.data) == 0 || !strings.Contains(strings.ToLower(err.Error()), "foreign config")) {
 			errs = append(errs, fmt.Errorf("%s: %w", s.command(args), err))
 		}
 	}
@@ -196,11 +198,11 @@ func (s *storcli) expose(ctx context.Context, c *Controller, d *Disk) error {
 }
 
 func (s *storcli) reclaim(ctx context.Context, c *Controller, d *Disk) error {
-	args := []string{c.ref + diskPath(d), "set", "good", "force"}
-	if strings.HasSuffix(s.name(), "2") { // of the second generation
-		args = []string{c.ref + diskPath(d), "delete", "jbod"}
+	become := "good"
+	if strings.HasSuffix(s.name(), "2") { // of the second generation, where good is no state
+		become = "uconf"
 	}
-	_, err := s.json(ctx, true, args...)
+	_, err := s.json(ctx, true, c.ref+diskPath(d), "set", become, "force")
 	return err
 }
 

@@ -9,32 +9,43 @@ import (
 // storcliController reads "/cN show all"; nil is a host adapter.
 func storcliController(data object) *Controller {
 	basics, ver, status, hw, capable := data.in("Basics"), data.in("Version"), data.in("Status"), data.in("HwCfg"), data.in("Capabilities")
-	levels := capable.text("RAID Level Supported", "RAID Levels Supported")
+	most := data.in("Max. Supported Config") // of the second generation
+	levels := capable.text("RAID Level Supported", "RAID Levels Supported", "Supported RAID Levels")
 	c := &Controller{
-		Model:    cmp.Or(basics.text("Model"), data.text("Product Name")),
+		Model:    cmp.Or(basics.text("Model", "Product Name"), data.text("Product Name")),
 		Serial:   cmp.Or(basics.text("Serial Number"), data.text("Serial Number")),
-		PCI:      cmp.Or(basics.text("PCI Address"), data.text("PCI Address")),
-		Firmware: cmp.Or(ver.text("Firmware Package Build"), ver.text("Firmware Version"), data.text("FW Package Build"), data.text("FW Version")),
+		PCI:      cmp.Or(basics.text("PCI Address"), data.in("HostInterface").text("PCI Address"), data.text("PCI Address")),
+		Firmware: cmp.Or(ver.text("Firmware Package Build", "Package Version", "Firmware Version"), data.text("FW Package Build", "FW Version")),
 		Driver:   strings.TrimSpace(ver.text("Driver Name") + " " + ver.text("Driver Version")),
 		Status:   cmp.Or(status.text("Controller Status"), data.text("Controller Status")),
-		Mode:     cmp.Or(data.in("Personality Information").text("Current Personality"), basics.text("Current Personality"), status.text("Current Personality")),
+		Mode:     cmp.Or(data.in("Personality Information").text("Current Personality"), basics.text("Current Personality"), status.text("Current Personality", "Controller Personality")),
 		Cache:    hw.text("On Board Memory Size"),
 		Levels:   storcliLevels(levels),
 		// That a controller could does not mean that it is allowed to.
 		jbod:  strings.EqualFold(cmp.Or(capable.text("Enable JBOD"), data.in("Supported Adapter Operations").text("Support JBOD")), "Yes"),
 		rules: rules{maxDisks: 32, maxSpans: 8, nameLength: 15, mixed: map[string]bool{}},
 	}
-	if n, ok := capable.number("Max Arms Per VD"); ok && n > 0 {
-		c.rules.maxDisks = int(min(n, 1<<10))
+	for _, limits := range []object{capable, most} {
+		if n, ok := limits.number("Max Arms Per VD", "Max PD Per Array"); ok && n > 0 {
+			c.rules.maxDisks = int(min(n, 1<<10))
+		}
+		if n, ok := limits.number("Max Spans Per VD"); ok && n > 0 {
+			c.rules.maxSpans = int(min(n, 1<<10))
+		}
 	}
-	if n, ok := capable.number("Max Spans Per VD"); ok && n > 0 {
-		c.rules.maxSpans = int(min(n, 1<<10))
+	// The second generation needs no leave to show a disk as it is.
+	if n, _ := most.number("Max JBODs"); n > 0 {
+		c.jbod = true
 	}
-	for media, key := range map[string]string{"hdd": "Mix of SAS/SATA of HDD type in VD", "ssd": "Mix of SAS/SATA of SSD type in VD"} {
-		c.rules.mixed[media] = strings.EqualFold(capable.text(key), "Allowed")
+	if n, ok := hw.number("DDR Memory Size(MiB)"); ok && c.Cache == "" {
+		c.Cache = strconv.FormatInt(n, 10) + " MiB"
+	}
+	for media, kind := range map[string]string{"hdd": "HDD", "ssd": "SSD"} {
+		mix := capable.text("Mix of SAS/SATA of "+kind+" type in VD", "Mix of SAS-"+kind+"/SATA-"+kind+" in VD")
+		c.rules.mixed[media] = strings.EqualFold(mix, "Allowed")
 	}
 	for _, pack := range append(data.list("Cachevault_Info", "Energy Pack Info"), data.list("BBU_Info")...) {
-		c.Battery = strings.TrimSpace(pack.text("Model") + " " + pack.text("State"))
+		c.Battery = strings.TrimSpace(pack.text("Model", "SubType") + " " + pack.text("State", "Status"))
 	}
 	// Without a list of it there is a number: 0 is healthy (StorCLI Reference
 	// Manual, controller status).
@@ -128,8 +139,12 @@ func storcliDisk(row object) *Disk {
 }
 
 // storcliState reads the state of a disk. What is not known is not fit for a
-// volume.
+// volume, nor is what the second generation's other word tells not to work.
 func storcliState(word, status string) state {
+	switch strings.ToLower(status) {
+	case "failed", "offline", "missing", "bad", "unusable", "unusbl":
+		return stateFailed
+	}
 	switch strings.ToLower(word) {
 	case "ugood":
 		return stateGood
@@ -197,14 +212,19 @@ func (c *Controller) detail(data object) {
 		}
 		if d := c.disk(found.ID); d != nil {
 			details := drive.in("Drive Detailed Information")
-			d.detail(details, details)
+			health := details.in("LU/NS Properties") // where newer versions have it
+			if len(health) == 0 {
+				health = details
+			}
+			d.detail(health, details)
+			d.Predictive = d.Predictive || details.flagged()
 		}
 	}
 }
 
 func (d *Disk) detail(health, attributes object) {
 	predicted, _ := health.number("Predictive Failure Count")
-	d.Predictive = predicted > 0 || strings.EqualFold(health.text("S.M.A.R.T alert flagged by drive", "SMART Alert Flagged by Drive"), "Yes")
+	d.Predictive = predicted > 0 || health.flagged()
 	d.Errors, _ = health.number("Media Error Count")
 	d.Serial = attributes.text("SN", "Serial Number")
 	d.Model = cmp.Or(d.Model, attributes.text("Model Number", "Model"))
@@ -215,6 +235,11 @@ func (d *Disk) detail(health, attributes object) {
 			d.Size = size
 		}
 	}
+}
+
+// flagged reports whether a disk itself tells that it fails.
+func (o object) flagged() bool {
+	return strings.EqualFold(o.text("S.M.A.R.T alert flagged by drive", "SMART Alert Flagged by Drive"), "Yes")
 }
 
 // near reports whether both are one size, of which one may be rounded.
