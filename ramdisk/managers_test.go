@@ -281,13 +281,14 @@ func TestPluginsRefused(t *testing.T) {
 		{Options{Plugins: []string{in("none")}}, "needs a plugin.json"},
 		{Options{Plugins: []string{in("unknown")}}, `unknown field "nom"`},
 		{Options{Plugins: []string{in("old")}}, "not a semantic version"},
-		{Options{Plugins: []string{in("escapes")}}, "not a path in the plugin's directory"},
+		{Options{Plugins: []string{in("escapes")}}, "leads out of the plugin's directory"},
 		{Options{Plugins: []string{in("missing")}}, "no such file"},
 		{Options{Plugins: []string{in("twice"), in("twice")}}, "in the ramdisk twice"},
-		{Options{Plugins: []string{in("wrongname")}}, "is no name"},
+		{Options{Plugins: []string{in("wrongname")}}, "the name \"../x\" is not"},
 		{Options{PluginKeys: []string{in("private.pem")}}, "no public key"},
 		{Options{PluginKeys: []string{in("rsa.pem")}}, "rsa.pem"},
 		{Options{PluginMinimums: map[string]string{"acme": "one"}}, "not a name and a semantic version"},
+		{Options{PluginMinimums: map[string]string{"acme": "1.2"}}, "not a name and a semantic version"}, // the agent would take no plugin
 	}
 	for _, test := range tests {
 		b := &builder{options: test.o, archive: newArchive(), manifest: newManifest(Virtual)}

@@ -2,22 +2,15 @@ package ramdisk
 
 import (
 	"bufio"
-	"bytes"
-	"crypto/ed25519"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-
-	"golang.org/x/mod/semver"
 
 	"ferric/api/plugin"
 )
@@ -36,9 +29,6 @@ type Plugin struct {
 	Files   []Part `json:"files"`
 }
 
-// pluginName is what a directory of the ramdisk may be called after a plugin.
-var pluginName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
-
 // plugins adds the executable hardware managers, the keys that those fetched at run time
 // have to be signed with, and the oldest versions of them that are accepted.
 func (b *builder) plugins() error {
@@ -56,7 +46,7 @@ func (b *builder) plugins() error {
 		return nil
 	}
 	for name, version := range b.options.PluginMinimums {
-		if !pluginName.MatchString(name) || !semver.IsValid("v"+version) {
+		if !plugin.ValidName(name) || !plugin.ValidVersion(version) {
 			return fmt.Errorf("oldest version of a plugin: %q = %q is not a name and a semantic version", name, version)
 		}
 	}
@@ -80,14 +70,17 @@ func (b *builder) plugin(source string) error {
 	added := Plugin{Name: strings.TrimSuffix(filepath.Base(source), filepath.Ext(source))}
 	program := source
 	if info.IsDir() {
-		m, err := readPluginManifest(source)
+		m, err := plugin.ReadManifest(source)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("a plugin's directory needs a %s: %w", plugin.ManifestFile, err)
+		}
 		if err != nil {
 			return err
 		}
 		added.Name, added.Version = m.Name, m.Version
 		program = filepath.Join(source, filepath.FromSlash(m.Executable))
 	}
-	if !pluginName.MatchString(added.Name) {
+	if !plugin.ValidName(added.Name) {
 		return fmt.Errorf("%q is no name for a plugin: letters, digits, - and _ make one", added.Name)
 	}
 	dir := path.Join(pluginDir, added.Name)
@@ -107,29 +100,6 @@ func (b *builder) plugin(source string) error {
 	added.Files = b.archive.parts(dir + "/")
 	b.manifest.Plugins = append(b.manifest.Plugins, added)
 	return b.interpreter(program)
-}
-
-func readPluginManifest(dir string) (plugin.Manifest, error) {
-	var m plugin.Manifest
-	text, err := os.ReadFile(filepath.Join(dir, plugin.ManifestFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return m, fmt.Errorf("a plugin's directory needs a %s: %w", plugin.ManifestFile, err)
-	}
-	if err != nil {
-		return m, err
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&m); err != nil {
-		return m, fmt.Errorf("%s: %w", plugin.ManifestFile, err)
-	}
-	if !semver.IsValid("v" + m.Version) {
-		return m, fmt.Errorf("%s: version %q is not a semantic version", plugin.ManifestFile, m.Version)
-	}
-	if !filepath.IsLocal(filepath.FromSlash(m.Executable)) {
-		return m, fmt.Errorf("%s: executable %q is not a path in the plugin's directory", plugin.ManifestFile, m.Executable)
-	}
-	return m, nil
 }
 
 func executable(program string) error {
@@ -199,22 +169,20 @@ func (b *builder) program(name string) error {
 	return b.tool(Tool{Source: found, Target: found})
 }
 
+// pluginKey adds the keys of a file, and nothing else that is in it.
 func (b *builder) pluginKey(source string) error {
-	text, err := os.ReadFile(source)
+	keys, err := plugin.LoadPublicKeys(source)
 	if err != nil {
 		return err
 	}
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != "PUBLIC KEY" {
-		return errors.New("it holds no public key in PEM form")
-	}
-	key, err := x509.ParsePKIXPublicKey(block.Bytes)
-	if err != nil {
-		return err
-	}
-	if _, ok := key.(ed25519.PublicKey); !ok {
-		return fmt.Errorf("it is a %T, not one of Ed25519", key)
+	var text []byte
+	for _, id := range keys.IDs() {
+		key, err := plugin.PublicPEM(keys[id])
+		if err != nil {
+			return err
+		}
+		text = append(text, key...)
 	}
 	base := strings.TrimSuffix(filepath.Base(source), filepath.Ext(source))
-	return b.archive.file(path.Join(pluginKeyDir, base+".pub"), 0o644, pem.EncodeToMemory(block))
+	return b.archive.file(path.Join(pluginKeyDir, base+".pub"), 0o644, text)
 }

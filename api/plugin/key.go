@@ -107,6 +107,9 @@ func LoadPublicKeys(file string) (Keys, error) {
 	}
 	keys := Keys{}
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "PUBLIC KEY" {
+			return nil, fmt.Errorf("public key %s: it holds no public key but a %.80q", file, block.Type)
+		}
 		parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("public key %s: %w", file, err)
