@@ -166,6 +166,7 @@ func (p *Plugin) environment(h *hwmanager.Host, mark, scratch string) []string {
 	return []string{
 		"PATH=" + path, "LC_ALL=C", "HOME=" + scratch, "TMPDIR=" + scratch, "PWD=" + scratch,
 		"FERRIC_PLUGIN_DIR=" + p.dir, markVariable + "=" + mark,
+		"PYTHONDONTWRITEBYTECODE=1", // beside the plugin, whose files are held against their digests
 	}
 }
 

@@ -198,7 +198,7 @@ func (x *protocolExam) do(f *Fake, r request) answered {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &bounded{&stdout, maxLogs}, &bounded{&stderr, maxLogs}
 	cmd.Dir = scratch
 	cmd.Env = append([]string{
-		"PATH=" + f.Programs + ":" + os.Getenv("PATH"), "LC_ALL=C", "HOME=" + scratch, "TMPDIR=" + scratch, "PWD=" + scratch, "FERRIC_PLUGIN_DIR=" + x.Dir,
+		"PATH=" + f.Programs + ":" + os.Getenv("PATH"), "LC_ALL=C", "HOME=" + scratch, "TMPDIR=" + scratch, "PWD=" + scratch, "FERRIC_PLUGIN_DIR=" + x.Dir, "PYTHONDONTWRITEBYTECODE=1",
 	}, r.env...)
 	cmd.Env = append(cmd.Env, plugin.Variables(question)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
