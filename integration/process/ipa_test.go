@@ -1,6 +1,8 @@
 package process_test
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"fmt"
 	"os"
 	"os/exec"
@@ -106,6 +108,7 @@ func TestReferenceAgent(t *testing.T) {
 		t.Errorf("inventory: disks %v, plugin data %v", inventory["disks"], plugin)
 	}
 	m.kernelParams(t, "ipa-api-url="+c.url)
+	m.offerPlugin(t)
 
 	m.format(t)
 	m.provision(t, ironic.VerbProvide, ironic.StateAvailable)
@@ -127,7 +130,8 @@ func TestReferenceAgent(t *testing.T) {
 		m.provision(t, ironic.VerbDeleted, ironic.StateAvailable)
 	}
 
-	// Steps of a vendor's manager, and one that does not exist.
+	// Steps of a vendor's manager, and one that does not exist. Had they been sent
+	// what only our agent knows (resume), they would have failed for it.
 	m.provision(t, ironic.VerbManage, ironic.StateManageable)
 	m.verb(t, ironic.ProvisionRequest{Target: ironic.VerbClean, CleanSteps: []ironic.Step{note("cleaning"), {Interface: "deploy", Step: "erase_devices_metadata"}}})
 	m.wait(t, ironic.StateManageable)
@@ -137,6 +141,7 @@ func TestReferenceAgent(t *testing.T) {
 	m.verb(t, ironic.ProvisionRequest{Target: ironic.VerbClean, CleanSteps: []ironic.Step{{Interface: "deploy", Step: "fly"}}})
 	m.fails(t, ironic.StateCleanFailed, "deploy.fly", "deploy.note")
 	m.provision(t, ironic.VerbManage, ironic.StateManageable)
+	m.ignoresPlugin(t)
 	m.provision(t, ironic.VerbProvide, ironic.StateAvailable)
 
 	// An image that is not what it is said to be, in the agent's own words.
@@ -155,4 +160,30 @@ func TestReferenceAgent(t *testing.T) {
 	if text, err := os.ReadFile(notes); err != nil || string(text) != "cleaning\nserving\n" {
 		t.Errorf("the steps have noted %q, %v", text, err)
 	}
+}
+
+// offerPlugin has the conductor offer a plugin to all nodes, in a key of the
+// lookup that only our agent knows.
+func (m *machine) offerPlugin(t *testing.T) {
+	t.Helper()
+	bundle := signedBundle(t, "acme", "1.0.0", t.TempDir(), 0, ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize)))
+	if _, err := m.c.api.AddPlugin(t.Context(), bytes.NewReader(bundle), int64(len(bundle)), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ignoresPlugin checks that it was offered, and that the agent made nothing of it:
+// its steps are those of the agent alone, and nothing was reported or missed.
+func (m *machine) ignoresPlugin(t *testing.T) {
+	t.Helper()
+	n, err := m.c.api.NodePlugins(t.Context(), m.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(n.Plugins) != 1 || n.Plugins[0].Name != "acme" || n.Plugins[0].Offered != "1.0.0" || n.Plugins[0].State != "offered" || n.Plugins[0].Loaded != "" {
+		t.Errorf("of plugins the node has %+v; want acme 1.0.0, offered and no more", n.Plugins)
+	}
+	m.verb(t, ironic.ProvisionRequest{Target: ironic.VerbClean, CleanSteps: []ironic.Step{{Interface: "deploy", Step: "acme_polish"}}})
+	m.fails(t, ironic.StateCleanFailed, "deploy.acme_polish", "deploy.note")
+	m.provision(t, ironic.VerbManage, ironic.StateManageable)
 }
