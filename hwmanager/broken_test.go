@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -191,6 +192,30 @@ func TestHangingManagers(t *testing.T) {
 			t.Errorf("%s: %v; want its limit", name, err)
 		}
 	}
+}
+
+// TestHangingLists: however many managers hang, their time is taken once, and
+// the conductor, which waits for a minute, is told the steps of the others.
+func TestHangingLists(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		managers := []Manager{tool{name: "generic", level: 1, steps: []Step{step("erase", 0, "generic", nil)}}}
+		for i := range 5 {
+			how := waits
+			if i%2 == 0 {
+				how = func(context.Context) error { <-release; return nil }
+			}
+			managers = append(managers, &broken{tool: tool{name: fmt.Sprint("vendor", i), level: 5}, at: "list", how: how})
+		}
+		s := load(t, managers...)
+		began := time.Now()
+		steps, err := s.Steps(t.Context(), host(), Clean, nil)
+		if took := time.Since(began); err != nil || len(steps) != 1 || len(s.SetAside()) != 5 || took > 55*time.Second {
+			t.Errorf("Steps = %v, %v after %s, set aside %v; want those of one manager", steps, err, took, s.SetAside())
+		}
+	})
 }
 
 // TestEndedContext is no fault of a manager.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"ferric/api/ipa"
 )
@@ -39,14 +40,23 @@ func (s *Set) Steps(ctx context.Context, h *Host, phase Phase, node Node) (map[s
 	if err := s.complete(); err != nil {
 		return nil, err
 	}
+	members := s.all()
+	lists := make([][]Step, len(members))
+	errs := make([]error, len(members))
+	// All are asked at once: the conductor does not wait until several that hang
+	// have had their time one after the other.
+	var asking sync.WaitGroup
+	for i, m := range members {
+		asking.Go(func() { lists[i], errs[i] = s.stepsOf(ctx, h, m, phase, node) })
+	}
+	asking.Wait()
 	best := map[string]offered{}
 	var names []string
-	for _, m := range s.all() {
-		steps, err := s.stepsOf(ctx, h, m, phase, node)
-		if err != nil {
-			return nil, err
+	for i, m := range members {
+		if errs[i] != nil {
+			return nil, errs[i]
 		}
-		for _, step := range steps {
+		for _, step := range lists[i] {
 			candidate := offered{step, m.class, m.level}
 			present, taken := best[step.Declaration.Step]
 			if !taken {
