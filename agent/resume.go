@@ -35,16 +35,21 @@ func (a *Agent) rebootAsked(ctx context.Context, phase hwmanager.Phase, name str
 		if err != nil {
 			return nil, failed(phase).New("Step %s needs a reboot to go on, and %v", name, err)
 		}
-		return map[string]any{result: nil, ipa.ResumeKey: state}, nil
+		answer := map[string]any{result: nil, ipa.ResumeKey: state}
+		if asked.Warm {
+			answer[ipa.WarmKey] = true
+		}
+		return answer, nil
 	}
 	if !a.declaresReboot(ctx, phase, name, node) {
 		return nil, failed(phase).New("Step %s needs a reboot to go on. This conductor cannot go on with a step after a reboot, "+
 			"and the step is not declared with reboot_requested, so that nobody would reboot the machine. What it did so far was not verified.", name)
 	}
-	return map[string]any{result: map[string]any{
-		"verified": false,
-		"message":  "The step needs the reboot that follows it. Whether it succeeded was not verified: run it again to have it verified.",
-	}}, nil
+	message := "The step needs the reboot that follows it. Whether it succeeded was not verified: run it again to have it verified."
+	if asked.Warm {
+		message += " It needs one that does not switch the machine off, which this conductor is not known to make."
+	}
+	return map[string]any{result: map[string]any{"verified": false, "message": message}}, nil
 }
 
 // stateOf is what a step leaves for its next run. No state at all becomes an

@@ -43,6 +43,9 @@ func (flasher) steps() []hwmanager.Step {
 		step("large", false, strings.Repeat("x", ipa.MaxResumeState)),
 		step("largest", false, strings.Repeat("x", ipa.MaxResumeState-2)),
 		step("odd", false, func() {}),
+		{Declaration: ipa.Step{Step: "warm", Interface: "firmware", RebootRequested: true}, Run: func(context.Context, *hwmanager.Host, hwmanager.StepCall) (any, error) {
+			return nil, &hwmanager.Reboot{State: "capsule", Warm: true}
+		}},
 	}
 }
 
@@ -80,6 +83,8 @@ func TestStepThatNeedsAReboot(t *testing.T) {
 	}
 
 	const unverified = `{"message":"The step needs the reboot that follows it. Whether it succeeded was not verified: run it again to have it verified.","verified":false}`
+	const cold = `{"message":"The step needs the reboot that follows it. Whether it succeeded was not verified: run it again to have it verified. ` +
+		`It needs one that does not switch the machine off, which this conductor is not known to make.","verified":false}`
 	large := `"` + strings.Repeat("x", ipa.MaxResumeState-2) + `"`
 	for _, tt := range []struct {
 		title, step string
@@ -89,6 +94,8 @@ func TestStepThatNeedsAReboot(t *testing.T) {
 	}{
 		{"first run", "undeclared", object{"resume": nil}, `{"%[1]s_result":null,"%[1]s_step":ECHO,"resume":{"before":"1.0"}}`, ""},
 		{"first run, declared", "declared", object{"resume": nil}, `{"%[1]s_result":null,"%[1]s_step":ECHO,"resume":{"before":"1.0","serial":18446744073709551615}}`, ""},
+		{"warm", "warm", object{"resume": nil}, `{"%[1]s_result":null,"%[1]s_step":ECHO,"resume":"capsule","warm":true}`, ""},
+		{"foreign conductor, warm", "warm", nil, `{"%[1]s_result":` + cold + `,"%[1]s_step":ECHO}`, ""},
 		{"second run", "undeclared", object{"resume": object{"before": "1.0", "serial": json.RawMessage("18446744073709551615")}},
 			`{"%[1]s_result":{"args":{"url":"u"},"resumed with":{"before":"1.0","serial":18446744073709551615}},"%[1]s_step":ECHO}`, ""},
 		{"no state", "stateless", object{"resume": nil}, `{"%[1]s_result":null,"%[1]s_step":ECHO,"resume":{}}`, ""},

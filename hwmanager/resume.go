@@ -20,6 +20,11 @@ package hwmanager
 // therefore to be idempotent: run again, they find the new state.
 type Reboot struct {
 	State any
+	// Warm asks for a reboot that does not switch the machine off, for what lies in
+	// its memory until then, such as a capsule with firmware: its kernel restarts
+	// it, or the BMC resets it. Where neither is possible it is switched off and on
+	// all the same: the step sees then what became of it. Since 1.1.
+	Warm bool
 }
 
 // Error implements error.

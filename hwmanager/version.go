@@ -2,4 +2,4 @@ package hwmanager
 
 // SDKVersion is the semantic version of this package and of the protocol of
 // executable plugins.
-const SDKVersion = "1.0.0"
+const SDKVersion = "1.1.0"

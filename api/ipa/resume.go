@@ -6,10 +6,12 @@ package ipa
 // it sends the parameter ResumeKey with execute_<phase>_step: null in the first
 // run of a step, else what the step left. A step that needs a reboot succeeds
 // with the member ResumeKey beside its empty result: the machine is to be
-// rebooted, and the step sent again with that member.
+// rebooted, and the step sent again with that member. With WarmKey true beside it
+// the reboot shall not switch the machine off.
 const (
 	ResumesKey = "resumes"
 	ResumeKey  = "resume"
+	WarmKey    = "warm"
 )
 
 // MaxResumeState bounds, in bytes of JSON, what a step leaves for its next run.

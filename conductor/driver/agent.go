@@ -61,9 +61,55 @@ func SwitchPower(ctx context.Context, t *task.Task, p Power, target string, time
 			return t.Save(ctx)
 		}
 	}
+	_, byAgent := p.(ByAgent)
+	return change(ctx, t, target, reached, byAgent, func() error { return p.SetPowerState(ctx, t, target, timeout) })
+}
+
+// RebootWarm boots the machine anew without switching it off: by restart, through
+// the agent that runs on it, else by the power interface, if that can. Where
+// nothing can, the machine is rebooted in the way that there is. Why it came to
+// that is told in an event.
+//
+// It may be called again for a reboot that was cut off.
+func RebootWarm(ctx context.Context, t *task.Task, p Power, restart func() error) error {
+	if _, byAgent := p.(ByAgent); byAgent {
+		return SwitchPower(ctx, t, p, Rebooting, 0)
+	}
+	return change(ctx, t, WarmRebooting, PowerOn, true, func() error {
+		why := restart()
+		if why == nil {
+			return nil
+		}
+		if r, can := p.(Resetter); can {
+			t.Event(ctx, "power", "the agent does not restart the machine, which is reset: %v", why)
+			err := r.Reset(ctx, t, 0)
+			if err == nil {
+				return nil
+			}
+			why = errors.Join(why, err)
+		}
+		t.Event(ctx, "power", "the machine cannot be restarted without being switched off, so that what lies in its memory is lost: %v", why)
+		t.Log.WithError(why).Warn("a reboot that was to leave the power on switches the machine off and on")
+		// From here on it may be off.
+		t.Node.DriverInternalInfo[KeyPowerRequest] = Rebooting
+		if err := t.Save(ctx); err != nil {
+			return err
+		}
+		return p.SetPowerState(ctx, t, Rebooting, 0)
+	})
+}
+
+// Resetter is a Power that can boot the machine anew without switching it off.
+type Resetter interface {
+	Reset(ctx context.Context, t *task.Task, timeout time.Duration) error
+}
+
+// change is what goes around each change of power: the row tells what is going on
+// before it is, and what came of it. byAgent says that the agent takes part.
+func change(ctx context.Context, t *task.Task, target, reached string, byAgent bool, do func() error) error {
+	n := t.Node
 	n.TargetPowerState = &reached
 	n.DriverInternalInfo[KeyPowerRequest] = target
-	_, byAgent := p.(ByAgent)
 	if target != PowerOn && !byAgent {
 		WipeAgent(n)
 	}
@@ -71,7 +117,7 @@ func SwitchPower(ctx context.Context, t *task.Task, p Power, target string, time
 		return err
 	}
 	t.Event(ctx, "power", "%s requested", target)
-	err := p.SetPowerState(ctx, t, target, timeout)
+	err := do()
 	n.TargetPowerState = nil
 	delete(n.DriverInternalInfo, KeyPowerRequest)
 	if err != nil {

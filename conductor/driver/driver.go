@@ -21,6 +21,7 @@ const (
 	Rebooting     = "rebooting"
 	SoftPowerOff  = "soft power off"
 	SoftRebooting = "soft rebooting"
+	WarmRebooting = "warm rebooting" // the conductor's own: see RebootWarm
 	PowerError    = "error"
 )
 

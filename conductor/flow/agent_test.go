@@ -38,6 +38,8 @@ type scriptedAgent struct {
 	resumes  bool   // it goes on with steps after a reboot
 	leaving  string // the command after whose answer nobody can connect any more
 	left     any    // what the step that ends next asks for a reboot with; nil does not
+	warm     bool   // that reboot is to be a warm one
+	stays    bool   // told to restart its machine it does not
 }
 
 func newAgent(t *testing.T, token func() string) *scriptedAgent {
@@ -126,6 +128,8 @@ func (a *scriptedAgent) serve(w http.ResponseWriter, r *http.Request) {
 		result.Result = a.encode(map[string]string{"root uuid": "0x00000000"})
 	case name == "collect_system_logs":
 		result.Result = a.encode(map[string]string{"system_logs": a.logs})
+	case name == "run_image" && a.stays:
+		result.Status, result.Error = ipa.StatusFailed, ipa.SystemReboot.New("no reboot here")
 	case name == "power_off":
 		a.powerOff()
 	case strings.HasPrefix(name, "execute_"):
@@ -170,6 +174,9 @@ func (a *scriptedAgent) finish(status string, failure *ipa.Error) {
 		answer := map[string]any{phase + "_step": a.params[len(a.params)-1]["step"], phase + "_result": a.answer}
 		if a.left != nil {
 			answer[ipa.ResumeKey], answer[phase+"_result"] = a.left, nil
+			if a.warm {
+				answer[ipa.WarmKey] = true
+			}
 		}
 		last.Result = a.encode(answer)
 	}

@@ -115,7 +115,7 @@ func (f *Flow) waitAgain(ctx context.Context, t *task.Task) error {
 func (f *Flow) resumeBoot(ctx context.Context, t *task.Task, kind steps.Kind) error {
 	ifs, err := f.drivers.Interfaces(t.Node)
 	if err == nil {
-		err = f.bootAgent(ctx, t, ifs, nil)
+		err = f.bootAgentAnew(ctx, t, ifs, true)
 	}
 	if err != nil {
 		return f.stepsFailed(ctx, t, kind, "Failed to boot node %s after a restart of the conductor: %v", t.Node.UUID, err)

@@ -2,7 +2,6 @@ package flow
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"ferric/conductor/driver"
@@ -16,9 +15,9 @@ import (
 // rebootInStep boots the machine of a step that asks for it in its middle. What
 // it left, and that it is to be told once more, is in the row before anything is
 // done. Who asked for an end after the step gets it after all of the step.
-func (f *Flow) rebootInStep(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step, state json.RawMessage) error {
+func (f *Flow) rebootInStep(ctx context.Context, t *task.Task, kind steps.Kind, current steps.Step, reboot steps.RebootRequest) error {
 	info := t.Node.DriverInternalInfo
-	if err := steps.KeepState(info, kind, state); err != nil {
+	if err := steps.KeepState(info, kind, reboot.State); err != nil {
 		t.StepEvent(ctx, kind.Name, current.ID(), event.Failed)
 		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), err)
 	}
@@ -26,6 +25,9 @@ func (f *Flow) rebootInStep(ctx context.Context, t *task.Task, kind steps.Kind, 
 	delete(info, kind.Repeated) // the step has come further
 	toldNext(info, kind)
 	info[driver.KeyPowerRequest] = driver.Rebooting
+	if reboot.Warm {
+		info[driver.KeyPowerRequest] = driver.WarmRebooting
+	}
 	t.Note(event.Step, store.Object{"phase": kind.Name, "step": current.ID(), "outcome": event.Rebooting, "reboots": reboots},
 		"%s step %s asked for a reboot (%d of %d)", kind.Name, current.ID(), reboots, steps.MaxReboots)
 	if err := t.Process(ctx, provision.Resume, ""); err != nil {
@@ -34,7 +36,7 @@ func (f *Flow) rebootInStep(ctx context.Context, t *task.Task, kind steps.Kind, 
 	t.Log.WithField("step", current.ID()).Infof("the step asked for a reboot (%d of %d)", reboots, steps.MaxReboots)
 	ifs, err := f.drivers.Interfaces(t.Node)
 	if err == nil {
-		err = f.bootAgent(ctx, t, ifs, nil)
+		err = f.bootAgentAnew(ctx, t, ifs, false)
 	}
 	if err != nil {
 		return f.stepsFailed(ctx, t, kind, "Failed to reboot node %s, which %s step %s asked for: %v", t.Node.UUID, kind.Name, current.ID(), err)

@@ -274,8 +274,8 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 	case !echoes(result, kind, current):
 		return nil // the agent is at an older step
 	}
-	if state, asked := steps.AskedReboot(result, info, kind); asked {
-		return f.rebootInStep(ctx, t, kind, current, state)
+	if reboot, asked := steps.AskedReboot(result, info); asked {
+		return f.rebootInStep(ctx, t, kind, current, reboot)
 	}
 	if err := keepRAIDConfig(t.Node, kind, current, result); err != nil {
 		return f.stepsFailed(ctx, t, kind, "Node %s failed %s step %s: %v", t.Node.UUID, kind.Name, current.ID(), err)

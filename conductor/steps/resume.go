@@ -40,15 +40,22 @@ func addResume(params map[string]any, info store.Object, kind Kind) error {
 	return nil
 }
 
+// RebootRequest is what a step asks for in its middle.
+type RebootRequest struct {
+	State json.RawMessage // to go on with afterwards
+	Warm  bool            // without the machine being switched off
+}
+
 // AskedReboot says whether the step of a kind that ended with result asks for a
-// reboot, to go on afterwards with state.
-func AskedReboot(result *ipa.Result, info store.Object, kind Kind) (state json.RawMessage, asked bool) {
+// reboot.
+func AskedReboot(result *ipa.Result, info store.Object) (reboot RebootRequest, asked bool) {
 	var answer map[string]json.RawMessage
 	if !info.Bool(driver.KeyAgentResumes) || json.Unmarshal(result.Result, &answer) != nil {
-		return nil, false
+		return reboot, false
 	}
-	state, asked = answer[ipa.ResumeKey]
-	return state, asked
+	reboot.State, asked = answer[ipa.ResumeKey]
+	reboot.Warm = string(answer[ipa.WarmKey]) == "true"
+	return reboot, asked
 }
 
 // KeepState makes room in the row for another reboot that the current step asks

@@ -173,7 +173,7 @@ func (p *Plugin) judge(c call, end end) error {
 	case len(end.left) > 0:
 		return failed("it left processes behind, which were killed: %s", strings.Join(end.left, ", "))
 	case said.reboot != nil && c.step != "":
-		return &hwmanager.Reboot{State: said.reboot}
+		return &hwmanager.Reboot{State: said.reboot, Warm: said.warm}
 	case said.reboot != nil:
 		return failed("it wants a reboot, which only a step can have")
 	case said.ended == "":

@@ -99,11 +99,11 @@ func TestOwnErrors(t *testing.T) {
 // TestReboot has a step ask for a reboot and go on with what it left.
 func TestReboot(t *testing.T) {
 	t.Parallel()
-	const step = `if grep -q '"resume":{"before":"1.1"}'; then echo '{"result":"updated"}'; else echo '{"reboot":{"before":"1.1"}}'; fi`
+	const step = `if grep -q '"resume":{"before":"1.1"}'; then echo '{"result":"updated"}'; else echo '{"reboot":{"before":"1.1"},"warm":true}'; fi`
 	_, err := stepOf(t, step, hwmanager.StepCall{})
 	var reboot *hwmanager.Reboot
-	if !errors.As(err, &reboot) {
-		t.Fatalf("the first run ends with %v; want a reboot", err)
+	if !errors.As(err, &reboot) || !reboot.Warm {
+		t.Fatalf("the first run ends with %v; want a warm reboot", err)
 	}
 	state, err := plain(reboot.State)
 	if diff := cmp.Diff(map[string]any{"before": "1.1"}, state); err != nil || diff != "" {

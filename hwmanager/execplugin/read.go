@@ -27,6 +27,7 @@ type reply struct {
 	result json.RawMessage // null is "null"
 	failed *failure
 	reboot json.RawMessage
+	warm   bool   // the reboot shall not switch the machine off
 	ended  string // kind of the last line, once it has come: "result", "error", "reboot"
 	wrong  string // what is wrong with the first line that is, as the end of a sentence
 }
@@ -158,10 +159,28 @@ func (r *reply) line(text []byte, progress func(progressReport)) error {
 		if err := storable(value); err != nil {
 			return fmt.Errorf("wrote a reboot that %w: %s", err, excerpt(text))
 		}
-		r.reboot = bytes.Clone(value)
+		warm, err := warmth(text)
+		if err != nil {
+			return fmt.Errorf("wrote a reboot that %w: %s", err, excerpt(text))
+		}
+		r.reboot, r.warm = bytes.Clone(value), warm
 	}
 	r.ended = kind
 	return nil
+}
+
+// warmth is the member warm of a line with a reboot.
+func warmth(text []byte) (bool, error) {
+	var line struct {
+		Warm json.RawMessage `json:"warm"`
+	}
+	err := json.Unmarshal(text, &line)
+	switch said := string(line.Warm); {
+	case err != nil, said != "" && said != "true" && said != "false":
+		return false, errors.New("has a warm that is neither true nor false")
+	default:
+		return said == "true", nil
+	}
 }
 
 // member is the one member of a line's object that the protocol knows. The

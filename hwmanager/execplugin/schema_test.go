@@ -287,6 +287,7 @@ func TestSchemaOfLines(t *testing.T) {
 		`{"error":{"message":"x"}}`: true, `{"error":{"type":"CleaningError","message":"x"}}`: true, `{"error":{"message":" "}}`: false, `{"error":{}}`: false,
 		`{"error":{"type":1,"message":"x"}}`: false, `{"error":null}`: false, `{"error":"x"}`: false,
 		`{"reboot":{}}`: true, `{"reboot":{"to":"1.2"}}`: true, `{"reboot":null}`: false, `{"reboot":true}`: false, `{"reboot":[1]}`: false,
+		`{"reboot":{},"warm":true}`: true, `{"reboot":{},"warm":false}`: true, `{"reboot":{},"warm":"yes"}`: false, `{"reboot":{},"warm":null}`: false,
 		`{}`: false, `[]`: false, `1`: false, `{"Result":1}`: false,
 	} {
 		if err := (&reply{}).line([]byte(line), nil); (err == nil) != right {

@@ -198,7 +198,11 @@ func (c Command) runStep(ctx context.Context, factory func() hwmanager.Manager, 
 			if resume, err = json.Marshal(reboot.State); err != nil {
 				return fmt.Errorf("the state for after the reboot: %w", err)
 			}
-			say("reboot", "after %s; the step goes on with the state %s", time.Since(began).Round(time.Millisecond), resume)
+			kind := "reboot"
+			if reboot.Warm {
+				kind = "warm reboot"
+			}
+			say(kind, "after %s; the step goes on with the state %s", time.Since(began).Round(time.Millisecond), resume)
 			continue
 		}
 		if err != nil {

@@ -47,12 +47,7 @@ func (p *Power) SetPowerState(ctx context.Context, t *task.Task, target string, 
 		return err
 	}
 	if t.Node.DisablePowerOff && target == driver.Rebooting {
-		if info.ForceBootDevice {
-			if err := p.bmcs.resendBootDevice(ctx, t, info); err != nil {
-				return err
-			}
-		}
-		return p.bmcs.HardReset(ctx, info, timeout)
+		return p.Reset(ctx, t, timeout)
 	}
 	targets := []string{target}
 	if info.ForceBootDevice {
@@ -76,6 +71,20 @@ func (p *Power) SetPowerState(ctx context.Context, t *task.Task, target string, 
 	return nil
 }
 
+// Reset is BMCs.HardReset, with the boot device sent again before it where SetPowerState does so.
+func (p *Power) Reset(ctx context.Context, t *task.Task, timeout time.Duration) error {
+	info, err := nodeInfo(t.Node)
+	if err != nil {
+		return err
+	}
+	if info.ForceBootDevice {
+		if err := p.bmcs.resendBootDevice(ctx, t, info); err != nil {
+			return err
+		}
+	}
+	return p.bmcs.HardReset(ctx, info, timeout)
+}
+
 // nodeInfo is the node's Info; errors are the driver package's, which the API answers with 400.
 func nodeInfo(n *store.Node) (Info, error) {
 	info, err := ParseInfo(n.DriverInfo)
@@ -91,4 +100,7 @@ func nodeInfo(n *store.Node) (Info, error) {
 	return info, nil
 }
 
-var _ driver.Power = (*Power)(nil)
+var (
+	_ driver.Power    = (*Power)(nil)
+	_ driver.Resetter = (*Power)(nil)
+)
