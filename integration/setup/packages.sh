@@ -39,6 +39,7 @@ uidmap:user namespaces for it
 test="
 cpio:reads the ramdisk back
 u-boot-tools:capsules with firmware, made by mkeficapsule
+python3:hardware managers written in it
 fdisk:second opinion on partition tables
 util-linux:loop devices
 iproute2:network namespaces of tests
