@@ -116,7 +116,7 @@ func TestRAIDExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"logical_disks":[{"controller":"acme","is_root_volume":true,"raid_level":"1","root_device_hint":{"wwn":"0x5acce55000766f6c"},"size_gb":100},` +
+	want := `{"logical_disks":[{"controller":"acme","is_root_volume":true,"raid_level":"1","root_device_hint":{"wwn":"0x5acce55000000000"},"size_gb":100},` +
 		`{"controller":"acme","raid_level":"5","size_gb":500,"volume_name":"data"}]}`
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Errorf("the configuration as made (-want +got):\n%s", diff)
