@@ -49,7 +49,7 @@ func (m *Manager) configure(ctx context.Context, h *hwmanager.Host, phase hwmana
 	}
 	logical, problems := parseConfig(hardware)
 	problems = append(problems, softwareProblems(software, logical)...)
-	p := &planner{controllers: controllers, doomed: deletion.set(), deletes: args.Delete, keeps: !keep.nothing(), problems: problems}
+	p := &planner{controllers: controllers, held: keep.held(h, call.Node, controllers), doomed: deletion.set(), deletes: args.Delete, keeps: !keep.nothing(), problems: problems}
 	plan := p.plan(logical)
 	if len(p.problems) > 0 {
 		return nil, failed(phase, "the RAID configuration cannot be made, nothing was changed: %s", strings.Join(p.problems, "; "))

@@ -118,9 +118,13 @@ func (m *Manager) planDeletion(ctx context.Context, h *hwmanager.Host, node hwma
 			h.Log.Warnf("foreign configurations on %s stay, because skip_block_devices keeps something", c)
 		}
 		for _, disk := range c.Disks {
-			if disk.State == stateJBOD && disk.WWN != "" && made[disk.WWN] && keep.keepsDevice(keep.deviceOf("", disk.WWN)) == "" {
-				d.exposed = append(d.exposed, doomedDisk{c, disk})
+			if disk.State != stateJBOD || disk.WWN == "" || !made[disk.WWN] || keep.kept(disk) != "" {
+				continue
 			}
+			if err := keep.inUse(h, node, disk); err != nil {
+				problems = append(problems, fmt.Errorf("disk %s of %s: %w", disk.ID, c, err))
+			}
+			d.exposed = append(d.exposed, doomedDisk{c, disk})
 		}
 	}
 	err = errors.Join(problems...)

@@ -68,6 +68,9 @@ type Disk struct {
 	Predictive bool   `json:"predictive_failure"`
 	Errors     int64  `json:"media_errors"`
 
+	device  string // of the operating system that sees it as it is; "" if not known
+	exposed bool   // it does, though the disk is free
+
 	sector string // size of sectors, in the words of the tool
 	group  string // of disks with volumes in common; "" for none
 	spare  string // what it is a spare of

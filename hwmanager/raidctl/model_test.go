@@ -52,7 +52,7 @@ type modelDisk struct {
 	Group                   string
 	Sectors                 int64 // of 512 bytes
 	Interface, Media, Model string
-	Serial, WWN             string
+	Serial, WWN, Device     string
 	Predictive, MediaErrors int
 }
 

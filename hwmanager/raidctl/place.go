@@ -79,7 +79,7 @@ func (p *planner) placeNamed(l *logicalDisk, controllers []*Controller) *planned
 	}
 	v := &plannedVolume{logical: l, controller: c, disks: ids, level: l.level, size: l.size, spans: s}
 	for _, d := range disks {
-		if why, ok := p.free(c, d, true); !ok {
+		if why, ok := p.free(c, d, l); !ok {
 			p.wrong(l, "disk %s %s", d.ID, why)
 		}
 		if d.State == stateJBOD && l.level != "JBOD" {
@@ -146,8 +146,7 @@ func (p *planner) placeOn(l *logicalDisk, c *Controller) (v *plannedVolume, size
 		if l.media != "" && d.Media != l.media || l.iface != "" && d.Interface != l.iface || d.Predictive {
 			continue
 		}
-		// JBOD is the one use of disks that are JBOD already.
-		if why, ok := p.free(c, d, l.level == "JBOD"); !ok {
+		if why, ok := p.free(c, d, l); !ok {
 			refused = append(refused, d.ID+" "+why)
 			continue
 		}

@@ -39,6 +39,7 @@ type planner struct {
 	doomed      map[*Volume]bool // what goes before anything is made
 	deletes     bool             // all that is not kept goes first
 	keeps       bool             // something is kept by skip_block_devices
+	held        map[*Disk]string // what the operating system sees and needs, and why
 	used        map[*Disk]bool
 	groups      []*group
 	names       map[string]bool
@@ -108,11 +109,16 @@ func (p *planner) keepPresent(logical []*logicalDisk, planned map[*logicalDisk]*
 	}
 }
 
-// free tells whether a disk can be part of a new volume, or why it cannot. named is
-// that the configuration names it.
-func (p *planner) free(c *Controller, d *Disk, named bool) (string, bool) {
+// free tells whether a disk can be part of a new volume, or why it cannot. JBOD is
+// the one use of disks that are JBOD already, and leaves them as they are; for
+// another the configuration must name them.
+func (p *planner) free(c *Controller, d *Disk, l *logicalDisk) (string, bool) {
 	if p.used[d] {
 		return "is taken by another logical disk", false
+	}
+	stays := l.level == "JBOD" && d.State == stateJBOD
+	if why := p.held[d]; why != "" && !stays {
+		return "must stay as it is: " + why, false
 	}
 	switch d.State {
 	case stateGood:
@@ -133,7 +139,7 @@ func (p *planner) free(c *Controller, d *Disk, named bool) (string, bool) {
 		}
 		return "has a foreign configuration: delete the configuration first", false
 	case stateJBOD:
-		if named && c.jbod {
+		if stays || len(l.disks) > 0 && c.jbod {
 			return "", true
 		}
 		return "is shown to the operating system as it is (" + d.Status + "): name it in physical_disks to have it taken", false

@@ -199,5 +199,9 @@ func (m smartModel) disk(b *strings.Builder, d *modelDisk) {
 	parts := strings.Split(d.Port, ":")
 	fmt.Fprintf(b, "      physicaldrive %s\n         Port: %s\n         Box: %s\n         Bay: %s\n         Status: %s\n         Drive Type: %s\n", d.Port, parts[0], parts[1], parts[2], status, use)
 	fmt.Fprintf(b, "         Interface Type: %s\n         Size: %s\n         Native Block Size: 512\n         Firmware Revision: HPD5\n", kind, decimal(d.Sectors))
-	fmt.Fprintf(b, "         Serial Number: %s\n         WWID: %s\n         Model: HPE     %s\n         Current Temperature (C): 30\n\n", d.Serial, strings.ToUpper(d.WWN), d.Model)
+	fmt.Fprintf(b, "         Serial Number: %s\n         WWID: %s\n         Model: HPE     %s\n         Current Temperature (C): 30\n", d.Serial, strings.ToUpper(d.WWN), d.Model)
+	if d.Device != "" {
+		fmt.Fprintf(b, "         Drive exposed to OS: True\n         Disk Name: %s \n", d.Device)
+	}
+	b.WriteString("\n")
 }

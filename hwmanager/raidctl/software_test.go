@@ -275,3 +275,73 @@ func TestInUse(t *testing.T) {
 		t.Errorf("%d volumes are left", got)
 	}
 }
+
+// TestSeenDisks: a disk that the operating system sees as it is becomes part of no
+// volume where it is mounted, holds what several machines share, or is kept, though
+// it is free to the controller or the configuration names it.
+func TestSeenDisks(t *testing.T) {
+	t.Parallel()
+	mount := func(t *testing.T, h *hwmanager.Host) {
+		if err := os.MkdirAll(filepath.Join(h.Proc, "self"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(h.Proc, "self/mounts"), []byte("rootfs / rootfs rw 0 0\n/dev/sda2 /mnt ext4 rw 0 0\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	share := func(t *testing.T, h *hwmanager.Host) {
+		disk, err := os.OpenFile(filepath.Join(h.Dev, "sda"), os.O_WRONLY, 0)
+		if err == nil {
+			_, err = disk.WriteAt([]byte{0x01, 0x16, 0x19, 0x70}, 64<<10)
+			err = errors.Join(err, disk.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	nothing := func(*testing.T, *hwmanager.Host) {}
+	keep := hwmanager.Node{"properties": map[string]any{"skip_block_devices": []any{map[string]any{"wwn": "0x5000c50015ea71aa"}}}}
+	for _, c := range []struct {
+		name  string
+		spoil func(*testing.T, *hwmanager.Host)
+		node  hwmanager.Node
+		wrong string
+	}{
+		{"mounted", mount, hwmanager.Node{}, "/dev/sda is mounted at /mnt"},
+		{"shared", share, hwmanager.Node{}, "must stay as it is: protected"},
+		{"kept", nothing, keep, "must stay as it is: skip_block_devices matches /dev/sda"},
+		{"not needed", nothing, hwmanager.Node{}, ""},
+	} {
+		for tool, card := range map[string]func() *modelController{"storcli64": func() *modelController { return megaCard(0) }, "ssacli": smartCard} {
+			t.Run(c.name+"/"+tool, func(t *testing.T) {
+				t.Parallel()
+				controller := card()
+				d := controller.Disks[0]
+				d.WWN, d.Serial = "5000C50015EA71AA", "LAB-SCSI-1"
+				disks := `["252:0", "252:1"]`
+				if d.State = "JBOD"; tool == "ssacli" {
+					d.State, d.Device, disks = "UGood", "/dev/sda", `["1I:1:1", "1I:1:2"]`
+					d.WWN = "5000C50015EA71A8" // of its port
+				}
+				h := hwmtest.Machine(t, "../generic/testdata/lab.machine")
+				made, m, dir := modelHost(t, map[string]*modelState{tool: {Controllers: []*modelController{controller}}})
+				h.Programs, h.Run = made.Programs, made.Run
+				h.Guard = hwmanager.DeviceGuard{Allowed: []string{filepath.Join(h.Dev, "*")}}
+				if _, err := hwmanager.Load(t.Context(), h, []hwmanager.Manager{generic.New(), m}); err != nil {
+					t.Fatal(err)
+				}
+				c.spoil(t, h)
+				step := call(hwmanager.Node{"properties": c.node["properties"], "target_raid_config": configOf(t,
+					`{"raid_level": "1", "size_gb": 1, "controller": "0", "physical_disks": `+disks+`}`)})
+				step.Args = map[string]any{"delete_existing": true}
+				_, err := h.Set.RunStep(t.Context(), h, hwmanager.Clean, "create_configuration", step)
+				if c.wrong == "" && err != nil || c.wrong != "" && (err == nil || !strings.Contains(err.Error(), c.wrong)) {
+					t.Errorf("error = %v; want %q", err, c.wrong)
+				}
+				if n := loadModel(t, dir, tool).Changes; (n == 0) != (c.wrong != "") {
+					t.Errorf("%d changes", n)
+				}
+			})
+		}
+	}
+}

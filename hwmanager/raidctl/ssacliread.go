@@ -187,9 +187,14 @@ func (d *Disk) finish(props map[string]string) {
 	d.WWN = naa(prop(props, "WWID"))
 	d.sector = prop(props, "Native Block Size", "Logical/Physical Block Size")
 	d.Predictive = strings.Contains(strings.ToLower(d.Status), "predictive") || strings.EqualFold(prop(props, "SSD Smart Trip Wearout"), "True")
+	d.device, _, _ = strings.Cut(prop(props, "Disk Name"), " ")
+	// In the mode Mixed free disks are the operating system's, too.
+	d.exposed = d.device != "" || strings.EqualFold(prop(props, "Drive exposed to OS"), "True")
 	use := strings.ToLower(prop(props, "Drive Type"))
+	status := strings.ToLower(d.Status)
+	works := strings.HasPrefix(status, "ok") || strings.Contains(status, "predictive") || strings.HasPrefix(status, "rebuilding")
 	switch {
-	case !strings.HasPrefix(strings.ToUpper(d.Status), "OK") && !strings.Contains(strings.ToLower(d.Status), "predictive"):
+	case !works:
 		d.State = stateFailed
 	case strings.Contains(use, "unassigned"):
 		d.State, d.group = stateGood, ""
