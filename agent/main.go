@@ -63,23 +63,28 @@ func Main(managers []hwmanager.Manager) int {
 }
 
 // printManagers lists the managers that the agent was built with as JSON, for
-// the manifest of the ramdisk ("ferric-agent managers"). Nothing is asked of the
-// machine.
+// the manifest of the ramdisk ("ferric-agent managers"), on the last line. Nothing
+// is asked of the machine.
 func printManagers(out io.Writer, managers []hwmanager.Manager) int {
 	type manager struct {
 		Name    string `json:"name"`
 		Class   string `json:"class"`
 		Version string `json:"version"`
 	}
-	list, names := []manager{}, map[string]bool{}
+	list := []manager{}
 	for _, m := range managers {
-		if names[m.Name()] {
-			fmt.Fprintf(os.Stderr, "ferric-agent: two hardware managers have the name %q\n", m.Name())
+		if u, ok := m.(unmade); ok {
+			fmt.Fprintln(os.Stderr, "ferric-agent:", u.err)
 			return 1
 		}
-		names[m.Name()] = true
-		list = append(list, manager{m.Name(), m.ClassName(), m.Version()})
+		var told manager
+		if err := guarded(func() { told = manager{m.Name(), m.ClassName(), m.Version()} }); err != nil {
+			fmt.Fprintf(os.Stderr, "ferric-agent: Name, ClassName or Version of %T: %v\n", m, err)
+			return 1
+		}
+		list = append(list, told)
 	}
+	fmt.Fprintln(out) // what a vendor's package has printed is on lines of its own
 	if err := json.NewEncoder(out).Encode(list); err != nil {
 		fmt.Fprintln(os.Stderr, "ferric-agent:", err)
 		return 1

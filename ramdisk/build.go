@@ -219,7 +219,7 @@ func (b *builder) agent(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.manifest.Managers, err = listManagers(ctx, program); err != nil {
+	if b.manifest.Managers, err = listManagers(ctx, program, vendors); err != nil {
 		return nil, err
 	}
 	return content, addOrigins(ctx, filepath.Dir(program), b.manifest.Managers, vendors)

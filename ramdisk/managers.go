@@ -1,21 +1,17 @@
 package ramdisk
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"go/format"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
-	"text/template"
+	"time"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
@@ -61,6 +57,9 @@ func parseManager(asked string) (vendored, error) {
 	return v, nil
 }
 
+// globQuoted has a path mean itself in filepath.Glob.
+var globQuoted = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
+
 // localManager finds the module that a directory belongs to.
 func localManager(asked string) (vendored, error) {
 	v := vendored{asked: asked}
@@ -72,6 +71,9 @@ func localManager(asked string) (vendored, error) {
 		return v, fmt.Errorf("hardware manager %s: %w", asked, err)
 	} else if !info.IsDir() {
 		return v, fmt.Errorf("hardware manager %s is not a directory: an executable is added by --plugin", asked)
+	}
+	if files, err := filepath.Glob(filepath.Join(globQuoted.Replace(dir), "*.go")); err == nil && len(files) == 0 {
+		return v, fmt.Errorf("hardware manager %s: it has no Go files; an executable is added by --plugin", asked)
 	}
 	inside := ""
 	for root, parent := dir, ""; root != parent; root, parent = filepath.Dir(root), root {
@@ -97,199 +99,68 @@ func localManager(asked string) (vendored, error) {
 	return v, fmt.Errorf("hardware manager %s: no go.mod there or above: make one with \"go mod init example.org/%s\"", asked, filepath.Base(dir))
 }
 
-// The module that a program with vendors' packages is built in. Its requirements are those
-// of ferric, and so all but the vendors' own are in the caches already.
-const (
-	agentModule   = "ferric-agent"
-	ferricVersion = "v0.0.0"
-	programFile   = "main.go"
-)
+// listTime is what New of all managers may take.
+const listTime = 30 * time.Second
 
-// writeModule writes a module in dir that has ferric and the vendors' modules, and in it
-// the program that text, a template, is with the packages.
-func (t toolchain) writeModule(ctx context.Context, dir string, vendors []vendored, text string) error {
-	own, err := os.ReadFile(filepath.Join(t.dir, "go.mod"))
+// listManagers asks the agent that was built what managers it has. That runs what vendors'
+// packages do when they are made.
+func listManagers(ctx context.Context, program string, vendors []vendored) ([]Manager, error) {
+	what := "the agent"
+	if len(vendors) > 0 {
+		what += " with " + strings.Join(askedFor(vendors), ", ")
+	}
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "managers")
+	cmd.WaitDelay = time.Second
+	out, err := cmd.Output()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("%s does not tell its hardware managers within %s: New, and what the package does before, must not wait", what, listTime)
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		said := lastBytes(string(exit.Stderr), 2000)
+		if said == "" {
+			said = "New, and what the package does before, must not end the program"
+		}
+		return nil, fmt.Errorf("%s does not start: %w: %s", what, err, atSource(said, vendors))
+	}
 	if err != nil {
-		return fmt.Errorf("read ferric's go.mod: %w", err)
+		return nil, fmt.Errorf("list the hardware managers of %s: %w", what, err)
 	}
-	file, err := modfile.Parse("go.mod", own, nil)
-	if err != nil {
-		return fmt.Errorf("read ferric's go.mod: %w", err)
+	// The last line: a package may print what it wants.
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	var managers []Manager
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &managers); err != nil {
+		return nil, fmt.Errorf("%s ends before it tells its hardware managers: New, and what the package does before, must not end the program", what)
 	}
-	sums, err := os.ReadFile(filepath.Join(t.dir, "go.sum"))
-	if err != nil {
-		return fmt.Errorf("read ferric's go.sum: %w", err)
+	return managers, checkNames(managers, vendors)
+}
+
+// checkNames refuses what the agent would set aside. The last managers are the vendors'.
+func checkNames(managers []Manager, vendors []vendored) error {
+	if len(managers) < len(vendors) {
+		return fmt.Errorf("the agent has %d hardware managers, fewer than the %d that were added", len(managers), len(vendors))
 	}
-	problems := []error{
-		file.AddModuleStmt(agentModule),
-		file.AddRequire(ferricModule, ferricVersion),
-		file.AddReplace(ferricModule, "", t.dir, ""),
-	}
-	for _, v := range vendors {
-		if v.module == "" || v.module == ferricModule {
-			continue
+	taken := map[string]string{}
+	for i, m := range managers {
+		origin := "a built-in hardware manager"
+		if added := i - (len(managers) - len(vendors)); added >= 0 {
+			origin = vendors[added].asked
 		}
-		problems = append(problems, file.AddRequire(v.module, ferricVersion), file.AddReplace(v.module, "", v.dir, ""))
-		theirs, err := os.ReadFile(filepath.Join(v.dir, "go.sum"))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			problems = append(problems, err)
+		switch other, isTaken := taken[m.Name]; {
+		case m.Name == "" || m.Class == "" || m.Version == "":
+			return fmt.Errorf("hardware manager %s: Name %q, ClassName %q, Version %q: none of them may be empty", origin, m.Name, m.Class, m.Version)
+		case isTaken:
+			return fmt.Errorf("two hardware managers have the name %q: %s and %s", m.Name, other, origin)
 		}
-		sums = append(append(sums, '\n'), theirs...)
-	}
-	program, err := renderProgram(text, vendors)
-	problems = append(problems, err)
-	var mod []byte
-	if err := errors.Join(problems...); err == nil {
-		file.Cleanup()
-		mod, err = file.Format()
-		problems = append(problems, err)
-	}
-	if err := errors.Join(problems...); err != nil {
-		return fmt.Errorf("write the module of the agent: %w", err)
-	}
-	for name, content := range map[string][]byte{"go.mod": mod, "go.sum": sums, programFile: program} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
-			return fmt.Errorf("write the module of the agent: %w", err)
-		}
-	}
-	for _, v := range vendors {
-		if v.module != "" || strings.HasPrefix(v.path, ferricModule+"/") {
-			continue
-		}
-		query := v.path + "@" + v.version
-		if v.version == "" {
-			query = v.path + "@latest"
-		}
-		if _, err := runGo(ctx, dir, "get", query); err != nil {
-			return fmt.Errorf("hardware manager %s: %w", v.asked, err)
-		}
+		taken[m.Name] = origin
 	}
 	return nil
 }
 
-// agentProgram is the agent with the built-in hardware managers and others.
-const agentProgram = `package main
-
-import (
-	"os"
-
-	"ferric/agent"
-	"ferric/hwmanager/builtin"
-{{range $i, $path := .}}	m{{$i}} "{{$path}}"
-{{end}})
-
-func main() {
-	managers := builtin.Managers()
-{{range $i, $path := .}}	managers = append(managers, m{{$i}}.New())
-{{end}}	os.Exit(agent.Main(managers))
-}
-`
-
-func renderProgram(text string, vendors []vendored) ([]byte, error) {
-	paths := make([]string, len(vendors))
-	for i, v := range vendors {
-		paths[i] = v.path
-	}
-	var out bytes.Buffer
-	if err := template.Must(template.New(programFile).Parse(text)).Execute(&out, paths); err != nil {
-		return nil, err
-	}
-	return format.Source(out.Bytes())
-}
-
-// buildWith builds the program that text is with the vendors' packages and returns where it
-// lies. Errors of the compiler name the vendors' files as seen from the current directory.
-func (t toolchain) buildWith(ctx context.Context, tempDir string, vendors []vendored, text string) (string, error) {
-	dir, err := os.MkdirTemp(tempDir, "module-")
-	if err != nil {
-		return "", fmt.Errorf("write the module of the agent: %w", err)
-	}
-	if err := t.writeModule(ctx, dir, vendors, text); err != nil {
-		return "", err
-	}
-	out := filepath.Join(dir, "program")
-	_, err = runGo(ctx, dir, "build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags", linkFlags, "-o", out, ".")
-	var failed *goError
-	if errors.As(err, &failed) {
-		return "", fmt.Errorf("build the agent with %s:\n%s", strings.Join(askedFor(vendors), ", "), explainBuild(failed, vendors))
-	}
-	return out, err
-}
-
-func askedFor(vendors []vendored) []string {
-	var names []string
-	for _, v := range vendors {
-		names = append(names, v.asked)
-	}
-	return names
-}
-
-// goLine is a message of the compiler about a line of a file.
-var goLine = regexp.MustCompile(`^((?:\./|\.\./)?[^\s:]*\.go):(\d+):(.*)$`)
-
-// importedAs is how the generated program names a vendor's package.
-var importedAs = regexp.MustCompile(`\bm(\d+)\.New\b`)
-
-// explainBuild says what is wrong in a vendor's file, or in what it exports: the program
-// around it is nothing that he has seen.
-func explainBuild(failed *goError, vendors []vendored) string {
-	var lines []string
-	for line := range strings.Lines(strings.TrimSpace(failed.text)) {
-		line = strings.TrimRight(line, "\n")
-		match := goLine.FindStringSubmatch(line)
-		switch {
-		case match == nil:
-		case filepath.Clean(match[1]) == programFile:
-			if number := importedAs.FindStringSubmatch(line); number != nil {
-				i, _ := strconv.Atoi(number[1])
-				line = fmt.Sprintf("%s: package %s has to export \"func New() hwmanager.Manager\":%s", vendors[i].asked, vendors[i].path, match[3])
-			}
-		default:
-			file := match[1]
-			if !filepath.IsAbs(file) {
-				file = filepath.Join(failed.dir, file)
-			}
-			line = fmt.Sprintf("%s:%s:%s", fromHere(file), match[2], match[3])
-		}
-		lines = append(lines, line)
-	}
-	return lastBytes(strings.Join(lines, "\n"), 4000)
-}
-
-// fromHere is a path as seen from the current directory, if it lies below it.
-func fromHere(path string) string {
-	here, err := os.Getwd()
-	if err != nil {
-		return path
-	}
-	if rel, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(rel) {
-		return rel
-	}
-	return path
-}
-
-// listManagers asks the agent that was built what managers it has.
-func listManagers(ctx context.Context, program string) ([]Manager, error) {
-	out, err := exec.CommandContext(ctx, program, "managers").Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			err = fmt.Errorf("%w: %s", err, lastBytes(string(exit.Stderr), 2000))
-		}
-		return nil, fmt.Errorf("list the hardware managers of the agent: %w", err)
-	}
-	var managers []Manager
-	if err := json.Unmarshal(out, &managers); err != nil {
-		return nil, fmt.Errorf("list the hardware managers of the agent: %w", err)
-	}
-	return managers, nil
-}
-
 // addOrigins says of the last managers, which are the vendors', where they come from.
 func addOrigins(ctx context.Context, moduleDir string, managers []Manager, vendors []vendored) error {
-	if len(managers) < len(vendors) {
-		return fmt.Errorf("the agent has %d hardware managers, fewer than the %d that were added", len(managers), len(vendors))
-	}
 	added := managers[len(managers)-len(vendors):]
 	for i, v := range vendors {
 		added[i].Package = v.path

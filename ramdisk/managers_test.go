@@ -144,8 +144,8 @@ func moduleCache(t *testing.T) string {
 func TestParseManager(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, map[string]string{
-		"acme/go.mod": "module example.org/acme\n", "acme/raid/x.go": "package raid\n", "bare/x.go": "package bare\n", "program": "#!/bin/sh\n",
-		"broken/go.mod": "go 1.26\n",
+		"acme/go.mod": "module example.org/acme\n", "acme/x.go": "package acme\n", "acme/raid/x.go": "package raid\n", "bare/x.go": "package bare\n", "program": "#!/bin/sh\n",
+		"broken/go.mod": "go 1.26\n", "broken/x.go": "package broken\n", "empty/go.mod": "module example.org/empty\n",
 	})
 	t.Chdir(dir)
 	tests := []struct{ asked, path, version, says string }{
@@ -159,6 +159,7 @@ func TestParseManager(t *testing.T) {
 		{"./nothing", "", "", "no such file"},
 		{"./program", "", "", "an executable is added by --plugin"},
 		{"./broken", "", "", "no go.mod of a module"},
+		{"./empty", "", "", "no Go files"},
 		{`x"; import "y`, "", "", "malformed import path"},
 	}
 	for _, test := range tests {
