@@ -26,9 +26,12 @@ func resumption(p params) (state json.RawMessage, known bool, err error) {
 
 // rebootAsked is the answer for a step that ended with asked: the conductor
 // reboots the machine and sends the step again with the state. One that cannot
-// do so reboots after steps that are declared so, and does no more: the step
-// has to be run once more to see what the reboot brought about.
-func (a *Agent) rebootAsked(ctx context.Context, phase hwmanager.Phase, name string, node hwmanager.Node, known bool, asked *hwmanager.Reboot) (map[string]any, error) {
+// do so reboots at best, after steps that are declared so, and does no more: the
+// step has to be run once more to see what the reboot brought about. Ironic
+// reboots only if the step that it sends says so, too, which those do that run
+// automatically; steps that are asked for by name have lost it on their way.
+func (a *Agent) rebootAsked(ctx context.Context, phase hwmanager.Phase, step map[string]any, node hwmanager.Node, known bool, asked *hwmanager.Reboot) (map[string]any, error) {
+	name, _ := step["step"].(string)
 	result := string(phase) + "_result"
 	if known {
 		state, err := stateOf(asked)
@@ -46,11 +49,18 @@ func (a *Agent) rebootAsked(ctx context.Context, phase hwmanager.Phase, name str
 			"and the step is not declared with reboot_requested, so that nobody would reboot the machine. What it did so far was not verified.", name)
 	}
 	message := "The step needs the reboot that follows it. Whether it succeeded was not verified: run it again to have it verified."
+	if follows, _ := step["reboot_requested"].(bool); !follows {
+		message = notFollowed
+	}
 	if asked.Warm {
 		message += " It needs one that does not switch the machine off, which this conductor is not known to make."
 	}
 	return map[string]any{result: map[string]any{"verified": false, "message": message}}, nil
 }
+
+// notFollowed is the message of a step that needs a reboot which nobody announced.
+const notFollowed = "The step needs a reboot, and this conductor does not say that it makes one: Ironic makes none after steps that are asked for by name. " +
+	"Whether it succeeded was not verified: boot the machine anew, then run the step again to have it verified."
 
 // stateOf is what a step leaves for its next run. No state at all becomes an
 // empty object: a null would look like a first run.

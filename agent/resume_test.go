@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -66,9 +67,9 @@ func (f flasher) ServiceSteps(context.Context, *hwmanager.Host, hwmanager.Node) 
 func TestStepThatNeedsAReboot(t *testing.T) {
 	h, _ := machine(t)
 	agent, _ := serving(t, h, newConductor(t), flasher{})
-	run := func(phase, name string, more object) ipa.Result {
+	run := func(phase string, step, more object) ipa.Result {
 		t.Helper()
-		p := object{"step": object{"step": name, "interface": "firmware", "args": object{"url": "u"}}, "node": node(), "ports": []any{}}
+		p := object{"step": step, "node": node(), "ports": []any{}}
 		for key, value := range more {
 			p[key] = value
 		}
@@ -83,19 +84,21 @@ func TestStepThatNeedsAReboot(t *testing.T) {
 	}
 
 	const unverified = `{"message":"The step needs the reboot that follows it. Whether it succeeded was not verified: run it again to have it verified.","verified":false}`
+	const unannounced = `{"message":"The step needs a reboot, and this conductor does not say that it makes one: Ironic makes none after steps that are asked for by name. ` +
+		`Whether it succeeded was not verified: boot the machine anew, then run the step again to have it verified.","verified":false}`
 	const cold = `{"message":"The step needs the reboot that follows it. Whether it succeeded was not verified: run it again to have it verified. ` +
 		`It needs one that does not switch the machine off, which this conductor is not known to make.","verified":false}`
 	large := `"` + strings.Repeat("x", ipa.MaxResumeState-2) + `"`
 	for _, tt := range []struct {
 		title, step string
-		more        object
+		more        object // reboot_requested is of the step
 		result      string // %s stands for the phase; what follows is the echo
 		failure     string
 	}{
 		{"first run", "undeclared", object{"resume": nil}, `{"%[1]s_result":null,"%[1]s_step":ECHO,"resume":{"before":"1.0"}}`, ""},
 		{"first run, declared", "declared", object{"resume": nil}, `{"%[1]s_result":null,"%[1]s_step":ECHO,"resume":{"before":"1.0","serial":18446744073709551615}}`, ""},
 		{"warm", "warm", object{"resume": nil}, `{"%[1]s_result":null,"%[1]s_step":ECHO,"resume":"capsule","warm":true}`, ""},
-		{"foreign conductor, warm", "warm", nil, `{"%[1]s_result":` + cold + `,"%[1]s_step":ECHO}`, ""},
+		{"foreign conductor, warm", "warm", object{"reboot_requested": true}, `{"%[1]s_result":` + cold + `,"%[1]s_step":ECHO}`, ""},
 		{"second run", "undeclared", object{"resume": object{"before": "1.0", "serial": json.RawMessage("18446744073709551615")}},
 			`{"%[1]s_result":{"args":{"url":"u"},"resumed with":{"before":"1.0","serial":18446744073709551615}},"%[1]s_step":ECHO}`, ""},
 		{"no state", "stateless", object{"resume": nil}, `{"%[1]s_result":null,"%[1]s_step":ECHO,"resume":{}}`, ""},
@@ -103,19 +106,28 @@ func TestStepThatNeedsAReboot(t *testing.T) {
 		{"as much as is kept", "largest", object{"resume": nil}, `{"%[1]s_result":null,"%[1]s_step":ECHO,"resume":` + large + `}`, ""},
 		{"too much", "large", object{"resume": nil}, "", "has 65538 bytes: at most 65536 are kept"},
 		{"no JSON", "odd", object{"resume": nil}, "", "is no JSON"},
-		{"foreign conductor, declared", "declared", nil, `{"%[1]s_result":` + unverified + `,"%[1]s_step":ECHO}`, ""},
+		{"foreign conductor, declared", "declared", object{"reboot_requested": true}, `{"%[1]s_result":` + unverified + `,"%[1]s_step":ECHO}`, ""},
+		{"foreign conductor, declared, asked for by name", "declared", nil, `{"%[1]s_result":` + unannounced + `,"%[1]s_step":ECHO}`, ""},
 		{"foreign conductor", "undeclared", nil, "", "cannot go on with a step after a reboot, and the step is not declared with reboot_requested"},
 	} {
 		for _, phase := range []string{"clean", "deploy", "service"} {
-			r := run(phase, tt.step, tt.more)
+			step, more := object{"step": tt.step, "interface": "firmware", "args": object{"url": "u"}}, maps.Clone(tt.more)
+			if follows, ok := more["reboot_requested"]; ok {
+				delete(more, "reboot_requested")
+				step["reboot_requested"] = follows
+			}
+			r := run(phase, step, more)
 			if tt.failure != "" {
 				if r.Status != ipa.StatusFailed || r.Error == nil || !strings.Contains(r.Error.Details, tt.failure) || !strings.Contains(r.Error.Details, "Step "+tt.step+" needs a reboot") {
 					t.Errorf("%s, %s: %s, %+v; want %q", tt.title, phase, r.Status, r.Error, tt.failure)
 				}
 				continue
 			}
-			echo := fmt.Sprintf(`{"args":{"url":"u"},"interface":"firmware","step":%q}`, tt.step)
-			want := strings.Replace(fmt.Sprintf(tt.result, phase), "ECHO", echo, 1)
+			echo, err := json.Marshal(step)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := strings.Replace(fmt.Sprintf(tt.result, phase), "ECHO", string(echo), 1)
 			if diff := cmp.Diff(members(t, want), members(t, string(r.Result))); diff != "" || r.Status != ipa.StatusSucceeded {
 				t.Errorf("%s, %s: %s, %v (-want +got):\n%.600s", tt.title, phase, r.Status, r.Error, diff)
 			}

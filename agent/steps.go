@@ -92,7 +92,7 @@ func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params
 	var reboot *hwmanager.Reboot
 	if errors.As(err, &reboot) {
 		a.log.WithField("step", name).Info("step asks for a reboot")
-		answer, err := a.rebootAsked(ctx, phase, name, node, known, reboot)
+		answer, err := a.rebootAsked(ctx, phase, step, node, known, reboot)
 		if err != nil {
 			a.log.WithField("step", name).WithError(err).Error("step failed")
 			return nil, err

@@ -16,8 +16,10 @@ package hwmanager
 //
 // Conductors other than ferric's cannot go on with a step. Under them a step
 // that returns a Reboot succeeds if it is declared with reboot_requested, with a
-// result that says that nothing was verified, and fails if it is not. Steps are
-// therefore to be idempotent: run again, they find the new state.
+// result that says that nothing was verified, and fails if it is not. Ironic then
+// reboots the machine if the step ran automatically, and leaves it on if it was
+// asked for by name. Steps are therefore to be idempotent: run again, they find
+// the new state.
 type Reboot struct {
 	State any
 	// Warm asks for a reboot that does not switch the machine off, for what lies in
