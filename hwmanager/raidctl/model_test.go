@@ -1,10 +1,12 @@
 package raidctl
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +18,7 @@ import (
 )
 
 // The models are the tools of imaginary controllers: this test binary, called by
-// a tool's name, keeps what the controllers have in a file, enforces their rules,
+// a tool's name or as if it were, keeps what the controllers have in a file, enforces their rules,
 // and answers in the tool's format.
 
 // modelState is what the controllers of a model have.
@@ -81,11 +83,36 @@ func (d *modelDisk) id() string {
 func TestMain(m *testing.M) {
 	switch name := filepath.Base(os.Args[0]); name {
 	case "storcli64", "perccli64", "storcli2":
-		os.Exit(runModel(megaModel{second: name == "storcli2", name: name}, os.Args))
+		os.Exit(runModel(modelOf(name), os.Args, os.Stdout))
 	case "ssacli":
-		os.Exit(runModel(smartModel{}, os.Args))
+		os.Exit(runModel(modelOf(name), os.Args, os.Stdout))
 	}
 	os.Exit(m.Run())
+}
+
+func modelOf(name string) modelTool {
+	if name == "ssacli" {
+		return smartModel{}
+	}
+	return megaModel{second: name == "storcli2", name: name}
+}
+
+// models is a runner that has the models answer without a process for each command,
+// and runs all other programs.
+type models struct{ hwmanager.Exec }
+
+func (m models) Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	if !slices.Contains([]string{"storcli64", "perccli64", "storcli2", "ssacli"}, filepath.Base(name)) {
+		return m.Exec.Run(ctx, name, args...)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	if status := runModel(modelOf(filepath.Base(name)), append([]string{name}, args...), &out); status != 0 {
+		return out.Bytes(), fmt.Errorf("%s: exit status %d", name, status)
+	}
+	return out.Bytes(), nil
 }
 
 // dialect is what a model has of one kind of tools.
@@ -97,7 +124,7 @@ type modelTool interface {
 	refuse(args []string, words string) string
 }
 
-func runModel(t modelTool, argv []string) int {
+func runModel(t modelTool, argv []string, stdout io.Writer) int {
 	file := filepath.Join(filepath.Dir(argv[0]), "..", "state-"+filepath.Base(argv[0])+".json")
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -154,14 +181,17 @@ func runModel(t modelTool, argv []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 9
 	}
-	fmt.Print(out)
+	if _, err := io.WriteString(stdout, out); err != nil {
+		return 9
+	}
 	if !ok && s.FailHow != "status" {
 		return 1
 	}
 	return 0
 }
 
-// modelHost is a machine with the tools of models.
+// modelHost is a machine with the tools of models, which answer without processes
+// unless Host.Run is replaced.
 func modelHost(t *testing.T, tools map[string]*modelState) (*hwmanager.Host, *Manager, string) {
 	t.Helper()
 	fake, err := hwmtest.Empty()
@@ -189,8 +219,8 @@ func modelHost(t *testing.T, tools map[string]*modelState) (*hwmanager.Host, *Ma
 		saveModel(t, dir, name, s)
 	}
 	h := fake.Host
-	h.Programs, h.Run = bin, hwmanager.Exec{}
-	return h, &Manager{patience: 300e6, poll: 1e6}, dir
+	h.Programs, h.Run = bin, models{}
+	return h, &Manager{patience: 20e6, poll: 1e6}, dir
 }
 
 func saveModel(t *testing.T, dir, tool string, s *modelState) {
