@@ -62,16 +62,6 @@ func NewStep[A any](d ipa.Step, run func(ctx context.Context, h *Host, call Step
 	return step
 }
 
-// DecodeArgs decodes and checks an object of the wire as NewStep does with the
-// arguments of a step.
-func DecodeArgs[A any](object map[string]any) (A, error) {
-	if err := checkArgs(reflect.TypeFor[A]()); err != nil {
-		var none A
-		return none, ipa.ManagerConfiguration.New("%v", err)
-	}
-	return decodeArgs[A]("arguments", object)
-}
-
 // Check tells what is wrong with the step itself, whatever the machine: an
 // error of kind ipa.ManagerConfiguration. A manager with such a step is set
 // aside (Set.SetAside).

@@ -114,7 +114,7 @@ func TestArgs(t *testing.T) {
 			want := defaults()
 			test.change(&want)
 			for _, numbers := range []bool{true, false} {
-				got, err := DecodeArgs[everything](parse(t, test.text, numbers))
+				got, err := decodeChecked[everything](parse(t, test.text, numbers))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -131,7 +131,7 @@ func TestArgs(t *testing.T) {
 
 // TestArgsOfGo: what code calls with, instead of JSON, is taken as well.
 func TestArgsOfGo(t *testing.T) {
-	got, err := DecodeArgs[everything](map[string]any{
+	got, err := decodeChecked[everything](map[string]any{
 		"image": map[string]string{"url": "http://s/i", "digest": "abcd"}, "slot": 2, "serials": []string{"x"}, "ratio": float32(0.25), "maybe": nil,
 	})
 	if err != nil || got.Slot != 2 || len(got.Serials) != 1 || got.Ratio != 0.25 {
@@ -164,7 +164,7 @@ func TestArgsRefused(t *testing.T) {
 		{`{"image":{"url":"http://x","digest":"abcd"},"serials":[` + strings.Repeat("1,", 1000) + `1]}`, []string{"serials[0] must be a text", "and 981 more"}},
 	} {
 		for _, numbers := range []bool{true, false} {
-			_, err := DecodeArgs[everything](parse(t, test.text, numbers))
+			_, err := decodeChecked[everything](parse(t, test.text, numbers))
 			if !ipa.InvalidCommandParams.Is(err) {
 				t.Errorf("%.80s: %v; want InvalidCommandParamsError", test.text, err)
 				continue
@@ -188,13 +188,13 @@ type shy struct{ word string }
 func (*shy) UnmarshalText([]byte) error { panic("not this one") }
 
 func TestArgsOfTypesThatPanic(t *testing.T) {
-	_, err := DecodeArgs[struct {
+	_, err := decodeChecked[struct {
 		Shy shy `json:"shy"`
 	}](map[string]any{"shy": "x"})
 	if !ipa.InvalidCommandParams.Is(err) || !strings.Contains(err.Error(), "shy is wrong: panic: not this one") {
 		t.Errorf("UnmarshalText panics: %v", err)
 	}
-	if _, err = DecodeArgs[rude](map[string]any{"Word": "x"}); !ipa.InvalidCommandParams.Is(err) || !strings.Contains(err.Error(), "panic: never ask me") {
+	if _, err = decodeChecked[rude](map[string]any{"Word": "x"}); !ipa.InvalidCommandParams.Is(err) || !strings.Contains(err.Error(), "panic: never ask me") {
 		t.Errorf("Validate panics: %v", err)
 	}
 }
@@ -316,7 +316,7 @@ func FuzzArgs(f *testing.F) {
 			if decode(text, &object) != nil {
 				return
 			}
-			args, err := DecodeArgs[everything](object)
+			args, err := decodeChecked[everything](object)
 			if err != nil {
 				if !ipa.InvalidCommandParams.Is(err) || len(err.Error()) > 16<<10 {
 					t.Errorf("%.200s: %v", text, err)
@@ -329,4 +329,13 @@ func FuzzArgs(f *testing.F) {
 			}
 		}
 	})
+}
+
+// decodeChecked decodes as NewStep does.
+func decodeChecked[A any](object map[string]any) (A, error) {
+	if err := checkArgs(reflect.TypeFor[A]()); err != nil {
+		var none A
+		return none, err
+	}
+	return decodeArgs[A]("arguments", object)
 }

@@ -37,7 +37,8 @@ func (e Exec) Run(ctx context.Context, name string, args ...string) ([]byte, err
 	return e.run(ctx, Tool{Name: name, Args: args})
 }
 
-// RunTool implements ToolRunner.
+// RunTool runs a program with all that Tool has; nothing of its process group
+// outlives it. Host.Tool calls it.
 func (e Exec) RunTool(ctx context.Context, t Tool) ([]byte, error) {
 	t.alone = true
 	return e.run(ctx, t)

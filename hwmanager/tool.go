@@ -38,8 +38,8 @@ type Tool struct {
 	alone bool // nothing of its process group may outlive it
 }
 
-// ToolRunner is a Runner that can run tools with all that Tool has.
-type ToolRunner interface {
+// toolRunner is a Runner that can run tools with all that Tool has.
+type toolRunner interface {
 	RunTool(ctx context.Context, t Tool) (stdout []byte, err error)
 }
 
@@ -59,7 +59,7 @@ func (h *Host) Tool(ctx context.Context, t Tool) ([]byte, error) {
 			return stdout, err
 		}
 	}
-	if able, ok := h.Run.(ToolRunner); ok {
+	if able, ok := h.Run.(toolRunner); ok {
 		return able.RunTool(ctx, t)
 	}
 	return t.plainly(ctx, h.Run)
