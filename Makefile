@@ -136,7 +136,7 @@ test-twin: test-deps build
 faults: test-deps ramdisk
 	FERRIC_FAULTS=1 FERRIC_BIN=$(abspath $(BIN)) FERRIC_RAMDISK=$(abspath $(CACHE)/ramdisk) \
 		$(GO) test -v -count=1 -p 1 -timeout 90m ./integration/faults ./integration/crash
-	FERRIC_FAULTS=1 FERRIC_BIN=$(abspath $(BIN)) $(GO) test -v -count=1 -timeout 60m -parallel 4 -run 'CrashAroundWrites' ./integration/process
+	FERRIC_FAULTS=1 FERRIC_BIN=$(abspath $(BIN)) $(GO) test -v -count=1 -timeout 60m -parallel 4 -run 'CrashAround' ./integration/process
 
 lint: go-version
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these files" >&2; exit 1; }
