@@ -24,6 +24,7 @@ import (
 func TestMain(m *testing.M) {
 	crash.ServeIfAsked()
 	serveFlasherIfAsked()
+	serveRAIDIfAsked()
 	if os.Getenv("FERRIC_IPA") != "" {
 		os.Exit(tidy{m}.Run())
 	}
