@@ -139,8 +139,9 @@ func Failure(r *ipa.Result) error {
 	if r.Error == nil {
 		return fmt.Errorf("agent command %s ended as %s without a reason", r.Name, r.Status)
 	}
-	// The contract: show the details, else the message.
-	if r.Error.Details != "" {
+	// The contract: show the details, else the message. Some kinds have one text
+	// for both.
+	if r.Error.Details != "" && r.Error.Details != r.Error.Message {
 		return fmt.Errorf("agent command %s failed: %s: %s", r.Name, r.Error.Message, r.Error.Details)
 	}
 	return fmt.Errorf("agent command %s failed: %s", r.Name, r.Error.Message)

@@ -82,3 +82,17 @@ func TestManualKeepsTheOrder(t *testing.T) {
 		t.Errorf("Manual gives %s, %v; want a, b, a", ids(got), err)
 	}
 }
+
+// TestFailure: what the agent says is in the error once.
+func TestFailure(t *testing.T) {
+	for _, c := range []struct{ message, details, want string }{
+		{"Clean step failed", "no disk", "agent command c failed: Clean step failed: no disk"},
+		{"protected", "protected", "agent command c failed: protected"},
+		{"gone", "", "agent command c failed: gone"},
+	} {
+		err := steps.Failure(&ipa.Result{Name: "c", Error: &ipa.Error{Message: c.message, Details: c.details}})
+		if err == nil || err.Error() != c.want {
+			t.Errorf("%q and %q are %v; want %q", c.message, c.details, err, c.want)
+		}
+	}
+}
