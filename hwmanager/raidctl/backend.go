@@ -36,19 +36,18 @@ type backend interface {
 // family are the controllers that one dialect is for.
 type family struct {
 	vendor   string
-	programs []string // the names of the tools, the one to ask first first
-	places   []string // where vendors put them, if not on the PATH
-	match    func(pciDevice) bool
+	programs []string                       // the names of the tools, the one to ask first first
+	places   []string                       // where vendors put them, if not on the PATH
+	match    func(hwmanager.PCIDevice) bool // of the class RAID controller
 	open     func(tool) backend
 }
 
 // PCI vendors.
 const (
-	pciBroadcom = "0x1000"
-	pciDell     = "0x1028"
-	pciHP       = "0x103c"
-	pciHPE      = "0x1590"
-	pciMicrosem = "0x9005" // makes the Smart Array controllers from Gen10 on
+	pciBroadcom  = 0x1000
+	pciHP        = 0x103c
+	pciHPE       = 0x1590
+	pciMicrosemi = 0x9005 // makes the Smart Array controllers from Gen10 on
 )
 
 // families is the table of the tools.
@@ -60,15 +59,15 @@ func families() []family {
 			// and elsewhere it knows none.
 			programs: []string{"perccli2", "perccli64", "perccli", "storcli2", "storcli64", "storcli"},
 			places:   []string{"/opt/MegaRAID/perccli2", "/opt/MegaRAID/perccli", "/opt/MegaRAID/storcli2", "/opt/MegaRAID/storcli", "/opt/lsi/storcli"},
-			match:    func(d pciDevice) bool { return d.vendor == pciBroadcom },
+			match:    func(d hwmanager.PCIDevice) bool { return d.Vendor == pciBroadcom },
 			open:     func(t tool) backend { return &storcli{t} },
 		},
 		{
 			vendor:   "HPE",
 			programs: []string{"ssacli", "hpssacli"},
 			places:   []string{"/opt/smartstorageadmin/ssacli/bin", "/opt/hp/hpssacli/bld"},
-			match: func(d pciDevice) bool {
-				return d.vendor == pciHP || d.vendor == pciMicrosem && (d.subsystem == pciHP || d.subsystem == pciHPE)
+			match: func(d hwmanager.PCIDevice) bool {
+				return d.Vendor == pciHP || d.Vendor == pciMicrosemi && (d.SubVendor == pciHP || d.SubVendor == pciHPE)
 			},
 			open: func(t tool) backend { return &ssacli{t} },
 		},
@@ -117,21 +116,14 @@ func isProgram(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-// pciDevice is what identifies a kind of PCI devices.
-type pciDevice struct{ vendor, subsystem string }
+// pciRAID is the class of RAID controllers, without the programming interface.
+const pciRAID = 0x0104
 
-// present reports whether the machine has a RAID controller of the family, PCI
-// class 0x0104. One of class 0x0107 (SAS) may be a plain host adapter: whether it
-// makes volumes, only the tool knows.
-func (f family) present(h *hwmanager.Host) bool {
-	devices, _ := filepath.Glob(filepath.Join(h.Sys, "bus/pci/devices/*"))
-	return slices.ContainsFunc(devices, func(dir string) bool {
-		read := func(name string) string {
-			data, _ := os.ReadFile(filepath.Join(dir, name))
-			return strings.TrimSpace(string(data))
-		}
-		return strings.HasPrefix(read("class"), "0x0104") && f.match(pciDevice{read("vendor"), read("subsystem_vendor")})
-	})
+// present reports whether a RAID controller of the family is among the devices. One of
+// the class SAS (0x0107) may be a plain host adapter: whether it makes volumes,
+// only the tool knows.
+func (f family) present(devices []hwmanager.PCIDevice) bool {
+	return slices.ContainsFunc(devices, func(d hwmanager.PCIDevice) bool { return d.Class>>8 == pciRAID && f.match(d) })
 }
 
 // Limits of one command.

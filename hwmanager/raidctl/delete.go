@@ -118,7 +118,7 @@ func (m *Manager) planDeletion(ctx context.Context, h *hwmanager.Host, node hwma
 			h.Log.Warnf("foreign configurations on %s stay, because skip_block_devices keeps something", c)
 		}
 		for _, disk := range c.Disks {
-			if disk.State != stateJBOD || disk.WWN == "" || !made[disk.WWN] || keep.kept(disk) != "" {
+			if disk.State != stateJBOD || !keep.isOneOf(made, disk) || keep.kept(disk) != "" {
 				continue
 			}
 			if err := keep.inUse(h, node, disk); err != nil {

@@ -2,9 +2,11 @@ package raidctl
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
@@ -31,6 +33,39 @@ func (k *keeper) devicesOf(d *Disk) []ipa.BlockDevice {
 		}
 		return !(sameSerial(serial, strings.ToLower(d.Serial)) || d.device != "" && b.Name == d.device)
 	})
+}
+
+// isOneOf reports whether a disk is one of those with the world-wide names.
+func (k *keeper) isOneOf(names map[string]bool, d *Disk) bool {
+	return names[d.WWN] || slices.ContainsFunc(k.devicesOf(d), func(b ipa.BlockDevice) bool {
+		return b.WWNWithExtension != nil && names[strings.ToLower(*b.WWNWithExtension)]
+	})
+}
+
+// nameOfKernel is the world-wide name by which the kernel knows a disk that it was
+// just shown. Tools tell the name of a port, or of the disk without its last
+// digits, of some; then the serial number finds it.
+func (w *work) nameOfKernel(ctx context.Context, d *Disk) string {
+	if w.h.Set == nil {
+		return d.WWN
+	}
+	for deadline := time.Now().Add(w.m.patience); ; {
+		if k, err := newKeeper(ctx, w.h, nil); err == nil {
+			for _, b := range k.devicesOf(d) {
+				if b.WWNWithExtension != nil {
+					return *b.WWNWithExtension
+				}
+			}
+		}
+		if time.Now().After(deadline) {
+			return d.WWN
+		}
+		select {
+		case <-time.After(w.m.poll):
+		case <-ctx.Done():
+			return d.WWN
+		}
+	}
 }
 
 // sameSerial reports whether both are one serial number, of which one may be cut.

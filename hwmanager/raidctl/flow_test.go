@@ -318,6 +318,10 @@ func TestRefused(t *testing.T) {
 		{"shared beyond what there is", "storcli64", `{"raid_level": "1", "size_gb": 500, "share_physical_disks": true, "controller": "c0", "physical_disks": ["252:0", "252:1"]},
 			{"raid_level": "1", "size_gb": 100, "share_physical_disks": true, "controller": "c0", "physical_disks": ["252:0", "252:1"]}`, nil, []string{"logical disk 1"}},
 		{"software without disks beside it", "storcli64", `{"raid_level": "1", "size_gb": 1}, {"raid_level": "1", "size_gb": 1, "controller": "software"}`, nil, []string{"software logical disk 0 needs physical_disks"}},
+		{"numbers that are none", "storcli64", `{"raid_level": 1, "size_gb": 0}, {"raid_level": "1", "size_gb": -5}, {"raid_level": "1", "size_gb": 1e300}, {"raid_level": "1", "size_gb": "max"}, {"raid_level": "0", "size_gb": 1, "number_of_physical_disks": 0}, {"raid_level": "0", "size_gb": 1, "is_root_volume": "yes"}`, nil,
+			[]string{"logical disk 0: raid_level must be a text", "logical disk 0: size_gb is 0", "logical disk 1: size_gb is -5", "logical disk 2: size_gb is 1e+300", `logical disk 3: size_gb is "max"`, "logical disk 4: number_of_physical_disks", "logical disk 5: is_root_volume must be a boolean"}},
+		{"all that is left, twice", "storcli64", `{"raid_level": "1", "size_gb": "MAX", "share_physical_disks": true, "controller": "/c0", "physical_disks": ["252:0", "252:1"]},
+			{"raid_level": "1", "size_gb": "MAX", "share_physical_disks": true, "controller": "0", "physical_disks": ["252:0", "252:1"]}`, nil, []string{"logical disk 1: disk 252:0 is taken"}},
 		{"no object", "storcli64", `3`, nil, []string{"logical disk 0 is not an object"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -59,15 +59,19 @@ func (*Manager) Version() string { return version }
 func (m *Manager) Evaluate(ctx context.Context, h *hwmanager.Host) (hwmanager.Support, error) {
 	ctx, cancel := context.WithTimeout(ctx, evaluateLimit)
 	defer cancel()
+	devices, err := h.PCI()
+	if err != nil {
+		h.Log.WithError(err).Warn("RAID controllers are looked for by their tools only")
+	}
 	for _, f := range families() {
 		tools := f.tools(h, m.root)
 		if len(tools) == 0 {
-			if f.present(h) {
+			if f.present(devices) {
 				h.Log.Infof("a RAID controller of %s is here, but none of the tools %s: it is not managed", f.vendor, strings.Join(f.programs, ", "))
 			}
 			continue
 		}
-		if f.present(h) {
+		if f.present(devices) {
 			return hwmanager.Mainline, nil
 		}
 		for _, path := range tools {

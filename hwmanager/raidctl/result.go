@@ -23,7 +23,7 @@ func (w *work) entry(ctx context.Context, v *plannedVolume, m *made) (map[string
 		if d == nil {
 			return nil, fmt.Errorf("disk %s is not shown any more", m.id)
 		}
-		size, wwn = d.Size, d.WWN
+		size, wwn = d.Size, w.nameOfKernel(ctx, d)
 	} else {
 		at := slices.IndexFunc(c.Volumes, func(x *Volume) bool { return x.ID == m.id && x.WWN == m.wwn })
 		if at < 0 {

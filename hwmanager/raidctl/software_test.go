@@ -345,3 +345,34 @@ func TestSeenDisks(t *testing.T) {
 		}
 	}
 }
+
+// TestNameOfKernel: the hint for a disk that is shown as it is has the name by which
+// the kernel knows it, and the disk is known again by that when it is taken back.
+func TestNameOfKernel(t *testing.T) {
+	t.Parallel()
+	controller := megaCard(0)
+	controller.Disks[0].WWN, controller.Disks[0].Serial = "5000C50015EA71A8", "LAB-SCSI-1"
+	h := hwmtest.Machine(t, "../generic/testdata/lab.machine")
+	made, m, dir := modelHost(t, map[string]*modelState{"storcli64": {Controllers: []*modelController{controller}}})
+	h.Programs, h.Run = made.Programs, made.Run
+	h.Guard = hwmanager.DeviceGuard{Allowed: []string{filepath.Join(h.Dev, "*")}}
+	if _, err := hwmanager.Load(t.Context(), h, []hwmanager.Manager{generic.New(), m}); err != nil {
+		t.Fatal(err)
+	}
+	config := configOf(t, `{"raid_level": "JBOD", "size_gb": "MAX", "controller": "0", "physical_disks": ["252:0"], "is_root_volume": true}`)
+	result, err := h.Set.RunStep(t.Context(), h, hwmanager.Clean, "create_configuration", call(hwmanager.Node{"target_raid_config": config}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raid := result.(map[string]any)
+	entry := raid["logical_disks"].([]any)[0].(map[string]any)
+	if diff := cmp.Diff(any(map[string]any{"wwn": "0x5000c50015ea71aa"}), entry["root_device_hint"]); diff != "" {
+		t.Errorf("hint (-want +got):\n%s", diff)
+	}
+	if _, err := h.Set.RunStep(t.Context(), h, hwmanager.Clean, "delete_configuration", call(hwmanager.Node{"raid_config": raid})); err != nil {
+		t.Error(err)
+	}
+	if left := loadModel(t, dir, "storcli64").summary(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
