@@ -33,6 +33,7 @@ type patient struct {
 	hostname, nonce  string // of the last deployment
 	logs             int    // of ramdisks, seen by now
 	took             []string
+	offers           any // of the agent, as Ironic keeps them while it cleans
 }
 
 // verb asks for a change of state and waits until the node rests in want. It
@@ -58,6 +59,9 @@ func (p *patient) try(t *testing.T, request ironic.ProvisionRequest, want string
 		return nil, err
 	}
 	return p.API.WaitProvision(ctx, p.name, []string{want}, func(n *ironic.Node) {
+		if steps, ok := n.DriverInternalInfo["agent_cached_clean_steps"]; ok {
+			p.offers = steps
+		}
 		step := n.CleanStep
 		for _, other := range []map[string]any{n.DeployStep, n.ServiceStep} {
 			if len(other) > 0 {

@@ -19,6 +19,7 @@ type sequence struct {
 	name      string
 	machine   lab.NodeConfig
 	fastTrack bool // the ramdisk is to stay from one act to the next
+	vendors   bool // the ramdisk is the one that vendors have extended
 	acts      []act
 }
 
@@ -49,8 +50,11 @@ const (
 func sequences() []sequence {
 	uefi := lab.NodeConfig{Firmware: lab.UEFI, NetBoot: lab.FirmwarePXE, MemoryMiB: 768, Disks: []lab.Disk{{Kind: lab.NVMe}}}
 	bios := lab.NodeConfig{Firmware: lab.BIOS, Disks: []lab.Disk{{Kind: lab.Virtio}}}
+	extended := lab.NodeConfig{Firmware: lab.BIOS, MemoryMiB: 768, Disks: []lab.Disk{
+		{Kind: lab.Virtio}, {Kind: lab.Virtio}, {Kind: lab.Virtio, SizeMiB: 64, Serial: "acmenic", Data: true},
+	}}
 	return []sequence{
-		{"uefi", uefi, false, []act{
+		{"uefi", uefi, false, false, []act{
 			{"enrol", anyVersion, enrol},
 			{"inspect", sinceInspect, inspect},
 			{"clean automatically", anyVersion, provide},
@@ -62,26 +66,26 @@ func sequences() []sequence {
 			{"undeploy", anyVersion, undeploy},
 			{"clean by hand", anyVersion, cleanByHand},
 		}},
-		{"uefi partition", uefi, false, []act{
+		{"uefi partition", uefi, false, false, []act{
 			{"enrol", anyVersion, enrol},
 			{"clean automatically", anyVersion, provide},
 			{"deploy a partition", anyVersion, deployPartition},
 			{"undeploy", anyVersion, undeploy},
 		}},
-		{"fast track", bios, true, []act{
+		{"fast track", bios, true, false, []act{
 			{"enrol", anyVersion, enrol},
 			{"inspect", sinceInspect, inspect},
 			{"clean automatically", anyVersion, provide},
 			{"deploy a whole disk", anyVersion, deployWhole},
 			{"undeploy", anyVersion, undeploy},
 		}},
-		{"bios", bios, false, []act{
+		{"bios", bios, false, false, []act{
 			{"enrol", anyVersion, enrol},
 			{"clean automatically", anyVersion, provide},
 			{"deploy a whole disk", anyVersion, deployWhole},
 			{"undeploy", anyVersion, undeploy},
 		}},
-		{"refusals", bios, false, []act{
+		{"refusals", bios, false, false, []act{
 			{"enrol", anyVersion, enrol},
 			{"clean with an unknown step", anyVersion, cleanUnknownStep},
 			{"clean with an unknown argument", anyVersion, cleanUnknownArgument},
@@ -90,6 +94,16 @@ func sequences() []sequence {
 			{"deploy to a disk that is not there", anyVersion, deployNoDisk},
 			{"deploy what has another checksum", anyVersion, deployWrongChecksum},
 			{"deploy with an agent that dies", anyVersion, agentDies},
+		}},
+		{"vendors", extended, true, true, []act{
+			{"enrol", anyVersion, enrol},
+			{"inspect", sinceInspect, inspectExtended},
+			{"clean automatically", anyVersion, provideUnsettled},
+			{"steps of vendors", anyVersion, vendorSteps},
+			{"steps that fail", anyVersion, vendorFailures},
+			{"arrays of a controller", anyVersion, controllerArrays},
+			{"arrays of software", anyVersion, softwareArrays},
+			{"clean automatically again", anyVersion, provideSettled},
 		}},
 	}
 }
@@ -123,6 +137,9 @@ func TestIronic(t *testing.T) {
 				t.Run(s.name, func(t *testing.T) {
 					p := &patient{whole: whole, partition: partition, fastTrack: s.fastTrack}
 					o := ironicd.Options{Python: python, RamdiskDir: ramdiskDir, ImageDir: images}
+					if s.vendors {
+						o.RamdiskDir = extendedRamdisk(t)
+					}
 					if s.fastTrack {
 						o.Config = fastTrack
 					}
@@ -139,6 +156,7 @@ func TestIronic(t *testing.T) {
 							break
 						}
 					}
+					p.askedNothingElse(t)
 					t.Logf("Ironic %s (API to %s, up after %.1f s), machine %s:\n%s", p.Release, p.Version, p.Took.Seconds(), s.name, strings.Join(p.took, "\n"))
 				})
 			}

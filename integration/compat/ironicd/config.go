@@ -43,7 +43,7 @@ func (i *Ironic) layOut() error {
 			"local-link-connection,memory,parse-lldp,pci-devices,root-device"
 	}
 	if err := template.Must(template.New("").Parse(config)).Execute(&text, map[string]any{
-		"Dir": i.Dir, "Address": lab.Address, "Port": apiPort, "HTTP": httpURL, "Inspect": inspect, "Hooks": hooks,
+		"Dir": i.Dir, "Address": lab.Address, "Port": apiPort, "AgentPort": agentPort, "HTTP": httpURL, "Inspect": inspect, "Hooks": hooks,
 		"RestrictLookup": i.Major() < inBandInspection || i.Major() >= servicingLookup,
 	}); err != nil {
 		return err
@@ -143,7 +143,7 @@ send_sensor_data = false
 
 [service_catalog]
 auth_type = none
-endpoint_override = http://{{.Address}}:{{.Port}}
+endpoint_override = http://{{.Address}}:{{.AgentPort}}
 
 [glance]
 auth_type = none

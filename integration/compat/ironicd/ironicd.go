@@ -28,8 +28,9 @@ import (
 )
 
 const (
-	apiPort  = 6385
-	httpPort = 8080
+	apiPort   = 6385
+	agentPort = 6386
+	httpPort  = 8080
 
 	// Python needs some seconds for Ironic's modules, more on a busy host.
 	startLimit = 3 * time.Minute
@@ -58,6 +59,7 @@ type Ironic struct {
 	initrd  ramdisk.Part
 	process *lab.Process
 	server  *http.Server
+	gate    *gate
 }
 
 // -B, with which all programs are run, keeps Python from writing beside its
@@ -99,6 +101,9 @@ func Start(ctx context.Context, rack *lab.Rack, o Options) (_ *Ironic, err error
 	}
 	if err := i.serveFiles(); err != nil {
 		return nil, err
+	}
+	if i.gate, err = openGate(i.URL()); err != nil {
+		return nil, errors.Join(err, i.server.Close())
 	}
 	defer func() {
 		if err != nil {
@@ -156,13 +161,16 @@ func (i *Ironic) LogPath() string { return i.process.LogPath }
 // LogDir is where Ironic puts the logs that it collects from ramdisks.
 func (i *Ironic) LogDir() string { return filepath.Join(i.Dir, "logs") }
 
-// Close ends Ironic and its HTTP server; dnsmasq ends with the rack.
+// Asked is what agents have asked of the API so far, as "GET /v1/lookup".
+func (i *Ironic) Asked() []string { return i.gate.seen() }
+
+// Close ends Ironic and its HTTP servers; dnsmasq ends with the rack.
 func (i *Ironic) Close() error {
 	var err error
 	if i.process != nil {
 		err = i.process.Stop()
 	}
-	return errors.Join(err, i.server.Close())
+	return errors.Join(err, i.server.Close(), i.gate.server.Close())
 }
 
 // Major is the first number of the release.

@@ -112,6 +112,11 @@ func (i *Ironic) ImageURL(path string) string { return httpURL + imagePath + i.i
 // StallingURL is where they get half of it only; Stalled tells when they have.
 func (i *Ironic) StallingURL(path string) string { return httpURL + stallPath + i.inImages(path) }
 
+// Serve has machines find content at the URL that it answers.
+func (i *Ironic) Serve(name string, content []byte) (string, error) {
+	return httpURL + "/" + name, os.WriteFile(filepath.Join(i.httpRoot(), name), content, 0o644)
+}
+
 func (i *Ironic) inImages(path string) string {
 	rel, err := filepath.Rel(i.options.ImageDir, path)
 	if err != nil {
