@@ -37,6 +37,9 @@ func (flasher) steps() []hwmanager.Step {
 		}
 	}
 	return []hwmanager.Step{
+		{Declaration: ipa.Step{Step: "done", Interface: "firmware", RebootRequested: true}, Run: func(context.Context, *hwmanager.Host, hwmanager.StepCall) (any, error) {
+			return hwmanager.NoReboot{Result: "as it was"}, nil
+		}},
 		step("declared", true, map[string]any{"before": "1.0", "serial": uint64(18446744073709551615)}),
 		step("undeclared", false, map[string]any{"before": "1.0"}),
 		step("stateless", false, nil),
@@ -99,6 +102,8 @@ func TestStepThatNeedsAReboot(t *testing.T) {
 		{"first run, declared", "declared", object{"resume": nil}, `{"%[1]s_result":null,"%[1]s_step":ECHO,"resume":{"before":"1.0","serial":18446744073709551615}}`, ""},
 		{"warm", "warm", object{"resume": nil}, `{"%[1]s_result":null,"%[1]s_step":ECHO,"resume":"capsule","warm":true}`, ""},
 		{"foreign conductor, warm", "warm", object{"reboot_requested": true}, `{"%[1]s_result":` + cold + `,"%[1]s_step":ECHO}`, ""},
+		{"no reboot", "done", object{"resume": nil}, `{"%[1]s_result":"as it was","%[1]s_step":ECHO,"no_reboot":true}`, ""},
+		{"foreign conductor, no reboot", "done", nil, `{"%[1]s_result":"as it was","%[1]s_step":ECHO}`, ""},
 		{"second run", "undeclared", object{"resume": object{"before": "1.0", "serial": json.RawMessage("18446744073709551615")}},
 			`{"%[1]s_result":{"args":{"url":"u"},"resumed with":{"before":"1.0","serial":18446744073709551615}},"%[1]s_step":ECHO}`, ""},
 		{"no state", "stateless", object{"resume": nil}, `{"%[1]s_result":null,"%[1]s_step":ECHO,"resume":{}}`, ""},

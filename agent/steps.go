@@ -105,10 +105,14 @@ func (a *Agent) executeStep(ctx context.Context, phase hwmanager.Phase, p params
 		return nil, stepError(phase, name, err)
 	}
 	a.log.WithField("step", name).Info("step done")
-	return map[string]any{
+	answer := map[string]any{
 		string(phase) + "_result": result,
 		string(phase) + "_step":   echo,
-	}, nil
+	}
+	if _, none := result.(hwmanager.NoReboot); none && known {
+		answer[ipa.NoRebootKey] = true
+	}
+	return answer, nil
 }
 
 // maxEcho bounds the text of an echoed step in bytes. A larger one, which has

@@ -109,6 +109,10 @@
 //		return nil, &hwmanager.Reboot{State: state{Before: before}}
 //	}
 //
+// What has to be in memory still when the machine's firmware starts, as a capsule,
+// is for a Reboot with Warm. A run that needs no reboot at all says so with
+// NoReboot.
+//
 // # Other ways in
 //
 // What the package does in Go, an executable in any language does with JSON

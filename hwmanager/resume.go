@@ -1,5 +1,7 @@
 package hwmanager
 
+import "encoding/json"
+
 // Reboot is what a step returns as its error to have the machine rebooted and
 // be called again afterwards, with State, as JSON, in StepCall.Resume:
 //
@@ -12,7 +14,8 @@ package hwmanager
 //
 // A step that was called after a reboot that it has asked for is not followed
 // by another, though it be declared with reboot_requested: it asks for all that
-// it needs. One that ends without asking is, if it is declared so.
+// it needs. One that ends without asking is, if it is declared so and its result
+// is no NoReboot.
 //
 // Conductors other than ferric's cannot go on with a step. Under them a step
 // that returns a Reboot succeeds if it is declared with reboot_requested, with a
@@ -31,3 +34,13 @@ type Reboot struct {
 
 // Error implements error.
 func (r *Reboot) Error() string { return "the step needs a reboot to go on" }
+
+// NoReboot is the result of a step that is declared with RebootRequested and needs
+// none this time: ferric's conductor does not reboot the machine then. Others do
+// what they do after such steps. Since 1.1.
+type NoReboot struct {
+	Result any
+}
+
+// MarshalJSON is that of the result.
+func (n NoReboot) MarshalJSON() ([]byte, error) { return json.Marshal(n.Result) }

@@ -7,11 +7,14 @@ package ipa
 // run of a step, else what the step left. A step that needs a reboot succeeds
 // with the member ResumeKey beside its empty result: the machine is to be
 // rebooted, and the step sent again with that member. With WarmKey true beside it
-// the reboot shall not switch the machine off.
+// the reboot shall not switch the machine off. NoRebootKey true beside a result
+// says that none has to follow, though the step is declared with one.
 const (
 	ResumesKey = "resumes"
 	ResumeKey  = "resume"
 	WarmKey    = "warm"
+
+	NoRebootKey = "no_reboot"
 )
 
 // MaxResumeState bounds, in bytes of JSON, what a step leaves for its next run.

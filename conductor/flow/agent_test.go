@@ -39,6 +39,7 @@ type scriptedAgent struct {
 	leaving  string // the command after whose answer nobody can connect any more
 	left     any    // what the step that ends next asks for a reboot with; nil does not
 	warm     bool   // that reboot is to be a warm one
+	settled  bool   // the step that ends next needs no reboot, though it is declared with one
 	stays    bool   // told to restart its machine it does not
 }
 
@@ -177,6 +178,9 @@ func (a *scriptedAgent) finish(status string, failure *ipa.Error) {
 			if a.warm {
 				answer[ipa.WarmKey] = true
 			}
+		}
+		if a.settled {
+			answer[ipa.NoRebootKey] = true
 		}
 		last.Result = a.encode(answer)
 	}

@@ -284,7 +284,7 @@ func (f *Flow) continueSteps(ctx context.Context, t *task.Task, kind steps.Kind)
 	if kind.Name == steps.Clean.Name {
 		f.keepEraseReport(ctx, t, result, "")
 	}
-	if current.RebootRequested && steps.Reboots(info, kind) == 0 { // else it had the reboots that it needs
+	if current.RebootRequested && steps.NeedsReboot(result, info, kind) {
 		return f.rebootForStep(ctx, t, kind)
 	}
 	return f.resume(ctx, t, kind)

@@ -149,3 +149,29 @@ func (l leaving) PrepareRamdisk(ctx context.Context, t *task.Task, params map[st
 	l.leave()
 	return l.Boot.PrepareRamdisk(ctx, t, params)
 }
+
+// TestNoReboot: a step that is declared with a reboot and says that it needs none
+// is not followed by one, unless its agent has never said that it knows of that.
+func TestNoReboot(t *testing.T) {
+	t.Parallel()
+	for _, resumes := range []bool{true, false} {
+		r := flasher(t, true)
+		r.agent.resumes, r.agent.settled = resumes, true
+		flashings[0].begin(r)
+		r.boot()
+		booted := len(r.power())
+		r.agent.finish(ipa.StatusSucceeded, nil)
+		r.beat()
+		if !resumes {
+			r.reach(provision.CleanWait)
+			if power := r.power(); len(power) == booted {
+				t.Error("the machine of a foreign agent was not rebooted")
+			}
+			continue
+		}
+		r.reach(provision.Available)
+		if power := r.power()[booted:]; slices.Contains(power, "rebooting requested") {
+			t.Errorf("the power was asked for %q", power)
+		}
+	}
+}

@@ -58,6 +58,15 @@ func AskedReboot(result *ipa.Result, info store.Object) (reboot RebootRequest, a
 	return reboot, asked
 }
 
+// NeedsReboot says whether the machine is to be rebooted after a step that is
+// declared so and ended with result: it had the reboots that it asked for, or
+// says that it needs none.
+func NeedsReboot(result *ipa.Result, info store.Object, kind Kind) bool {
+	var answer map[string]json.RawMessage
+	none := info.Bool(driver.KeyAgentResumes) && json.Unmarshal(result.Result, &answer) == nil && string(answer[ipa.NoRebootKey]) == "true"
+	return Reboots(info, kind) == 0 && !none
+}
+
 // KeepState makes room in the row for another reboot that the current step asks
 // for, and what it left. The caller saves.
 func KeepState(info store.Object, kind Kind, state json.RawMessage) error {
