@@ -40,6 +40,7 @@ type rig struct {
 	fetched []string
 	opened  int
 	ctx     context.Context // of the step; nil for the test's
+	warm    bool            // the last reboot was to leave the power on
 }
 
 func newRig(t *testing.T) *rig {
@@ -130,6 +131,7 @@ func (r *rig) run(resume json.RawMessage, components ...map[string]any) (map[str
 	})
 	var reboot *hwmanager.Reboot
 	if errors.As(err, &reboot) {
+		r.warm = reboot.Warm
 		state, err := json.Marshal(reboot.State)
 		if err != nil {
 			r.t.Fatal(err)
@@ -479,8 +481,8 @@ func TestRebootForDrives(t *testing.T) {
 			r.drives["nvme0"].Firmware.Needs = nvme.NeedsConventionalReset
 			c := r.nvme(nvmemodel.Image("FW20", 8<<10), nil)
 			_, state, err := r.run(nil, c)
-			if err != nil || state == nil {
-				t.Fatal(state, err)
+			if err != nil || state == nil || r.warm {
+				t.Fatal(state, r.warm, err)
 			}
 			if got := r.drives["nvme0"].Running(); got != "FW10" {
 				t.Errorf("it runs %s", got)
@@ -534,8 +536,8 @@ func TestCapsule(t *testing.T) {
 			c := r.uefi(plain, nil)
 			drives := r.nvme(nvmemodel.Image("FW20", 8<<10), nil)
 			_, state, err := r.run(nil, drives, c)
-			if err != nil || state == nil {
-				t.Fatal(state, err)
+			if err != nil || state == nil || !r.warm {
+				t.Fatal(state, r.warm, err)
 			}
 			if got := r.loaded(); len(got) != len(plain) || got[22] != 1 || !bytes.Equal(got[28:], plain[28:]) {
 				t.Errorf("the firmware got %x", got)
@@ -557,5 +559,35 @@ func TestCapsule(t *testing.T) {
 				t.Errorf("again: %v, %v", got, err)
 			}
 		})
+	}
+}
+
+// TestBothReboots: a capsule in memory and a drive that wants its power off have a
+// reboot each, the capsule's first.
+func TestBothReboots(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.drives["nvme0"].Firmware.Needs = nvme.NeedsSubsystemReset
+	components := []map[string]any{r.nvme(nvmemodel.Image("FW20", 8<<10), map[string]any{"device": "nvme0"}), r.uefi(capsuleFile(t, "plain"), nil)}
+	_, state, err := r.run(nil, components...)
+	if err != nil || state == nil || !r.warm {
+		t.Fatalf("%s, warm %v, %v; want a warm reboot", state, r.warm, err)
+	}
+	r.set("proc/sys/kernel/random/boot_id", "11111111-1111-1111-1111-111111111112\n")
+	r.esrt(0x20003, 0x20003, 0)
+	_, state, err = r.run(state, components...)
+	if err != nil || state == nil || r.warm {
+		t.Fatalf("%s, warm %v, %v; want a reboot that is not warm", state, r.warm, err)
+	}
+	if _, _, err := r.run(state, components...); err == nil || !strings.Contains(err.Error(), "the machine was not rebooted: nvme0 waits for FW20") {
+		t.Errorf("without the second reboot: %v", err)
+	}
+	r.reboot()
+	got, again, err := r.run(state, components...)
+	if err != nil || again != nil {
+		t.Fatal(again, err)
+	}
+	if text := fmt.Sprint(got["message"]); !strings.Contains(text, "from FW10 to FW20") || !strings.Contains(text, "uefi "+class+" from 131072 to 131075") {
+		t.Error(text)
 	}
 }

@@ -174,6 +174,9 @@ const (
 	drivePoll = 500 * time.Millisecond
 )
 
+// errHolds: new firmware is in a slot of the drive, which does not run it yet.
+var errHolds = errors.New("some drives run new firmware only after their power was off, which a reset does not do")
+
 // driveAfter sees what a drive runs after the reboot. It may have another name.
 func (m *Manager) driveAfter(ctx context.Context, h *hwmanager.Host, w pending) (report, error) {
 	r := w.Report
@@ -190,7 +193,7 @@ func (m *Manager) driveAfter(ctx context.Context, h *hwmanager.Host, w pending) 
 	case f.Firmware == w.Wanted:
 		return r, nil
 	case slotWith(f, w.Wanted):
-		return r, fmt.Errorf("it still runs %s, though it holds %s: some drives run new firmware only after their power was off, which a reset does not do: power the machine off and on, and run the step again", f.Firmware, w.Wanted)
+		return r, fmt.Errorf("it still runs %s, though it holds %s: %w: power the machine off and on, and run the step again", f.Firmware, w.Wanted, errHolds)
 	}
 	return r, fmt.Errorf("it runs %s after the reboot, not %s", f.Firmware, w.Wanted)
 }

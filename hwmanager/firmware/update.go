@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,6 +59,17 @@ type state struct {
 	Boot    string    `json:"boot_id"`
 	Done    []report  `json:"done"`
 	Pending []pending `json:"pending"`
+	// Warm says that the reboot was to leave the power on, which not every drive is
+	// content with.
+	Warm bool `json:"warm,omitempty"`
+}
+
+// reboot asks for what the pending devices wait for. A capsule in memory goes
+// first, for a power cycle loses it.
+func (s state) reboot(h *hwmanager.Host) error {
+	s.Boot = bootID(h)
+	s.Warm = slices.ContainsFunc(s.Pending, func(w pending) bool { return w.Delivery == deliverMemory })
+	return &hwmanager.Reboot{State: s, Warm: s.Warm}
 }
 
 // task is a device that is to get an image, all of it checked.
@@ -204,9 +216,9 @@ func (p *planner) execute(ctx context.Context) (any, error) {
 		}
 	}
 	if len(p.waiting) > 0 {
-		return nil, &hwmanager.Reboot{State: state{Boot: bootID(p.host), Done: p.done, Pending: p.waiting}}
+		return nil, state{Done: p.done, Pending: p.waiting}.reboot(p.host)
 	}
-	return result(p.done), nil
+	return hwmanager.NoReboot{Result: result(p.done)}, nil
 }
 
 // failed is the error of task number i.
@@ -256,13 +268,17 @@ func (m *Manager) resume(ctx context.Context, h *hwmanager.Host, raw json.RawMes
 	if now := bootID(h); now != "" && now == s.Boot {
 		return nil, ipa.CommandExecution.New("update_firmware: the machine was not rebooted: %s", s.left())
 	}
-	p := planner{done: s.Done}
+	p := planner{host: h, done: s.Done}
 	var faults []error
 	for _, w := range s.Pending {
 		var r report
 		var err error
 		if w.Report.Component == kindNVMe {
 			r, err = m.driveAfter(ctx, h, w)
+			if s.Warm && errors.Is(err, errHolds) {
+				p.waiting = append(p.waiting, w)
+				continue
+			}
 		} else {
 			r, err = capsuleAfter(h, w)
 		}
@@ -274,6 +290,9 @@ func (m *Manager) resume(ctx context.Context, h *hwmanager.Host, raw json.RawMes
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, p.failed(0, err)
+	}
+	if len(p.waiting) > 0 {
+		return nil, state{Done: p.done, Pending: p.waiting}.reboot(h)
 	}
 	return result(p.done), nil
 }
