@@ -120,24 +120,58 @@ func (k *keeper) keepsDevice(device *ipa.BlockDevice) string {
 	return ""
 }
 
-// mountedAt is where a disk or one of its partitions is mounted, "" if nowhere.
+// mountedAt is where a disk, one of its partitions, or what is made of them
+// (volumes of LVM, crypt, arrays) is mounted, or that it is swap; "" if neither.
 func mountedAt(h *hwmanager.Host, device string) string {
-	if device == "" {
+	name, ok := strings.CutPrefix(device, "/dev/")
+	if !ok || name == "" {
 		return ""
 	}
-	data, err := os.ReadFile(filepath.Join(h.Proc, "self/mounts"))
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 {
+	sources := sourcesOn(h, strings.ReplaceAll(name, "/", "!"), maxHolders)
+	for _, list := range []string{"self/mounts", "swaps"} {
+		data, err := os.ReadFile(filepath.Join(h.Proc, list))
+		if err != nil {
 			continue
 		}
-		rest, ok := strings.CutPrefix(fields[0], device)
-		if ok && (rest == "" || strings.Trim(strings.TrimPrefix(rest, "p"), "0123456789") == "") {
+		for line := range strings.Lines(string(data)) {
+			fields := strings.Fields(line)
+			if len(fields) < 2 || !slices.ContainsFunc(sources, func(s string) bool { return isPartOf(fields[0], s) }) {
+				continue
+			}
+			if list == "swaps" {
+				return "swap"
+			}
 			return fields[1]
 		}
 	}
 	return ""
+}
+
+// maxHolders bounds how many layers lie on a disk.
+const maxHolders = 8
+
+// sourcesOn are the names, in tables of mounts, of a block device and of what holds
+// it or one of its partitions.
+func sourcesOn(h *hwmanager.Host, name string, layers int) []string {
+	dir := filepath.Join(h.Sys, "block", name)
+	sources := []string{"/dev/" + strings.ReplaceAll(name, "!", "/")}
+	if label, err := os.ReadFile(filepath.Join(dir, "dm/name")); err == nil {
+		sources = append(sources, "/dev/mapper/"+strings.TrimSpace(string(label)))
+	}
+	if layers == 0 {
+		return sources
+	}
+	for _, pattern := range []string{"holders/*", name + "*/holders/*"} {
+		holders, _ := filepath.Glob(filepath.Join(dir, pattern))
+		for _, holder := range holders {
+			sources = append(sources, sourcesOn(h, filepath.Base(holder), layers-1)...)
+		}
+	}
+	return sources
+}
+
+// isPartOf reports whether the source of a mount is a device or a partition of it.
+func isPartOf(source, device string) bool {
+	rest, ok := strings.CutPrefix(source, device)
+	return ok && (rest == "" || strings.Trim(strings.TrimPrefix(rest, "p"), "0123456789") == "")
 }

@@ -376,3 +376,35 @@ func TestNameOfKernel(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 }
+
+// TestMountedAt: what lies on a disk is in use with it.
+func TestMountedAt(t *testing.T) {
+	dir := t.TempDir()
+	h := &hwmanager.Host{Sys: filepath.Join(dir, "sys"), Proc: filepath.Join(dir, "proc")}
+	for file, text := range map[string]string{
+		"sys/block/sda/sda2/holders/dm-0":   "",
+		"sys/block/dm-0/dm/name":            "luks\n",
+		"sys/block/dm-0/holders/dm-1":       "",
+		"sys/block/dm-1/dm/name":            "vg-root\n",
+		"sys/block/sdb/holders/md127":       "",
+		"sys/block/md127/holders/md127":     "", // nonsense ends
+		"sys/block/cciss!c0d0/cciss!c0d0p1": "",
+		"proc/self/mounts":                  "proc /proc proc rw 0 0\n/dev/mapper/vg-root /data ext4 rw 0 0\n/dev/md127p1 /array xfs rw 0 0\n/dev/cciss/c0d0p1 /old ext3 rw 0 0\n/dev/sdee /other ext4 rw 0 0\n",
+		"proc/swaps":                        "Filename Type Size Used Priority\n/dev/sdd3 partition 1 0 -2\n",
+	} {
+		path := filepath.Join(dir, file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for device, want := range map[string]string{
+		"/dev/sda": "/data", "/dev/sdb": "/array", "/dev/cciss/c0d0": "/old", "/dev/sdd": "swap", "/dev/sde": "", "/dev/sdc": "", "": "", "/dev/": "", "sda": "",
+	} {
+		if got := mountedAt(h, device); got != want {
+			t.Errorf("%q is mounted at %q; want %q", device, got, want)
+		}
+	}
+}
