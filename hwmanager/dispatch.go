@@ -15,18 +15,12 @@ import (
 // any other error, or a panic, ends the search. If nobody answers, the error is
 // ipa.MethodNotFound and names method.
 func First[A, R any](s *Set, method string, ask func(A) (R, error)) (R, error) {
-	var none R
 	for _, m := range s.all() {
-		able, ok := m.Manager.(A)
-		if !ok {
-			continue
+		if answer, handled, err := put(s, m, method, ask); handled {
+			return answer, err
 		}
-		answer, err := put(s, m, method, able, ask)
-		if notHandled(err) {
-			continue
-		}
-		return answer, err
 	}
+	var none R
 	return none, s.notFound(method)
 }
 
@@ -35,18 +29,13 @@ func First[A, R any](s *Set, method string, ask func(A) (R, error)) (R, error) {
 func All[A, R any](s *Set, method string, ask func(A) (R, error)) (map[string]R, error) {
 	answers := map[string]R{}
 	for _, m := range s.all() {
-		able, ok := m.Manager.(A)
-		if !ok {
-			continue
-		}
-		answer, err := put(s, m, method, able, ask)
-		if notHandled(err) {
-			continue
-		}
+		answer, handled, err := put(s, m, method, ask)
 		if err != nil {
 			return nil, err
 		}
-		answers[m.class] = answer
+		if handled {
+			answers[m.class] = answer
+		}
 	}
 	if len(answers) == 0 {
 		return nil, s.notFound(method)
@@ -97,12 +86,21 @@ func (s *Set) Collect(ctx context.Context, h *Host) []Collected {
 	return all
 }
 
-func put[A, R any](s *Set, m member, method string, able A, ask func(A) (R, error)) (answer R, err error) {
+// put puts a question to one manager. It is not handled by one that passes, or
+// lacks the ability.
+func put[A, R any](s *Set, m member, method string, ask func(A) (R, error)) (answer R, handled bool, err error) {
+	able, ok := m.Manager.(A)
+	if !ok {
+		return answer, false, nil
+	}
 	err = s.guard(m, method, func() (err error) {
 		answer, err = ask(able)
 		return err
 	})
-	return answer, panicIn(m, method, err)
+	if notHandled(err) {
+		return answer, false, nil
+	}
+	return answer, true, panicIn(m, method, err)
 }
 
 func (s *Set) notFound(method string) error {
