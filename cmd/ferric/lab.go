@@ -278,17 +278,21 @@ func newLabDownCommand(resolve func() (string, error)) *cobra.Command {
 	}
 }
 
+func queryRack(ctx context.Context, resolve func() (string, error)) (*lab.Status, error) {
+	dir, err := resolve()
+	if err != nil {
+		return nil, err
+	}
+	return lab.QueryStatus(ctx, dir)
+}
+
 func newLabStatusCommand(resolve func() (string, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show the rack's machines, their power, boot selectors and consoles",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := resolve()
-			if err != nil {
-				return err
-			}
-			status, err := lab.QueryStatus(cmd.Context(), dir)
+			status, err := queryRack(cmd.Context(), resolve)
 			if err != nil {
 				return err
 			}
@@ -304,11 +308,7 @@ func newLabInventoryCommand(resolve func() (string, error)) *cobra.Command {
 		Short: "Print the rack's machines as \"ferric enroll -f -\" takes them",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := resolve()
-			if err != nil {
-				return err
-			}
-			status, err := lab.QueryStatus(cmd.Context(), dir)
+			status, err := queryRack(cmd.Context(), resolve)
 			if err != nil {
 				return err
 			}
