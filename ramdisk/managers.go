@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
 )
 
 // Manager is a hardware manager that the agent was built with.
@@ -50,6 +51,9 @@ func parseManager(asked string) (vendored, error) {
 	v.path, v.version, _ = strings.Cut(asked, "@")
 	if err := module.CheckImportPath(v.path); err != nil {
 		return v, fmt.Errorf("hardware manager %q: %w", asked, err)
+	}
+	if v.version == "none" {
+		return v, fmt.Errorf("hardware manager %q: %q is not a version", asked, v.version)
 	}
 	if info, err := os.Stat(asked); err == nil && info.IsDir() && !strings.Contains(asked, "@") && !strings.HasPrefix(asked, ferricModule+"/") {
 		return v, fmt.Errorf("hardware manager %q: for the directory of that name write ./%s", asked, asked)
@@ -173,6 +177,9 @@ func addOrigins(ctx context.Context, moduleDir string, managers []Manager, vendo
 			return fmt.Errorf("hardware manager %s: %w", v.asked, err)
 		}
 		added[i].Module, added[i].ModuleVersion, _ = strings.Cut(found, " ")
+		if v.version != "" && semver.Canonical(v.version) == v.version && v.version != added[i].ModuleVersion {
+			return fmt.Errorf("hardware manager %s: something else that was added needs %s of it", v.asked, added[i].ModuleVersion)
+		}
 	}
 	return nil
 }

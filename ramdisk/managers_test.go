@@ -115,6 +115,13 @@ func TestManagersBuiltIn(t *testing.T) {
 		t.Errorf("managers added (-want +got):\n%s", diff)
 	}
 
+	newer := []vendored{{asked: "example.org/acme@v1.1.0", path: "example.org/acme", version: "v1.1.0"}}
+	resolved := t.TempDir()
+	write(t, resolved, map[string]string{"go.mod": "module resolved\n\nrequire example.org/acme v0.0.0\n\nreplace example.org/acme => " + filepath.Join(vendor, "acme") + "\n"})
+	if err := addOrigins(t.Context(), resolved, make([]Manager, 1), newer); err == nil || !strings.Contains(err.Error(), "needs v0.0.0 of it") {
+		t.Errorf("another version than was asked for: %v", err)
+	}
+
 	write(t, vendor, map[string]string{"acme/acme.go": strings.Replace(acme, `return "1.0"`, `return 1.0`, 1)})
 	broken := "acme/acme.go:15:44: cannot use 1.0"
 	if _, err := Build(t.Context(), Options{Output: out, Managers: []string{"./acme"}}); err == nil || !strings.Contains(err.Error(), "\n"+broken) {
@@ -160,6 +167,7 @@ func TestParseManager(t *testing.T) {
 		{"./program", "", "", "an executable is added by --plugin"},
 		{"./broken", "", "", "no go.mod of a module"},
 		{"./empty", "", "", "no Go files"},
+		{"example.org/acme@none", "", "", "not a version"},
 		{`x"; import "y`, "", "", "malformed import path"},
 	}
 	for _, test := range tests {
