@@ -11,7 +11,7 @@ import (
 )
 
 // children starts processes and collects all that end, also the orphans that fall to
-// the first process. os/exec would race with that for the exit states.
+// the first process; those that are stopped go on at once. os/exec would race with that for the exit states.
 type children struct {
 	mu      sync.Mutex
 	waiting map[int]chan syscall.WaitStatus
@@ -34,12 +34,17 @@ func (c *children) reap() {
 	defer c.mu.Unlock()
 	for {
 		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
+		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG|syscall.WUNTRACED, nil)
 		if err == syscall.EINTR {
 			continue
 		}
 		if err != nil || pid <= 0 {
 			return
+		}
+		if status.Stopped() {
+			// Nobody else would let an agent go on, and it would never end.
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+			continue
 		}
 		if done, ok := c.waiting[pid]; ok {
 			done <- status

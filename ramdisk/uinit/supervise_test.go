@@ -74,3 +74,20 @@ func TestAgentLeavesProgram(t *testing.T) {
 		t.Errorf("the agent's end is seen after %v", took)
 	}
 }
+
+// TestStoppedAgent goes on: a program of root's may stop the agent, and nobody
+// would start another one in the place of one that has not ended.
+func TestStoppedAgent(t *testing.T) {
+	out, _ := logConsole(t)
+	path := fakeAgent(t, "kill -STOP $$; exit 7")
+	end := make(chan string, 1)
+	go func() { end <- run(testChildren(), out, path, "agent: ") }()
+	select {
+	case got := <-end:
+		if got != "exit status 7" {
+			t.Errorf("end %q, want exit status 7", got)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the agent does not go on")
+	}
+}
