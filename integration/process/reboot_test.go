@@ -108,7 +108,7 @@ func (f flasher) flash(_ context.Context, _ *hwmanager.Host, call hwmanager.Step
 	if err := f.card.write("next", string(version[0]+1)); err != nil {
 		return nil, err
 	}
-	return nil, &hwmanager.Reboot{State: was}
+	return nil, &hwmanager.Reboot{State: was, Warm: version == "1"}
 }
 
 // withCard has the agents of a machine be such with the card in dir.
