@@ -75,6 +75,14 @@ func (t toolchain) commands(ctx context.Context, versions map[string]string, cac
 	return data, writeFile(cached, data)
 }
 
+// commandsEnv is where the packages of the commands are looked up: in ferric's module,
+// whatever the current directory.
+func (t toolchain) commandsEnv() []golang.Opt {
+	return []golang.Opt{
+		golang.DisableCGO(), golang.WithGOOS("linux"), golang.WithGOROOT(t.root), golang.WithBuildTag(plainShell), golang.WithWorkingDir(t.dir),
+	}
+}
+
 // buildCommands is told where Go is: this program, when it was built with
 // -trimpath, does not know.
 func (t toolchain) buildCommands(output, tempDir string) error {
@@ -85,7 +93,7 @@ func (t toolchain) buildCommands(output, tempDir string) error {
 	var log bytes.Buffer
 	logger := &llog.Logger{Sink: llog.SinkFor(func(format string, v ...any) { fmt.Fprintf(&log, format+"\n", v...) })}
 	err := uimage.Create(logger,
-		uimage.WithEnv(golang.DisableCGO(), golang.WithGOOS("linux"), golang.WithGOROOT(t.root), golang.WithBuildTag(plainShell)),
+		uimage.WithEnv(t.commandsEnv()...),
 		uimage.WithTempDir(tempDir),
 		uimage.WithCPIOOutput(output),
 		uimage.WithBusyboxCommands(packages...),
