@@ -14,6 +14,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
+	"ferric/hwmanager/erasure"
 	"ferric/images/disk"
 	"ferric/images/efi"
 	"ferric/images/partition"
@@ -123,7 +124,7 @@ func appears(ctx context.Context, path string) error {
 		} else if time.Now().After(deadline) {
 			return err
 		}
-		if err := sleep(ctx, nodeWait/100); err != nil {
+		if err := erasure.Sleep(ctx, nodeWait/100); err != nil {
 			return err
 		}
 	}

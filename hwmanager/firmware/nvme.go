@@ -8,6 +8,7 @@ import (
 
 	"ferric/hwmanager"
 	"ferric/hwmanager/capsule"
+	"ferric/hwmanager/erasure"
 	"ferric/hwmanager/nvme"
 )
 
@@ -213,7 +214,7 @@ func findAgain(ctx context.Context, h *hwmanager.Host, r report) (drive, error) 
 		if time.Now().After(deadline) {
 			return drive{}, fmt.Errorf("the drive %s, serial %s is not there after the reboot", r.Model, r.Serial)
 		}
-		if err := sleep(ctx, drivePoll); err != nil {
+		if err := erasure.Sleep(ctx, drivePoll); err != nil {
 			return drive{}, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"ferric/api/ipa"
 	"ferric/hwmanager"
+	"ferric/hwmanager/erasure"
 )
 
 // Bounds of images: each, and all of a request, for they lie in memory together.
@@ -211,7 +212,7 @@ func (p *planner) execute(ctx context.Context) (any, error) {
 			p.done = append(p.done, r)
 			p.host.Log.WithField("took", time.Since(began).Round(time.Millisecond).String()).Infof("firmware: %s", r)
 		}
-		if err := sleep(ctx, t.wait); err != nil {
+		if err := erasure.Sleep(ctx, t.wait); err != nil {
 			return nil, p.failed(i+1, err)
 		}
 	}
@@ -308,17 +309,3 @@ func (s state) left() string {
 
 // bootID tells one boot of the kernel from every other.
 func bootID(h *hwmanager.Host) string { return text(h.Proc, "sys/kernel/random/boot_id") }
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
