@@ -240,8 +240,6 @@ func (p *patient) offered(t *testing.T) {
 func vendorFailures(t *testing.T, p *patient) {
 	forged := p.firmware(t, "1.2.0")
 	forged.Args["checksum"] = fmt.Sprintf("sha256:%x", sha256.Sum256(nil))
-	incomplete := p.firmware(t, "1.2.0")
-	delete(incomplete.Args, "version")
 	mistyped := p.firmware(t, "1.2.0")
 	mistyped.Args["version"] = 7
 	for _, failure := range []struct {
@@ -251,7 +249,6 @@ func vendorFailures(t *testing.T, p *patient) {
 		{light(nil), []string{"light", "bay"}},
 		{light(map[string]any{"bay": 1, "blink": true}), []string{"light", "blink"}},
 		{light(map[string]any{"bay": 9, "colour": "blue"}), []string{"bay", "7", "colour", "amber"}},
-		{incomplete, []string{"update_acme_nic", "version"}},
 		{mistyped, []string{"version"}},
 		{forged, []string{forged.Args["checksum"].(string)[len("sha256:"):]}},
 		{ironic.Step{Interface: "deploy", Step: "open_door"}, []string{"open_door", "the door of the case is locked with key 7"}},
