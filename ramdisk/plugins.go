@@ -99,7 +99,7 @@ func (b *builder) plugin(source string) error {
 	}
 	added.Files = b.archive.parts(dir + "/")
 	b.manifest.Plugins = append(b.manifest.Plugins, added)
-	return b.interpreter(program)
+	return b.interpreter(program, source)
 }
 
 func executable(program string) error {
@@ -115,8 +115,9 @@ func executable(program string) error {
 
 // interpreter adds what the first line of a script names, "#!/usr/bin/env python3" or
 // "#!/bin/sh", unless it is in the ramdisk. Modules of the language are for the operator to
-// add. A program that is no script is given its shared libraries.
-func (b *builder) interpreter(program string) error {
+// add. A program that is no script is given its shared libraries, but those of its own
+// directory, which come with it.
+func (b *builder) interpreter(program, own string) error {
 	f, err := os.Open(program)
 	if err != nil {
 		return err
@@ -125,7 +126,7 @@ func (b *builder) interpreter(program string) error {
 	line, _, err := bufio.NewReaderSize(f, 256).ReadLine()
 	script, isScript := strings.CutPrefix(string(line), "#!")
 	if err != nil || !isScript {
-		return b.libraries(program)
+		return b.libraries(program, own)
 	}
 	words := strings.Fields(script)
 	if len(words) == 0 {

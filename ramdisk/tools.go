@@ -89,17 +89,18 @@ func (b *builder) tool(t Tool) error {
 	if err := b.archive.hostFile(t.Source, t.Target); err != nil {
 		return err
 	}
-	return b.interpreter(t.Source)
+	return b.interpreter(t.Source, "")
 }
 
-// libraries adds the shared libraries of a program, under the paths they have here.
-func (b *builder) libraries(program string) error {
+// libraries adds the shared libraries of a program, under the paths they have here, but not
+// those below the directory own, if any.
+func (b *builder) libraries(program, own string) error {
 	needs, err := ldd.FList(program)
 	if err != nil {
 		return fmt.Errorf("libraries of %s: %w", program, err)
 	}
 	for _, file := range needs {
-		if file == program {
+		if file == program || own != "" && strings.HasPrefix(filepath.Clean(file), own+"/") {
 			continue
 		}
 		if target := linkTarget(file); slices.Contains(needs, target) {
