@@ -132,10 +132,6 @@ func TestManagersBuiltIn(t *testing.T) {
 	if _, err := Build(t.Context(), Options{Output: out, Managers: []string{"./acme"}}); err == nil || !strings.Contains(err.Error(), missing) {
 		t.Errorf("a package without New: %v; want %q", err, missing)
 	}
-	write(t, vendor, map[string]string{"acme/acme.go": strings.Replace(acme, `"acme"`, `"generic_hardware_manager"`, 1)})
-	if _, err := Build(t.Context(), Options{Output: out, Managers: []string{"./acme"}}); err == nil || !strings.Contains(err.Error(), `two hardware managers have the name "generic_hardware_manager"`) {
-		t.Errorf("a name that is taken: %v", err)
-	}
 }
 
 // moduleCache is the module cache of this user, which the test's HOME may not show.

@@ -2,6 +2,7 @@ package ramdisk
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -127,7 +128,13 @@ func TestNames(t *testing.T) {
 		{[]Manager{{Name: "a", Class: "A", Version: "1"}}, "fewer than the 2"},
 	}
 	for _, test := range tests {
-		if err := checkNames(test.managers, vendors); err == nil || !strings.Contains(err.Error(), test.says) {
+		text, err := json.Marshal(test.managers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		write(t, dir, map[string]string{"agent": "#!/bin/sh\necho '" + string(text) + "'\n"})
+		if _, err := listManagers(t.Context(), filepath.Join(dir, "agent"), vendors); err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%+v: error %v; want one that says %q", test.managers, err, test.says)
 		}
 	}
