@@ -139,8 +139,11 @@ func (x *exam) refusals() (*refusals, error) {
 	}
 	x.roots = append(x.roots, f.root)
 	m, err := x.prepare(f)
+	if err != nil {
+		return nil, err
+	}
 	x.refusing = &refusals{x, f, m}
-	return x.refusing, err
+	return x.refusing, nil
 }
 
 // refused runs a step that must say what is wrong with one of the arguments named,

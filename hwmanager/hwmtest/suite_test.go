@@ -384,6 +384,24 @@ func badManagers(stop chan struct{}) []badManager {
 	}
 }
 
+// only holds that of all checks the one named has the status, with the detail and
+// with advice, and that nothing is held against the others; "" is none.
+func only(t *testing.T, outcomes []Outcome, check string, status Status, detail string) {
+	t.Helper()
+	found := check == ""
+	for _, o := range outcomes {
+		switch {
+		case o.Check == check && o.Status == status && strings.Contains(o.Detail, detail) && o.Advice != "":
+			found = true
+		case o.Status == Failed || o.Status == Warning:
+			t.Errorf("%s %s: %s", o.Status, o.Check, o.Detail)
+		}
+	}
+	if !found {
+		t.Errorf("want %s of %q with %q", status, check, detail)
+	}
+}
+
 // TestBadManagers: each check is failed by who does what it is there for, and by
 // nobody else; each one has somebody who fails it.
 func TestBadManagers(t *testing.T) {
@@ -402,18 +420,8 @@ func TestBadManagers(t *testing.T) {
 				test.breaks(m)
 				return m
 			}
-			found := false
-			for _, o := range Check(t.Context(), factory, nil, OnHost(dir), Patience(400*time.Millisecond), func(o *options) { o.settle = 2 * time.Second }) {
-				switch {
-				case o.Check == test.check && o.Status == test.status && strings.Contains(o.Detail, test.detail) && o.Advice != "":
-					found = true
-				case o.Status == Failed || o.Status == Warning:
-					t.Errorf("%s %s: %s", o.Status, o.Check, o.Detail)
-				}
-			}
-			if !found {
-				t.Errorf("want %s of %q with %q", test.status, test.check, test.detail)
-			}
+			only(t, Check(t.Context(), factory, nil, OnHost(dir), Patience(400*time.Millisecond), func(o *options) { o.settle = 2 * time.Second }),
+				test.check, test.status, test.detail)
 		})
 	}
 	for _, c := range suite() {

@@ -17,6 +17,22 @@ import (
 	"ferric/integration/stories"
 )
 
+// extended builds a ramdisk with what the arguments add, whose paths are those in
+// ferric's source.
+func extended(t *testing.T, args ...string) (dir string) {
+	t.Helper()
+	ferric, _, _ := built(t)
+	dir = t.TempDir()
+	build := exec.Command(ferric, append([]string{"ramdisk", "build", "--profile", "virtual", "--output", dir}, args...)...)
+	build.Dir = filepath.Join("..", "..")
+	began := time.Now()
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("ferric ramdisk build: %v\n%s", err, out)
+	}
+	t.Logf("%.1f s: the ramdisk is built", time.Since(began).Seconds())
+	return dir
+}
+
 // TestFirmware takes the example for vendors, built into a ramdisk with the card's
 // program, from version 1.0.0 of the card to 1.1.0, with an image from the image
 // server and a reboot in between; and has a drive that takes no firmware refuse it.
@@ -24,14 +40,7 @@ func TestFirmware(t *testing.T) {
 	if os.Getenv("FERRIC_FULL") == "" { // make test-full
 		return
 	}
-	ferric, _, _ := built(t)
-	ramdisk := t.TempDir()
-	build := exec.Command(ferric, "ramdisk", "build", "--profile", "virtual", "--with", "./hwmanager/example/acmenic",
-		"--tool", "integration/stories/testdata/acmenic", "--output", ramdisk)
-	build.Dir = filepath.Join("..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("ferric ramdisk build: %v\n%s", err, out)
-	}
+	ramdisk := extended(t, "--with", "./hwmanager/example/acmenic", "--tool", "integration/stories/testdata/acmenic")
 	config := small()
 	config.Disks = append(config.Disks, lab.Disk{Kind: lab.NVMe, SizeMiB: 64, Serial: "CARD", Data: true})
 	site, image := open(t, config, osimage.Options{}, stories.Options{RamdiskDir: ramdisk})

@@ -3,8 +3,6 @@ package stories_test
 import (
 	"context"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,15 +20,7 @@ func TestStepRebootsMachine(t *testing.T) {
 	if os.Getenv("FERRIC_FULL") == "" { // make test-full
 		return
 	}
-	ferric, _, _ := built(t)
-	ramdisk := t.TempDir()
-	build := exec.Command(ferric, "ramdisk", "build", "--profile", "virtual", "--plugin", filepath.Join("integration", "stories", "testdata", "acme-card"), "--output", ramdisk)
-	build.Dir = filepath.Join("..", "..")
-	began := time.Now()
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("ferric ramdisk build: %v\n%s", err, out)
-	}
-	t.Logf("%.1f s: the ramdisk with the plugin is built", time.Since(began).Seconds())
+	ramdisk := extended(t, "--plugin", "integration/stories/testdata/acme-card")
 	site, image := open(t, small(), osimage.Options{}, stories.Options{RamdiskDir: ramdisk})
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
@@ -47,7 +37,7 @@ func TestStepRebootsMachine(t *testing.T) {
 		site.KillConductor()
 		killed = site.StartConductor(ctx) == nil
 	})
-	began = time.Now()
+	began := time.Now()
 	flash := ironic.ProvisionRequest{Target: ironic.VerbClean, CleanSteps: []ironic.Step{{Interface: "firmware", Step: "flash_card"}}}
 	if err := m.Provision(ctx, flash, ironic.StateManageable); err != nil {
 		t.Fatal(err)

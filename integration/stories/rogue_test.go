@@ -25,7 +25,7 @@ import (
 // rogueRamdisk is a ramdisk with the plugin testdata/rogue, also under names that
 // each hang in one question, and a signed bundle of 5 MiB with the same plugin
 // named courier.
-func rogueRamdisk(t *testing.T, ferric string) (ramdisk string, bundle []byte) {
+func rogueRamdisk(t *testing.T) (ramdisk string, bundle []byte) {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "program")
@@ -38,7 +38,6 @@ func rogueRamdisk(t *testing.T, ferric string) (ramdisk string, bundle []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ramdisk = filepath.Join(dir, "ramdisk")
 	private, public, _, err := plugin.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +59,7 @@ func rogueRamdisk(t *testing.T, ferric string) (ramdisk string, bundle []byte) {
 	if _, err := plugin.Sign(&signed, courier, plugin.Manifest{Name: "courier", Version: "1.0.0", SDK: "1.0", Executable: "courier"}, key); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"ramdisk", "build", "--profile", "virtual", "--output", ramdisk, "--plugin-key", keys + ".pub"}
+	args := []string{"--plugin-key", keys + ".pub"}
 	for _, name := range []string{"rogue", "rogue-describe", "rogue-evaluate_hardware_support", "rogue-get_clean_steps"} {
 		m := plugin.Manifest{
 			Name: name, Version: "1.0.0", SDK: "1.0", Executable: name,
@@ -78,12 +77,7 @@ func rogueRamdisk(t *testing.T, ferric string) (ramdisk string, bundle []byte) {
 		}
 		args = append(args, "--plugin", at)
 	}
-	command := exec.Command(ferric, args...)
-	command.Dir = filepath.Join("..", "..")
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("ferric ramdisk build: %v\n%s", err, out)
-	}
-	return ramdisk, signed.Bytes()
+	return extended(t, args...), signed.Bytes()
 }
 
 // TestRoguePlugins has plugins do, as root in the ramdisk, what harm they can.
@@ -94,8 +88,7 @@ func TestRoguePlugins(t *testing.T) {
 	if os.Getenv("FERRIC_FULL") == "" { // make test-full
 		return
 	}
-	ferric, _, _ := built(t)
-	ramdisk, bundle := rogueRamdisk(t, ferric)
+	ramdisk, bundle := rogueRamdisk(t)
 	site, image := open(t, small(), osimage.Options{}, stories.Options{
 		RamdiskDir: ramdisk, Config: "\n[deploy]\nfast_track = true\n",
 	})
